@@ -1,0 +1,68 @@
+"""From the command line to a composed tree, and from an error to one readable line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from arc.config import RunConfig, config_folder, known_keys
+from arc.registry import nearest
+
+
+def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
+    """Compose ``config_name`` from conf/ and run ``job``; returns the exit status.
+
+    What a user can get wrong ends in one line on standard error and status 1. Anything else
+    is a fault of the program, and keeps its traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+    statuses: list[int] = []
+
+    def guarded(tree: DictConfig) -> None:
+        try:
+            statuses.append(job(tree))
+        except ValueError as error:
+            raise SystemExit(_complain(str(error))) from None
+        if statuses[-1] != 0:
+            raise SystemExit(statuses[-1])
+
+    entry = hydra.main(
+        version_base="1.3", config_path=str(config_folder()), config_name=config_name
+    )(guarded)
+    try:
+        entry()
+    except (HydraException, OmegaConfBaseException) as error:
+        return _complain(_explain(error))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _complain(message: str) -> int:
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return 1
+
+
+def _explain(error: Exception) -> str:
+    """Say in one line what Hydra says in several, with the nearest spelling."""
+    text = "\n".join(str(part) for part in (error, error.__cause__) if part)
+    if found := re.search(r"Could not find '([^/']+(?:/[^/']+)*)/([^/']+)'", text):
+        group, option = found.groups()
+        folder = config_folder() / group
+        options = sorted(path.stem for path in folder.glob("*.yaml"))
+        hint = nearest(option, options)
+        return f"{group}={option}: choose one of {', '.join(options)}.{hint}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        key = found.group(1)
+        *section, name = key.split(".")
+        known = known_keys(section[0]) if section else list(RunConfig.model_fields)
+        return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"
+    return text.splitlines()[0]

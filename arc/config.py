@@ -1,0 +1,194 @@
+"""The whole configuration: every group's schema in one tree, and models made from it.
+
+Hydra composes conf/ into a tree; ``parse_config`` checks it against the schemas that stand
+beside the components. A stored configuration is checked in the same way: it may come from
+a stranger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from arc.data import DATASETS, MAX_GRID_SIZE, NUM_COLORS, DataConfig
+from arc.models import BOTTLENECKS, ARCAutoencoder, ARCEncoder
+from arc.registry import ComponentConfig, Registry, nearest
+from arc.tasks import TASKS, TaskConfig
+from arc.training import TrainingConfig
+
+
+class ConfigError(ValueError):
+    """A configuration is refused; one line for each value, saying what is allowed."""
+
+
+def _one_of(registry: Registry[Any]) -> Any:
+    """Return the union of a registry's configurations, told apart by ``name``."""
+
+    def name(value: Any) -> Any:
+        return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+
+    options = tuple(Annotated[registry.config(key), Tag(key)] for key in registry)
+    return Annotated[Union[options], Discriminator(name)]  # noqa: UP007 (built at run time)
+
+
+if TYPE_CHECKING:
+    AnyTask = TaskConfig
+    AnyBottleneck = ComponentConfig
+    AnyData = DataConfig
+else:
+    AnyTask = _one_of(TASKS)
+    AnyBottleneck = _one_of(BOTTLENECKS)
+    AnyData = _one_of(DATASETS)
+
+
+class ModelConfig(ComponentConfig):
+    """Sizes of both agents; the keys of conf/model/*.yaml."""
+
+    embedding_dim: Annotated[int, Field(ge=1, le=512)]
+    hidden_dim: Annotated[int, Field(ge=1, le=4096)]
+    latent_dim: Annotated[int, Field(ge=1, le=4096)]
+    num_conv_layers: Annotated[int, Field(ge=1, le=64)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class CheckpointConfig(BaseModel):
+    """Where files go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    dir: str
+
+
+class RunConfig(BaseModel):
+    """Everything that a run is made from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    device: str
+    run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
+    task: AnyTask
+    bottleneck: AnyBottleneck
+    model: ModelConfig
+    data: AnyData
+    training: TrainingConfig
+    checkpoint: CheckpointConfig
+
+
+def config_folder() -> Path:
+    """Return the absolute path of conf/: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:
+    """Check a composed or stored tree. Raises ConfigError with a line for each bad value."""
+    if isinstance(tree, DictConfig):
+        try:
+            plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(str(error).splitlines()[0]) from None
+    else:
+        plain = dict(tree)
+    try:
+        return RunConfig.model_validate(plain)
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(_describe, error.errors()))) from None
+
+
+def to_tree(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain containers; ``parse_config`` gives it back."""
+    return config.model_dump(serialize_as_any=True)
+
+
+def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
+    """Write into the configuration what the data decided, so that it alone rebuilds the model."""
+    if num_classes is None:
+        return config
+    task = config.task.model_copy(update={"num_classes": num_classes})
+    return config.model_copy(update={"task": task})
+
+
+def build_model(config: RunConfig) -> ARCAutoencoder:
+    """Build the model that a configuration describes, weights drawn from torch's generator."""
+    sizes = {
+        "num_colors": NUM_COLORS,
+        "embedding_dim": config.model.embedding_dim,
+        "hidden_dim": config.model.hidden_dim,
+        "num_conv_layers": config.model.num_conv_layers,
+    }
+    dropout = config.model.dropout
+    options = config.bottleneck.model_dump(exclude={"name", "vocab_size", "max_message_length"})
+    return ARCAutoencoder(
+        encoder=ARCEncoder(**sizes, latent_dim=config.model.latent_dim, dropout=dropout),
+        vocab_size=getattr(config.bottleneck, "vocab_size", None),
+        max_length=getattr(config.bottleneck, "max_message_length", None),
+        max_grid_size=MAX_GRID_SIZE,
+        bottleneck_type=config.bottleneck.name,
+        task_type=config.task.name,
+        num_classes=getattr(config.task, "num_classes", None),
+        dropout=dropout,
+        bottleneck_options=options,
+        **sizes,
+    )
+
+
+def _describe(error: Any) -> str:
+    """Return one line for one of pydantic's errors: the key, the value, what is allowed."""
+    place = [str(part) for part in error["loc"]]
+    if len(place) > 1 and place[0] in _REGISTRIES:
+        del place[1]  # the name by which the union was told apart
+    key, kind = ".".join(place), error["type"]
+    context = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(error["loc"])
+        return f"{key}: no such key.{nearest(place[-1], known)} Known: {', '.join(known)}"
+    if kind == "missing":
+        return f"{key}: missing"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        name = context.get("tag")
+        allowed = context.get("expected_tags", "a mapping with a name")
+        return f"{key}={name}: choose one of {allowed}.{nearest(str(name), allowed.split(chr(39)))}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    value = error["input"]
+    shown = "null" if value is None else value
+    if isinstance(value, float) and math.isinf(value):
+        shown = "infinity"
+    return f"{key}={shown}: {message[0].lower() + message[1:]}"
+
+
+def _known_keys(place: tuple[Any, ...]) -> list[str]:
+    """Return the keys that stand where an unknown one was found."""
+    if len(place) < 2:
+        return list(RunConfig.model_fields)
+    if place[0] in _REGISTRIES:
+        return _fields(_REGISTRIES[place[0]].config(place[1]))
+    return known_keys(place[0])
+
+
+def known_keys(section: str) -> list[str]:
+    """Return every key that some option of a section knows; empty for no section of ours."""
+    if section in _REGISTRIES:
+        registry = _REGISTRIES[section]
+        return list(dict.fromkeys(key for name in registry for key in _fields(registry.config(name))))
+    field = RunConfig.model_fields.get(section)
+    schema = field.annotation if field else None
+    return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
+
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "task": TASKS,
+    "bottleneck": BOTTLENECKS,
+    "data": DATASETS,
+}
+
+
+def _fields(schema: type[BaseModel]) -> list[str]:
+    return [field for field in schema.model_fields if field != "name"]

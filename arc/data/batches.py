@@ -1,0 +1,87 @@
+"""The order in which training examples come: shuffled each epoch, resumable anywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class BatchSource:
+    """Endless batches of example indices; owns its generator and its position.
+
+    Each epoch holds every example once. ``groups`` (int64 [examples]) keeps ``run`` examples
+    of one group together, so that examples which draw distractors from the same group can
+    share them; null groups shuffle freely. Draws that belong to a batch (distractors,
+    augmentation) use the same ``generator``, so one state restores them all.
+    """
+
+    def __init__(
+        self,
+        examples: Tensor,
+        batch_size: int,
+        *,
+        seed: int,
+        groups: Tensor | None = None,
+        run: int = 1,
+    ) -> None:
+        self.examples = examples
+        self.batch_size = batch_size
+        self.groups = groups
+        self.run = run
+        self.generator = torch.Generator().manual_seed(seed)
+        self.epoch = 1
+        self.batch = 0
+        self._order = self._shuffle()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches an epoch has; the last may be smaller."""
+        return -(-len(self.examples) // self.batch_size)
+
+    def next(self) -> Tensor:
+        """Return the next batch's example indices, int64 [<= batch_size]."""
+        if self.batch == self.batches_per_epoch:
+            self.epoch, self.batch, self._order = self.epoch + 1, 0, self._shuffle()
+        start = self.batch * self.batch_size
+        self.batch += 1
+        return self.examples[self._order[start : start + self.batch_size]]
+
+    @property
+    def epoch_is_complete(self) -> bool:
+        """Whether the batch that came last was its epoch's last."""
+        return self.batch == self.batches_per_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the order, the position in it and the generator's state."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "order": self._order.clone(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state`` was taken."""
+        if len(state["order"]) != len(self.examples):
+            raise ValueError(
+                f"the saved order holds {len(state['order'])} examples, "
+                f"the training set {len(self.examples)}"
+            )
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self._order = state["order"].clone()
+        self.generator.set_state(state["generator"])
+
+    def _shuffle(self) -> Tensor:
+        order = torch.randperm(len(self.examples), generator=self.generator)
+        if self.groups is None:
+            return order
+        order = order[self.groups[order].argsort(stable=True)]
+        grouped = self.groups[order]
+        fresh = torch.cat([torch.ones(1, dtype=torch.bool), grouped[1:] != grouped[:-1]])
+        start = torch.arange(len(order)).masked_fill(~fresh, 0).cummax(0).values
+        block = fresh.cumsum(0) * len(order) + (torch.arange(len(order)) - start) // self.run
+        _, block = block.unique(return_inverse=True)
+        shuffled = torch.randperm(int(block.max()) + 1, generator=self.generator)
+        return order[shuffled[block].argsort(stable=True)]

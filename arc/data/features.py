@@ -1,0 +1,37 @@
+"""What can be told of a grid without any network: its size, its colours, their counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from arc.data.grids import NUM_COLORS, Grids
+
+FEATURES = ("size", "colors", "histogram")
+
+
+def color_counts(grids: Grids) -> Tensor:
+    """Return how many cells of each colour each grid has: int64 [batch, 10] on the CPU."""
+    line = torch.arange(grids.cells.shape[1], device=grids.cells.device)
+    rows = line[:, None] < grids.sizes[:, 0, None, None]
+    inside = rows & (line < grids.sizes[:, 1, None, None])
+    counts = [((grids.cells == color) & inside).sum((1, 2)) for color in range(NUM_COLORS)]
+    return torch.stack(counts, 1).cpu()
+
+
+def feature_ids(feature: str, grids: Grids) -> Tensor:
+    """Return a number for each grid, int64 [batch], equal where the feature is.
+
+    ``size``: height and width. ``colors``: size and set of colours. ``histogram``: size and
+    number of cells of each colour.
+    """
+    sizes = grids.sizes.cpu()
+    if len(sizes) == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    counts = color_counts(grids)
+    columns = {
+        "size": [sizes],
+        "colors": [sizes, (counts > 0).long()],
+        "histogram": [sizes, counts],
+    }[feature]
+    return torch.cat(columns, 1).unique(dim=0, return_inverse=True)[1]

@@ -1,0 +1,94 @@
+"""ARC grids: what is a valid one, and how a set of them is held.
+
+A grid is a rectangle of 1 to 30 rows and columns whose cells are colours 0 to 9.
+Colour 0 is a colour like any other; what lies outside a grid is no colour at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NUM_COLORS = 10
+MAX_GRID_SIZE = 30
+
+
+class DataError(ValueError):
+    """A corpus cannot be read or used; the message names the place and the value."""
+
+
+def check_grid(rows: Any, where: str) -> np.ndarray:
+    """Return ``rows`` as a uint8 array [height, width].
+
+    Raises DataError, naming ``where``, unless ``rows`` is a rectangle of 1 to 30 rows
+    and columns of integers 0 to 9.
+    """
+    try:
+        grid = np.asarray(rows)
+    except ValueError:
+        lengths = [len(row) if hasattr(row, "__len__") else "no list" for row in rows]
+        raise DataError(f"{where}: rows have different lengths {lengths}") from None
+    if grid.ndim != 2 or grid.size == 0:
+        raise DataError(f"{where}: not a non-empty list of rows (shape {list(grid.shape)})")
+    if max(grid.shape) > MAX_GRID_SIZE:
+        height, width = grid.shape
+        limit = f"{MAX_GRID_SIZE} x {MAX_GRID_SIZE}"
+        raise DataError(f"{where}: grid is {height} x {width}; at most {limit} is allowed")
+    if grid.dtype.kind not in "iu":
+        raise DataError(f"{where}: cells must be integers 0 to {NUM_COLORS - 1}, got {grid.dtype}")
+    if grid.min() < 0 or grid.max() >= NUM_COLORS:
+        bad = grid[(grid < 0) | (grid >= NUM_COLORS)][0]
+        raise DataError(f"{where}: colour {bad} is not one of 0 to {NUM_COLORS - 1}")
+    return grid.astype(np.uint8)
+
+
+def content_key(grid: np.ndarray) -> bytes:
+    """Return bytes that are equal for two grids exactly when their contents are."""
+    return bytes(grid.shape) + grid.tobytes()
+
+
+@dataclass(frozen=True)
+class Grids:
+    """A batch of grids of any sizes, padded at the bottom and right with zeros.
+
+    ``cells`` is uint8 [batch, side, side]; ``sizes`` is int64 [batch, 2], each grid's height
+    and width. What lies outside a grid's size is never read.
+    """
+
+    cells: Tensor
+    sizes: Tensor
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[Any], device: torch.device | str = "cpu") -> Grids:
+        """Hold 2-D integer arrays (NumPy, tensors or lists of rows); raises DataError if bad."""
+        if len(arrays) == 0:
+            raise DataError("an empty list of grids")
+        grids = [check_grid(array, f"grid {index}") for index, array in enumerate(arrays)]
+        side = max(max(grid.shape) for grid in grids)
+        cells = np.zeros((len(grids), side, side), np.uint8)
+        for row, grid in zip(cells, grids, strict=True):
+            row[: grid.shape[0], : grid.shape[1]] = grid
+        sizes = torch.tensor([grid.shape for grid in grids], dtype=torch.int64)
+        return cls(torch.from_numpy(cells), sizes).to(device)
+
+    def __len__(self) -> int:
+        return self.cells.shape[0]
+
+    def __getitem__(self, indices: Tensor) -> Grids:
+        """Select grids by an int64 tensor, keeping the padding."""
+        indices = indices.to(self.cells.device)
+        return Grids(self.cells[indices], self.sizes[indices])
+
+    def to(self, device: torch.device | str) -> Grids:
+        """Return the same grids on ``device``."""
+        return Grids(self.cells.to(device), self.sizes.to(device))
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return each grid as a uint8 array [height, width]."""
+        cells, sizes = self.cells.cpu().numpy(), self.sizes.tolist()
+        return [grid[:height, :width] for grid, (height, width) in zip(cells, sizes, strict=True)]

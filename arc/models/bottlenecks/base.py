@@ -1,0 +1,56 @@
+"""What stands between sender and receiver: the interface of every bottleneck."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from arc.registry import Registry
+
+BOTTLENECKS: Registry[Bottleneck] = Registry("bottleneck")
+
+
+@dataclass(frozen=True)
+class Message:
+    """What was sent, in each form that somebody needs.
+
+    ``content``: int64 [batch, max_length] symbols, or float32 [batch, latent_dim].
+    ``signal``: float32 [batch, signal_width], what the receiver's networks read; gradients
+    pass through it. ``lengths``: int64 [batch] symbols sent, None for a vector.
+    ``cost``: scalar, what the message adds to the loss.
+    """
+
+    content: Tensor
+    signal: Tensor
+    lengths: Tensor | None
+    cost: Tensor
+
+
+class Bottleneck(nn.Module, ABC):
+    """Turns a latent vector into a message, and a message into the receiver's signal.
+
+    ``read(message.content)`` equals ``message.signal`` bit for bit: there is one path from
+    what was sent to what is read, in training and in evaluation.
+    """
+
+    signal_width: int
+    vocab_size: int | None = None
+    max_length: int | None = None
+    progress: float = 0.0
+
+    @abstractmethod
+    def forward(self, latent: Tensor) -> Message:
+        """Send ``latent``, float32 [batch, latent_dim]."""
+
+    @abstractmethod
+    def read(self, content: Tensor) -> Tensor:
+        """Return the signal of ``content``: float32 [batch, signal_width].
+
+        Raises ValueError if ``content`` is not a message of this channel.
+        """
+
+    def set_progress(self, fraction: float) -> None:
+        """Tell the channel how much of the run is done (0 to 1), for its schedules."""
+        self.progress = fraction

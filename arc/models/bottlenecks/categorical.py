@@ -1,0 +1,27 @@
+"""Discrete messages with free symbols: one linear head per position, one-hot codes.
+
+The channel that most of the field's papers use: no symbol is nearer to another. Here to be
+compared with; it generalises less well than the lattice (see the README's ablation).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arc.models.bottlenecks.base import BOTTLENECKS
+from arc.models.bottlenecks.discrete import DiscreteBottleneck, DiscreteConfig
+
+
+@BOTTLENECKS.register("categorical", config=DiscreteConfig)
+class CategoricalBottleneck(DiscreteBottleneck):
+    """L symbols out of V, each read as a one-hot vector."""
+
+    def __init__(self, latent_dim: int, vocab_size: int, max_length: int, **options: Any) -> None:
+        super().__init__(latent_dim, vocab_size, max_length, codes=torch.eye(vocab_size), **options)
+
+    def score(self, latent: Tensor) -> tuple[Tensor, None]:
+        """Return the linear head's logits; gradients pass through their softmax."""
+        return self.project(latent).float().view(len(latent), self.max_length, -1), None

@@ -1,0 +1,148 @@
+"""What every discrete channel shares: hard symbols, noise, a stop symbol.
+
+The length convention: with ``stop_token`` symbol 0 means stop. It is one of the
+``vocab_size`` symbols and counts in the length of a message (so an immediate stop has
+length 1, and a message that never stops has length ``max_message_length``). The receiver
+sees it, and silence (zeros) after it; symbols after it read 0.
+
+Shapes: B batch, L max_length, V vocab_size, D dimensions of a symbol's code.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from arc.models.bottlenecks.base import Bottleneck, Message
+from arc.registry import ComponentConfig
+
+STOP = 0
+
+
+class DiscreteConfig(ComponentConfig):
+    """The keys of every discrete channel."""
+
+    vocab_size: Annotated[int, Field(ge=2, le=10_000)]
+    max_message_length: Annotated[int, Field(ge=1, le=100)]
+    stop_token: bool
+    length_cost: Annotated[float, Field(ge=0)]
+    noise: Literal["none", "gumbel"]
+    temperature: Annotated[float, Field(gt=0, le=100)]
+    temperature_final: Annotated[float, Field(gt=0, le=100)] | None
+    entropy_bonus: Annotated[float, Field(ge=0)]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Exactly ``hard`` forward; the gradient goes to ``soft`` unchanged (Bengio et al., 2013)."""
+
+    @staticmethod
+    def forward(ctx, hard, soft):  # type: ignore[no-untyped-def]
+        return hard.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return None, grad
+
+
+class DiscreteBottleneck(Bottleneck):
+    """L symbols out of V, each read by the receiver as a fixed code of D numbers."""
+
+    codes: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        vocab_size: int,
+        max_length: int,
+        *,
+        codes: Tensor,
+        stop_token: bool = False,
+        length_cost: float = 0.0,
+        noise: str = "none",
+        temperature: float = 1.0,
+        temperature_final: float | None = None,
+        entropy_bonus: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.vocab_size, self.max_length = vocab_size, max_length
+        self.stop_token, self.length_cost = stop_token, length_cost
+        self.noise, self.entropy_bonus = noise, entropy_bonus
+        self.temperatures = (temperature, temperature_final or temperature)
+        self.signal_width = max_length * (codes.shape[1] + 1)
+        self.register_buffer("codes", codes, persistent=False)
+        self.project = nn.Linear(latent_dim, max_length * codes.shape[1])
+
+    @abstractmethod
+    def score(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the logits [B, L, V], and [B, L, D] to pass gradients to (None: softmax)."""
+
+    @property
+    def temperature(self) -> float:
+        """The temperature now: constant, or on its geometric way to ``temperature_final``."""
+        start, end = self.temperatures
+        return start * (end / start) ** self.progress
+
+    def forward(self, latent: Tensor) -> Message:
+        """Send ``latent``, float32 [B, latent_dim], as hard symbols."""
+        logits, relaxed = self.score(latent)
+        noisy = logits / self.temperature
+        if self.training and self.noise == "gumbel":  # Jang et al., 2017; Maddison et al., 2017
+            gumbel = -torch.empty_like(logits).exponential_().log()
+            noisy, relaxed = (logits + gumbel) / self.temperature, None
+        symbols = noisy.argmax(-1)
+        if relaxed is None:
+            relaxed = noisy.softmax(-1) @ self.codes
+        sent = _StraightThrough.apply(self.codes[symbols], relaxed)
+        probabilities = logits.softmax(-1)
+        alive = self._alive(symbols)
+        survival = self._survival(probabilities)
+        cost = self.length_cost * survival.sum(1).mean() + self._entropy_cost(probabilities)
+        return Message(
+            content=symbols * alive,
+            signal=_signal(sent, _StraightThrough.apply(alive.float(), survival)),
+            lengths=alive.sum(1),
+            cost=cost,
+        )
+
+    def read(self, content: Tensor) -> Tensor:
+        """Return the signal of symbols, int64 [B, L]."""
+        if content.is_floating_point() or content.ndim != 2 or content.shape[1] != self.max_length:
+            expected = f"int64 [batch, {self.max_length}]"
+            raise ValueError(
+                f"message is {content.dtype} {list(content.shape)}, expected {expected}"
+            )
+        if content.numel() and not (0 <= content.min() and content.max() < self.vocab_size):
+            raise ValueError(f"a symbol is outside 0 to {self.vocab_size - 1}")
+        content = content.long()
+        return _signal(self.codes[content], self._alive(content).float())
+
+    def _alive(self, symbols: Tensor) -> Tensor:
+        """Return bool [B, L]: positions up to the first stop, that one included."""
+        if not self.stop_token:
+            return torch.ones_like(symbols, dtype=torch.bool)
+        stops = (symbols == STOP).long()
+        return stops.cumsum(1) - stops == 0
+
+    def _survival(self, probabilities: Tensor) -> Tensor:
+        """Return [B, L]: how probable it is that a message reaches each position."""
+        if not self.stop_token:
+            return probabilities.new_ones(probabilities.shape[:2])
+        going_on = (1 - probabilities[..., STOP]).cumprod(1)
+        return torch.cat([torch.ones_like(going_on[:, :1]), going_on[:, :-1]], 1)
+
+    def _entropy_cost(self, probabilities: Tensor) -> Tensor:
+        """Return minus the bonus for using all symbols alike over the batch."""
+        if self.entropy_bonus == 0:
+            return probabilities.new_zeros(())
+        use = probabilities.mean(0)
+        return self.entropy_bonus * (use * use.clamp(min=1e-9).log()).sum(-1).mean()
+
+
+def _signal(codes: Tensor, alive: Tensor) -> Tensor:
+    """Return [B, L * (D + 1)]: each symbol's code and whether it was sent."""
+    return torch.cat([codes * alive[..., None], alive[..., None]], -1).flatten(1)
+

@@ -1,0 +1,84 @@
+"""The final report of a run: its figures as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from arc.config import RunConfig
+from arc.tasks import Figure, Verdict
+from arc.training import Judgement
+
+
+def results(
+    config: RunConfig, *, test: Judgement, validation: Judgement, minutes: float, steps: int
+) -> dict[str, Any]:
+    """Return ``<run_name>_results.json``'s content; accuracies in percent, NaN as null."""
+    return _plain(
+        {
+            "test": _figures(test.verdict),
+            "validation": _figures(validation.verdict),
+            "controls": {name: _figures(verdict) for name, verdict in test.controls.items()},
+            "language": test.language,
+            "minutes": round(minutes, 3),
+            "steps": steps,
+            "config": config.model_dump(serialize_as_any=True),
+        }
+    )
+
+
+def write_results(path: Path, content: dict[str, Any]) -> None:
+    """Write the results whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Lay out what ``results`` holds: a row for each figure, controls below, then the language."""
+    rows = [_row("test", name, figure) for name, figure in results["test"].items()]
+    rows += [_row("validation", name, figure) for name, figure in results["validation"].items()]
+    for control, figures in results["controls"].items():
+        rows += [_row(control.replace("_", " "), name, figure) for name, figure in figures.items()]
+    text = tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")
+    if results["language"]:
+        text += "\n\n" + describe_language(results["language"])
+    return text
+
+
+def describe_language(language: dict[str, float]) -> str:
+    """Return one line about the messages."""
+    return (
+        f"language: {language['unique_messages']:.0f} different messages; entropy "
+        f"{language['message_entropy_bits']:.1f} bits (at most {language['entropy_limit_bits']:.1f}"
+        f" for so many messages, channel {language['capacity_bits']:.1f}); symbol entropy "
+        f"{language['symbol_entropy_bits']:.2f} bits, {language['symbols_used']:.0f} % of symbols "
+        f"used; mean length {language['mean_length']:.2f}"
+    )
+
+
+def _figures(verdict: Verdict) -> dict[str, Any]:
+    return {name: _figure(figure) for name, figure in verdict.figures.items()}
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {**figure.values, "targets": figure.targets, "baselines": figure.baselines}
+
+
+def _row(of: str, name: str, figure: dict[str, Any]) -> dict[str, Any]:
+    values = {key: value for key, value in figure.items() if key not in ("targets", "baselines")}
+    beside = {key.replace("_", " "): value for key, value in figure["baselines"].items()}
+    return {"of": of, "game": name.replace("_", " "), "targets": figure["targets"], **values} | beside
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,95 @@
+"""Puzzle classification: the receiver names the puzzle, and whether it was input or output.
+
+Label = 2 x puzzle + (0 for an input, 1 for an output). Held out are pairs of each puzzle:
+one demonstration pair for validation, the test pairs for the final test.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from arc.data import Corpus, Split, Transform
+from arc.models import ARCAutoencoder
+from arc.tasks.base import (
+    TASKS,
+    Figure,
+    StepOutput,
+    Task,
+    TaskConfig,
+    Verdict,
+    percent,
+    transformed,
+)
+
+
+class PuzzleClassificationConfig(TaskConfig):
+    """Keys of conf/task/puzzle_classification.yaml; ``num_classes`` is filled from the data."""
+
+    num_classes: Annotated[int, Field(ge=2)] | None
+
+    @field_validator("use_input_output_pairs")
+    @classmethod
+    def _no_pairs(cls, pairs: bool) -> bool:
+        if pairs:
+            raise ValueError("must be false: puzzle_classification names the puzzle of one grid")
+        return pairs
+
+
+@TASKS.register("puzzle_classification", config=PuzzleClassificationConfig)
+class PuzzleClassificationTask(Task):
+    """Twice as many classes as puzzles."""
+
+    held_out = "pairs"
+
+    def __init__(self, config: PuzzleClassificationConfig, corpus: Corpus) -> None:
+        super().__init__(config, corpus)
+        counts = torch.bincount(corpus.training.label, minlength=2 * corpus.num_puzzles)
+        self._commonest = counts.topk(min(5, len(counts))).indices
+
+    @property
+    def num_classes(self) -> int:
+        """Two classes a puzzle."""
+        return 2 * self.corpus.num_puzzles
+
+    def step(
+        self,
+        model: ARCAutoencoder,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None = None,
+    ) -> StepOutput:
+        """Cross-entropy of the class."""
+        split = self.corpus.training
+        message = model(transformed(split.grids[split.sender[examples]], transform))
+        logits = model.receiver(message.signal)
+        label = split.label[examples].to(logits.device)
+        return StepOutput(
+            loss=F.cross_entropy(logits, label) + message.cost,
+            accuracy=percent(logits.detach().argmax(1) == label),
+            message=message,
+        )
+
+    def judge(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
+    ) -> Verdict:
+        """Return ``top1`` and ``top5`` beside the guess of the training set's commonest classes."""
+        if len(split) == 0:
+            empty = Figure({"top1": math.nan, "top5": math.nan}, 0, {})
+            return Verdict(math.nan, {"puzzle_classification": empty})
+        logits = model.receiver(signal).cpu()
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        hits = best == split.label[:, None]
+        prior = self._commonest == split.label[:, None]
+        figure = Figure(
+            {"top1": float(percent(hits[:, 0])), "top5": float(percent(hits.any(1)))},
+            len(split),
+            {"prior": float(percent(prior[:, 0])), "prior_top5": float(percent(prior.any(1)))},
+        )
+        loss = float(F.cross_entropy(logits, split.label))
+        return Verdict(loss, {"puzzle_classification": figure})

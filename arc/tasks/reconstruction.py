@@ -1,0 +1,101 @@
+"""Reconstruction: the receiver builds the grid, told its size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from arc.data import Corpus, Split, Transform
+from arc.data.features import color_counts
+from arc.models import ARCAutoencoder
+from arc.models.cells import Layout, cell_values
+from arc.tasks.base import (
+    TASKS,
+    Figure,
+    StepOutput,
+    Task,
+    TaskConfig,
+    Verdict,
+    chunks,
+    percent,
+    transformed,
+)
+
+
+class ReconstructionConfig(TaskConfig):
+    """Keys of conf/task/reconstruction.yaml."""
+
+
+@TASKS.register("reconstruction", config=ReconstructionConfig)
+class ReconstructionTask(Task):
+    """All sizes of a batch in one pass; every cell weighs the same."""
+
+    def __init__(self, config: ReconstructionConfig, corpus: Corpus) -> None:
+        super().__init__(config, corpus)
+        self._baselines: dict[str, dict[str, float]] = {}
+
+    def step(
+        self,
+        model: ARCAutoencoder,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None = None,
+    ) -> StepOutput:
+        """Cross-entropy over every cell of the batch's targets."""
+        split = self.corpus.training
+        message = model(transformed(split.grids[split.sender[examples]], transform))
+        target = transformed(split.grids[split.target[examples]], transform)
+        layout = Layout.of(target.sizes)
+        logits, wanted = model.receiver(message.signal, layout), cell_values(target, layout)
+        return StepOutput(
+            loss=F.cross_entropy(logits, wanted) + message.cost,
+            accuracy=percent(logits.detach().argmax(1) == wanted),
+            message=message,
+        )
+
+    def judge(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
+    ) -> Verdict:
+        """Return ``cells`` (right cells of all cells) and ``exact`` (grids without a wrong one)."""
+        if len(split) == 0:
+            empty = Figure({"cells": math.nan, "exact": math.nan}, 0, {})
+            return Verdict(math.nan, {"reconstruction": empty})
+        loss, right, total, exact = 0.0, 0, 0, 0
+        for part in chunks(len(split)):
+            target = split.grids[split.target[part]]
+            layout = Layout.of(target.sizes)
+            logits, wanted = model.receiver(signal[part], layout), cell_values(target, layout)
+            loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
+            hits = (logits.argmax(1) == wanted).long()
+            per_grid = torch.zeros(len(part), dtype=torch.int64, device=hits.device)
+            per_grid = per_grid.index_add(0, layout.grid, hits)
+            exact += int((per_grid == target.sizes.prod(1)).sum())
+            right, total = right + int(hits.sum()), total + len(layout)
+        values = {"cells": 100 * right / total, "exact": 100 * exact / len(split)}
+        figure = Figure(values, len(split), self._references(split))
+        return Verdict(loss / total, {"reconstruction": figure})
+
+    def _references(self, split: Split) -> dict[str, float]:
+        """Return the cell accuracy of guesses that are told the size, as the receiver is."""
+        if split.name not in self._baselines:
+            counts = color_counts(split.grids)[split.target]
+            cells = counts.sum()
+            references = {
+                "background": float(100 * counts[:, 0].sum() / cells),
+                "majority_color": float(100 * counts.max(1).values.sum() / cells),
+            }
+            if self.config.use_input_output_pairs:
+                references["copy_of_input"] = self._copying(split)
+            self._baselines[split.name] = references
+        return self._baselines[split.name]
+
+    def _copying(self, split: Split) -> float:
+        """Return the cell accuracy of the input where it has the output's size, else of zeros."""
+        sent, wanted = split.grids[split.sender], split.grids[split.target]
+        layout = Layout.of(wanted.sizes)
+        same = (sent.sizes == wanted.sizes).all(1)[layout.grid]
+        guess = torch.where(same, cell_values(sent, layout), 0)
+        return float(percent(guess == cell_values(wanted, layout)))

@@ -1,0 +1,190 @@
+"""Selection: the receiver picks the target out among distractors (the referential game)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from arc.analysis import expected_accuracy, random_code_accuracy
+from arc.data import Corpus, DataError, Split, Transform
+from arc.data.distractors import KINDS, DistractorGroups, draw_lineup
+from arc.data.features import FEATURES, feature_ids
+from arc.models import ARCAutoencoder
+from arc.models.receivers import SelectionReceiver
+from arc.tasks.base import (
+    TASKS,
+    Figure,
+    StepOutput,
+    Task,
+    TaskConfig,
+    Verdict,
+    chunks,
+    percent,
+    transformed,
+)
+
+REPORTED_DISTRACTORS = (9, 49, 99, 999)
+
+
+class SelectionConfig(TaskConfig):
+    """Keys of conf/task/selection.yaml."""
+
+    num_distractors: Annotated[int, Field(ge=1, le=999)]
+    distractors: Literal["random", "same_size", "same_colors", "same_puzzle"]
+
+
+@TASKS.register("selection", config=SelectionConfig)
+class SelectionTask(Task):
+    """Every target has exactly ``num_distractors`` others of the configured kind."""
+
+    config: SelectionConfig
+
+    def __init__(self, config: SelectionConfig, corpus: Corpus) -> None:
+        super().__init__(config, corpus)
+        self._groups: dict[tuple[str, str], DistractorGroups] = {}
+        self._baselines: dict[tuple[str, str, int], dict[str, float]] = {}
+        for split in (corpus.training, corpus.validation):
+            if len(split) > 0:
+                self._check(split)
+
+    def _check(self, split: Split) -> None:
+        available = self.groups(self.config.distractors, split).available
+        wanted = self.config.num_distractors
+        enough = int((available >= wanted).sum())
+        kind = self.config.distractors
+        if enough == 0:
+            raise DataError(
+                f"task.num_distractors={wanted}: the {split.name} set has at most "
+                f"{int(available.max())} {kind} distractors for a target; "
+                "lower it, or take more data (data.max_grids, data.validation_fraction)"
+            )
+        if enough < len(split):
+            self.notes.append(
+                f"{split.name}: {len(split) - enough} of {len(split)} targets have fewer than "
+                f"{wanted} {kind} distractors, left out"
+            )
+
+    def groups(self, kind: str, split: Split) -> DistractorGroups:
+        """Return the groups of ``split`` for one kind of distractor, made once."""
+        key = (kind, split.name)
+        if key not in self._groups:
+            self._groups[key] = DistractorGroups.of(kind, split)
+        return self._groups[key]
+
+    def training_order(self) -> tuple[Tensor, Tensor | None, int]:
+        """Keep examples together that share distractors, unless all do."""
+        groups = self.groups(self.config.distractors, self.corpus.training)
+        wanted = self.config.num_distractors
+        examples = (groups.available >= wanted).nonzero()[:, 0]
+        if self.config.distractors == "random":
+            return examples, None, 1
+        return examples, groups.of_example[examples], wanted + 1
+
+    def step(
+        self,
+        model: ARCAutoencoder,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None = None,
+    ) -> StepOutput:
+        """Encode each grid of the batch once; candidates are gathered from the shared pool."""
+        split = self.corpus.training
+        groups = self.groups(self.config.distractors, split)
+        lineup = draw_lineup(split, groups, examples, self.config.num_distractors, generator)
+        message = model(transformed(split.grids[split.sender[examples]], transform))
+        scores = model.receiver(message.signal, transformed(split.grids[lineup.pool], transform))
+        logits = scores.gather(1, lineup.choices.to(scores.device))
+        answer = lineup.answer.to(scores.device)
+        return StepOutput(
+            loss=F.cross_entropy(logits, answer) + message.cost,
+            accuracy=percent(logits.detach().argmax(1) == answer),
+            message=message,
+        )
+
+    def judge(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
+    ) -> Verdict:
+        """Rank every candidate of the set for every message; accuracy is exact over all draws."""
+        receiver = model.receiver
+        assert isinstance(receiver, SelectionReceiver)
+        universe = split.candidates
+        embedded = torch.cat(
+            [receiver.embed(split.grids[universe[part]]) for part in chunks(len(universe))]
+        )
+        scores = torch.cat(
+            [receiver.score(signal[part], embedded) for part in chunks(len(split))]
+        ).cpu()
+        wanted = [(self.config.distractors, self.config.num_distractors)]
+        if full:
+            pairs = [(kind, count) for kind in KINDS for count in REPORTED_DISTRACTORS]
+            wanted += [pair for pair in pairs if pair not in wanted]
+        figures = {}
+        for kind, count in wanted:
+            accuracy, targets = self._accuracy(split, kind, count, scores)
+            if targets > 0 or not figures:
+                baselines = self._references(model, split, kind, count)
+                figures[f"{kind}_{count}"] = Figure({"accuracy": accuracy}, targets, baselines)
+        return Verdict(self._loss(split, scores), figures)
+
+    def _accuracy(
+        self, split: Split, kind: str, num_distractors: int, scores: Tensor
+    ) -> tuple[float, int]:
+        """Return the expected accuracy in percent and the number of targets that it covers.
+
+        ``scores`` is [examples, candidates]; its kind may be any that compares.
+        """
+        groups, universe = self.groups(kind, split), split.candidates
+        covered = (groups.available >= num_distractors).nonzero()[:, 0]
+        if len(covered) == 0:
+            return math.nan, 0
+        total = 0.0
+        for part in covered.split(1024):
+            own = torch.searchsorted(universe, split.target[part])
+            mine = scores[part].gather(1, own[:, None])
+            allowed = groups.members[groups.of_example[part]][:, universe]
+            allowed = allowed.scatter(1, own[:, None], False)
+            better = ((scores[part] > mine) & allowed).sum(1)
+            tied = ((scores[part] == mine) & allowed).sum(1)
+            wins = expected_accuracy(better, tied, groups.available[part], num_distractors)
+            total += float(wins.sum())
+        return 100 * total / len(covered), len(covered)
+
+    def _references(
+        self, model: ARCAutoencoder, split: Split, kind: str, num_distractors: int
+    ) -> dict[str, float]:
+        """Return chance, what simple features give, and the channel's random-code reference."""
+        key = (split.name, kind, num_distractors)
+        if key not in self._baselines:
+            references = {"chance": 100 / (num_distractors + 1)}
+            for feature in FEATURES:
+                ids = feature_ids(feature, split.grids)
+                matches = ids[split.sender][:, None] == ids[split.candidates]
+                references[feature] = self._accuracy(split, kind, num_distractors, matches)[0]
+            channel = model.bottleneck
+            if channel.vocab_size is not None and channel.max_length is not None:
+                codes = float(channel.vocab_size) ** channel.max_length
+                reference = random_code_accuracy(codes, num_distractors)
+                references["random_codes"] = 100 * reference
+            self._baselines[key] = references
+        return self._baselines[key]
+
+    def _loss(self, split: Split, scores: Tensor) -> float:
+        """Return the cross-entropy with one fixed draw of distractors for each target."""
+        groups = self.groups(self.config.distractors, split)
+        examples = (groups.available >= self.config.num_distractors).nonzero()[:, 0]
+        if len(examples) == 0:
+            return math.nan
+        generator = torch.Generator().manual_seed(0)
+        count = self.config.num_distractors
+        total = 0.0
+        for part in examples.split(1024):
+            lineup = draw_lineup(split, groups, part, count, generator)
+            columns = torch.searchsorted(split.candidates, lineup.pool)[lineup.choices]
+            logits = scores[part].gather(1, columns)
+            total += float(F.cross_entropy(logits, lineup.answer, reduction="sum"))
+        return total / len(examples)

@@ -1,0 +1,121 @@
+"""What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from types import TracebackType
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from arc.training import Step, Validated
+
+log = logging.getLogger(__name__)
+LINE_EVERY_SECONDS = 5.0
+
+
+class Terminal:
+    """Shows the events of a run; used as a context manager around it."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._recent: deque[tuple[float, int]] = deque(maxlen=50)
+        self._last_line = 0.0
+        self._status = "no validation yet"
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=1.0)
+
+    def __enter__(self) -> Terminal:
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.console.is_terminal:
+            self._bar.stop()
+
+    def show(self, event: Step | Validated) -> None:
+        """Take in one event of the loop."""
+        if isinstance(event, Validated):
+            self._show_validation(event)
+        else:
+            self._show_step(event)
+
+    def _show_step(self, step: Step) -> None:
+        self._recent.append((time.monotonic(), step.targets))
+        text = (
+            f"epoch {step.epoch} batch {step.batch}/{step.batches} step {step.step}  "
+            f"loss {step.loss:.3f}  training {step.accuracy:.1f} %  {self._status}  "
+            f"{self._rates()}{_remaining(step)}"
+        )
+        if self.console.is_terminal:
+            self._bar.update(self._task, description=text, completed=step.progress or 0.0)
+        elif self._due():
+            log.info(text)
+
+    def _show_validation(self, event: Validated) -> None:
+        judgement = event.judgement
+        figure = judgement.verdict.headline
+        value = " ".join(f"{name} {value:.1f} %" for name, value in figure.values.items())
+        beside = ", ".join(f"{name} {value:.1f}" for name, value in figure.baselines.items())
+        self._status = f"held out {value}"
+        if event.is_best and self._due():
+            language = ""
+            if judgement.language:
+                language = f"; {judgement.language['unique_messages']:.0f} different messages"
+            log.info(
+                f"epoch {event.epoch} step {event.step}: held out {value} of {figure.targets} "
+                f"(beside {beside}){language}; best so far"
+            )
+
+    def _rates(self) -> str:
+        if len(self._recent) < 2:
+            return ""
+        seconds = max(self._recent[-1][0] - self._recent[0][0], 1e-9)
+        targets = sum(count for _, count in self._recent) - self._recent[0][1]
+        return f"{(len(self._recent) - 1) / seconds:.1f} steps/s {targets / seconds:.0f} targets/s"
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last_line < LINE_EVERY_SECONDS:
+            return False
+        self._last_line = now
+        return True
+
+
+def _remaining(step: Step) -> str:
+    if not step.progress:
+        return ""
+    left = step.seconds / step.progress - step.seconds
+    return f"  {int(left) // 60}:{int(left) % 60:02d} left"
+
+
+def log_to_terminal(console: Console) -> None:
+    """Send the root logger's lines to ``console``, in place of Hydra's own stream handler."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    if console.is_terminal:
+        rich_handler = RichHandler(console=console, show_level=False, show_path=False)
+        root.addHandler(rich_handler)
+    else:
+        plain = logging.StreamHandler()
+        plain.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+        root.addHandler(plain)
+    root.setLevel(logging.INFO)

@@ -1,0 +1,22 @@
+"""The loop that trains, and what may be asked of it."""
+
+from arc.training.config import TrainingConfig
+from arc.training.control import RunControl
+from arc.training.judging import Judgement, judge_split
+from arc.training.loop import DivergedError, Step, Trainer, Validated, seed_everything
+from arc.training.machine import autocast_dtype, keep_freed_memory, pick_device
+
+__all__ = [
+    "DivergedError",
+    "Judgement",
+    "RunControl",
+    "Step",
+    "Trainer",
+    "TrainingConfig",
+    "Validated",
+    "autocast_dtype",
+    "judge_split",
+    "keep_freed_memory",
+    "pick_device",
+    "seed_everything",
+]

@@ -1,0 +1,54 @@
+"""Judging a model on a set: its figures, its language, and the controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from arc.analysis import language_measures
+from arc.data import Split
+from arc.models import ARCAutoencoder
+from arc.tasks import Task, Verdict, send_all
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``verdict`` beside ``language`` (empty for a continuous channel) and ``controls``."""
+
+    verdict: Verdict
+    language: dict[str, float]
+    controls: dict[str, Verdict] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def judge_split(
+    model: ARCAutoencoder,
+    task: Task,
+    split: Split,
+    *,
+    full: bool = False,
+    untrained: ARCAutoencoder | None = None,
+) -> Judgement:
+    """Judge ``model`` on every example of ``split``, in full precision and without noise.
+
+    With ``untrained`` (a model whose sender was never trained) the controls are run too: the
+    same receiver hears shuffled messages, one constant message, and the untrained sender's.
+    """
+    model.eval()
+    if len(split) == 0:
+        return Judgement(task.judge(model, split, torch.zeros(0, model.bottleneck.signal_width)), {})
+    content, signal, lengths = send_all(model, split)
+    vocab_size = model.bottleneck.vocab_size
+    language = language_measures(content, vocab_size, lengths) if vocab_size else {}
+    controls = {}
+    if untrained is not None:
+        untrained.eval()
+        shuffle = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+        heard = {
+            "shuffled_messages": signal[shuffle.to(signal.device)],
+            "constant_message": signal[:1].expand_as(signal),
+            "untrained_sender": send_all(untrained, split)[1],
+        }
+        controls = {name: task.judge(model, split, other) for name, other in heard.items()}
+    return Judgement(task.judge(model, split, signal, full=full), language, controls)

@@ -1,0 +1,265 @@
+"""The training loop. It knows neither files nor HTTP: it yields what happened.
+
+``Trainer.run`` is a generator. Between two of its events nothing moves, so whoever consumes
+them may look at the model, copy the trainer's state, or stop.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from arc.data import BatchSource, Transform
+from arc.models import ARCAutoencoder
+from arc.tasks import Task
+from arc.training.config import TrainingConfig
+from arc.training.control import RunControl
+from arc.training.judging import Judgement, judge_split
+
+FINAL_SHARE = 0.01  # of the learning rate, at the end of the cosine
+
+
+class DivergedError(RuntimeError):
+    """Loss or gradient is no longer finite; the step was not taken."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step. ``accuracy`` in percent, ``seconds`` of training so far."""
+
+    step: int
+    epoch: int
+    batch: int
+    batches: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    grad_norm: float
+    targets: int
+    seconds: float
+    progress: float | None
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The held-out set was judged, at an epoch's end or at the end of the run."""
+
+    step: int
+    epoch: int
+    seconds: float
+    train_loss: float
+    train_accuracy: float
+    judgement: Judgement
+    is_best: bool
+
+
+class Trainer:
+    """Trains one model on one task; everything that changes is in ``state_dict``."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: ARCAutoencoder,
+        task: Task,
+        *,
+        seed: int,
+        augment: bool = False,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.config, self.model, self.task = config, model, task
+        self.augment, self.autocast = augment, autocast
+        examples, groups, run = task.training_order()
+        self.source = BatchSource(examples, config.batch_size, seed=seed, groups=groups, run=run)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self.best_accuracy = -math.inf
+        self.last_judgement: Judgement | None = None
+        self._validated_step = 0
+        self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
+
+    # -- the story -----------------------------------------------------------------------
+
+    def run(self, control: RunControl) -> Iterator[Step | Validated]:
+        """Train until a limit is reached or ``control`` asks to stop.
+
+        Raises DivergedError before a step that would spoil the weights.
+        """
+        clock = time.monotonic() - self.seconds
+        while not control.stop_requested:
+            if self._owes_validation():
+                event: Step | Validated = self._validate()
+            elif self.reached_limit or self.reached_stop:
+                break
+            else:
+                event = self._train_step()
+            self.seconds = time.monotonic() - clock
+            yield event
+
+    @property
+    def reached_limit(self) -> bool:
+        """Whether the run has its full length."""
+        return self.progress is not None and self.progress >= 1.0
+
+    @property
+    def reached_stop(self) -> bool:
+        """Whether ``training.stop_at_step`` is reached."""
+        stop = self.config.stop_at_step
+        return stop is not None and self.step >= stop
+
+    @property
+    def progress(self) -> float | None:
+        """How much of the run is done, 0 to 1, by whichever limit is nearest; None without one."""
+        config, shares = self.config, []
+        if config.epochs is not None:
+            shares.append(self.step / (config.epochs * self.source.batches_per_epoch))
+        if config.max_steps is not None:
+            shares.append(self.step / config.max_steps)
+        if config.max_minutes is not None:
+            shares.append(self.seconds / (60 * config.max_minutes))
+        return min(max(shares), 1.0) if shares else None
+
+    def _owes_validation(self) -> bool:
+        ended = self.source.epoch_is_complete or self.reached_limit
+        return ended and self._validated_step < self.step
+
+    def _train_step(self) -> Step:
+        examples = self.source.next()
+        generator = self.source.generator
+        transform = Transform.sample(generator) if self.augment else None
+        self.model.train()
+        self.model.bottleneck.set_progress(self.progress or 0.0)
+        learning_rate = self._set_learning_rate()
+        with self._autocast():
+            output = self.task.step(self.model, examples, generator, transform)
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        loss, grad_norm = float(output.loss.detach()), float(norm)
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise DivergedError(
+                f"step {self.step + 1}: loss {loss}, gradient norm {grad_norm}; lower "
+                "training.learning_rate, or try training.precision=fp32"
+            )
+        self.optimizer.step()
+        self.step += 1
+        accuracy = float(output.accuracy)
+        self._sums["loss"] += loss
+        self._sums["accuracy"] += accuracy
+        self._sums["steps"] += 1
+        return Step(
+            step=self.step,
+            epoch=self.source.epoch,
+            batch=self.source.batch,
+            batches=self.source.batches_per_epoch,
+            loss=loss,
+            accuracy=accuracy,
+            learning_rate=learning_rate,
+            grad_norm=grad_norm,
+            targets=len(examples),
+            seconds=self.seconds,
+            progress=self.progress,
+        )
+
+    def _validate(self) -> Validated:
+        judgement = judge_split(self.model, self.task, self.task.corpus.validation)
+        self._validated_step = self.step
+        self.last_judgement = judgement
+        is_best = judgement.verdict.accuracy > self.best_accuracy
+        if is_best:
+            self.best_accuracy = judgement.verdict.accuracy
+        steps = max(self._sums["steps"], 1)
+        event = Validated(
+            step=self.step,
+            epoch=self.source.epoch,
+            seconds=self.seconds,
+            train_loss=self._sums["loss"] / steps,
+            train_accuracy=self._sums["accuracy"] / steps,
+            judgement=judgement,
+            is_best=is_best,
+        )
+        self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
+        return event
+
+    def _set_learning_rate(self) -> float:
+        warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
+        rate = self.config.learning_rate * warmup
+        if self.config.schedule == "cosine" and self.progress is not None:
+            cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
+            rate *= FINAL_SHARE + (1 - FINAL_SHARE) * cosine
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.model.device.type, dtype=self.autocast)
+
+    # -- state ---------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on as if nothing had happened: plain types, tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "source": self.source.state_dict(),
+            "random": random_states(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best_accuracy": self.best_accuracy,
+            "validated_step": self._validated_step,
+            "sums": dict(self._sums),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.source.load_state_dict(state["source"])
+        set_random_states(state["random"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.best_accuracy = state["best_accuracy"]
+        self._validated_step = state["validated_step"]
+        self._sums = dict(state["sums"])
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators that are not passed: torch's (weights, dropout, noise) and the rest."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of torch's, CUDA's, NumPy's and Python's generators, as plain types."""
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Restore what ``random_states`` returned; CUDA's only where the devices are as many."""
+    torch.set_rng_state(states["torch"])
+    if len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
