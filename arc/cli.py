@@ -11,13 +11,18 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
 
 from arc.config import RunConfig, config_folder, known_keys
 from arc.registry import nearest
 
 
-def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
+def hydra_entry(
+    job: Callable[[DictConfig], int], config_name: str, schema: type[BaseModel] = RunConfig
+) -> int:
     """Compose ``config_name`` from conf/ and run ``job``; returns the exit status.
+
+    ``schema`` is the configuration's, for the names of its keys.
 
     What a user can get wrong ends in one line on standard error and status 1. Anything else
     is a fault of the program, and keeps its traceback.
@@ -39,7 +44,7 @@ def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
     try:
         entry()
     except (HydraException, OmegaConfBaseException) as error:
-        return _complain(_explain(error))
+        return _complain(_explain(error, schema))
     except KeyboardInterrupt:
         return 130
     return 0
@@ -51,7 +56,7 @@ def _complain(message: str) -> int:
     return 1
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, schema: type[BaseModel]) -> str:
     """Say in one line what Hydra says in several, with the nearest spelling."""
     text = "\n".join(str(part) for part in (error, error.__cause__) if part)
     if found := re.search(r"Could not find '([^/']+(?:/[^/']+)*)/([^/']+)'", text):
@@ -63,6 +68,6 @@ def _explain(error: Exception) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)
         *section, name = key.split(".")
-        known = known_keys(section[0]) if section else list(RunConfig.model_fields)
+        known = known_keys(section[0]) if section else list(schema.model_fields)
         return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"
     return text.splitlines()[0]

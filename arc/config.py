@@ -1,4 +1,4 @@
-"""The whole configuration: every group's schema in one tree, and models made from it.
+"""The whole configuration: every group's schema in one tree, and what is built from it.
 
 Hydra composes conf/ into a tree; ``parse_config`` checks it against the schemas that stand
 beside the components. A stored configuration is checked in the same way: it may come from
@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from arc.data import DATASETS, MAX_GRID_SIZE, NUM_COLORS, DataConfig
+from arc.data import DATASETS, MAX_GRID_SIZE, NUM_COLORS, DataConfig, load_corpus
 from arc.models import BOTTLENECKS, ARCAutoencoder, ARCEncoder
 from arc.registry import ComponentConfig, Registry, nearest
-from arc.tasks import TASKS, TaskConfig
+from arc.tasks import TASKS, Task, TaskConfig
 from arc.training import TrainingConfig
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -89,7 +92,12 @@ def config_folder() -> Path:
 
 
 def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:
-    """Check a composed or stored tree. Raises ConfigError with a line for each bad value."""
+    """Check a run's composed or stored tree. Raises ConfigError with a line for each bad value."""
+    return parse(RunConfig, tree)
+
+
+def parse(schema: type[Schema], tree: DictConfig | Mapping[str, Any]) -> Schema:
+    """Check a tree against any schema. Raises ConfigError with a line for each bad value."""
     if isinstance(tree, DictConfig):
         try:
             plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
@@ -98,9 +106,9 @@ def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:
     else:
         plain = dict(tree)
     try:
-        return RunConfig.model_validate(plain)
+        return schema.model_validate(plain)
     except ValidationError as error:
-        raise ConfigError("\n".join(map(_describe, error.errors()))) from None
+        raise ConfigError("\n".join(_describe(schema, each) for each in error.errors())) from None
 
 
 def to_tree(config: RunConfig) -> dict[str, Any]:
@@ -114,6 +122,18 @@ def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
         return config
     task = config.task.model_copy(update={"num_classes": num_classes})
     return config.model_copy(update={"task": task})
+
+
+def build_task(config: RunConfig, device: torch.device | str = "cpu") -> Task:
+    """Load the data that a configuration names, onto ``device``, and make its task."""
+    task_class = TASKS[config.task.name]
+    corpus = load_corpus(
+        config.data,
+        pairs=config.task.use_input_output_pairs,
+        held_out=task_class.held_out,
+        device=device,
+    )
+    return task_class(config.task, corpus)
 
 
 def build_model(config: RunConfig) -> ARCAutoencoder:
@@ -140,7 +160,7 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
     )
 
 
-def _describe(error: Any) -> str:
+def _describe(schema: type[BaseModel], error: Any) -> str:
     """Return one line for one of pydantic's errors: the key, the value, what is allowed."""
     place = [str(part) for part in error["loc"]]
     if len(place) > 1 and place[0] in _REGISTRIES:
@@ -148,7 +168,7 @@ def _describe(error: Any) -> str:
     key, kind = ".".join(place), error["type"]
     context = error.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _known_keys(error["loc"])
+        known = _known_keys(schema, error["loc"])
         return f"{key}: no such key.{nearest(place[-1], known)} Known: {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing"
@@ -164,10 +184,10 @@ def _describe(error: Any) -> str:
     return f"{key}={shown}: {message[0].lower() + message[1:]}"
 
 
-def _known_keys(place: tuple[Any, ...]) -> list[str]:
+def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
     """Return the keys that stand where an unknown one was found."""
     if len(place) < 2:
-        return list(RunConfig.model_fields)
+        return list(schema.model_fields)
     if place[0] in _REGISTRIES:
         return _fields(_REGISTRIES[place[0]].config(place[1]))
     return known_keys(place[0])
@@ -177,7 +197,9 @@ def known_keys(section: str) -> list[str]:
     """Return every key that some option of a section knows; empty for no section of ours."""
     if section in _REGISTRIES:
         registry = _REGISTRIES[section]
-        return list(dict.fromkeys(key for name in registry for key in _fields(registry.config(name))))
+        return list(
+            dict.fromkeys(key for name in registry for key in _fields(registry.config(name)))
+        )
     field = RunConfig.model_fields.get(section)
     schema = field.annotation if field else None
     return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []

@@ -8,17 +8,29 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from tabulate import tabulate
 
-from arc.config import RunConfig
-from arc.tasks import Figure, Verdict
-from arc.training import Judgement
+from arc.config import RunConfig, build_model, to_tree
+from arc.models import ARCAutoencoder
+from arc.tasks import Figure, Task, Verdict
+from arc.training import judge_split
 
 
-def results(
-    config: RunConfig, *, test: Judgement, validation: Judgement, minutes: float, steps: int
+def evaluate(
+    config: RunConfig, model: ARCAutoencoder, task: Task, *, minutes: float, steps: int
 ) -> dict[str, Any]:
-    """Return ``<run_name>_results.json``'s content; accuracies in percent, NaN as null."""
+    """Judge ``model`` on the test and validation sets, with controls.
+
+    Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. The
+    control with an untrained sender takes the weights that the run's seed draws.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        untrained = build_model(config).to(model.device)
+    corpus = task.corpus
+    test = judge_split(model, task, corpus.test, full=True, untrained=untrained)
+    validation = judge_split(model, task, corpus.validation)
     return _plain(
         {
             "test": _figures(test.verdict),
@@ -27,7 +39,7 @@ def results(
             "language": test.language,
             "minutes": round(minutes, 3),
             "steps": steps,
-            "config": config.model_dump(serialize_as_any=True),
+            "config": to_tree(config),
         }
     )
 
@@ -73,7 +85,12 @@ def _figure(figure: Figure) -> dict[str, Any]:
 def _row(of: str, name: str, figure: dict[str, Any]) -> dict[str, Any]:
     values = {key: value for key, value in figure.items() if key not in ("targets", "baselines")}
     beside = {key.replace("_", " "): value for key, value in figure["baselines"].items()}
-    return {"of": of, "game": name.replace("_", " "), "targets": figure["targets"], **values} | beside
+    return {
+        "of": of,
+        "game": name.replace("_", " "),
+        "targets": figure["targets"],
+        **values,
+    } | beside
 
 
 def _plain(value: Any) -> Any:

@@ -75,9 +75,7 @@ class Terminal:
         beside = ", ".join(f"{name} {value:.1f}" for name, value in figure.baselines.items())
         self._status = f"held out {value}"
         if event.is_best and self._due():
-            language = ""
-            if judgement.language:
-                language = f"; {judgement.language['unique_messages']:.0f} different messages"
+            language = _language(judgement.language)
             log.info(
                 f"epoch {event.epoch} step {event.step}: held out {value} of {figure.targets} "
                 f"(beside {beside}){language}; best so far"
@@ -96,6 +94,16 @@ class Terminal:
             return False
         self._last_line = now
         return True
+
+
+def _language(measures: dict[str, float]) -> str:
+    if not measures:
+        return ""
+    return (
+        f"; {measures['unique_messages']:.0f} different messages, "
+        f"{measures['message_entropy_bits']:.1f} of {measures['capacity_bits']:.1f} bits, "
+        f"{measures['symbols_used']:.0f} % of symbols used"
+    )
 
 
 def _remaining(step: Step) -> str:

@@ -20,10 +20,8 @@ from rich.console import Console
 
 from arc.checkpointing import load, make_checkpoint, prepare_folder, write_checkpoint
 from arc.cli import hydra_entry
-from arc.config import RunConfig, build_model, parse_config, with_data
-from arc.data import load_corpus
-from arc.report import results, table, write_results
-from arc.tasks import TASKS, Task
+from arc.config import RunConfig, build_model, build_task, parse_config, with_data
+from arc.report import evaluate, table, write_results
 from arc.terminal import Terminal, log_to_terminal
 from arc.training import (
     DivergedError,
@@ -32,7 +30,6 @@ from arc.training import (
     Trainer,
     Validated,
     autocast_dtype,
-    judge_split,
     keep_freed_memory,
     pick_device,
     seed_everything,
@@ -57,14 +54,7 @@ class Run:
         self.folder = Path(config.checkpoint.dir)
         prepare_folder(self.folder)
         device = pick_device(config.device)
-        task_class = TASKS[config.task.name]
-        corpus = load_corpus(
-            config.data,
-            pairs=config.task.use_input_output_pairs,
-            held_out=task_class.held_out,
-            device=device,
-        )
-        self.task: Task = task_class(config.task, corpus)
+        self.task = build_task(config, device)
         self.config = with_data(config, self.task.num_classes)
         seed_everything(config.seed)
         model = build_model(self.config).to(device)
@@ -114,14 +104,10 @@ class Run:
             best = self._path("last")
         log.info(f"testing {best}")
         model = load(best, self.trainer.model.device).model
-        with torch.random.fork_rng():
-            torch.manual_seed(self.config.seed)
-            untrained = build_model(self.config).to(model.device)
-        corpus = self.task.corpus
-        content = results(
+        content = evaluate(
             self.config,
-            test=judge_split(model, self.task, corpus.test, full=True, untrained=untrained),
-            validation=judge_split(model, self.task, corpus.validation),
+            model,
+            self.task,
             minutes=self.trainer.seconds / 60,
             steps=self.trainer.step,
         )

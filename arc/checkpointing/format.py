@@ -74,6 +74,7 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "epoch": trainer.source.epoch,
         "batch": trainer.source.batch,
         "step": trainer.step,
+        "seconds": trainer.seconds,
         "val_loss": judged.verdict.loss if judged else None,
         "val_acc": judged.verdict.accuracy if judged else None,
         "model_state_dict": model_state,

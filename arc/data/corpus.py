@@ -130,9 +130,11 @@ def load_corpus(
     names = ("training", "validation", "test")
     if not parts[0]:
         raise DataError(f"data={config.name}: no grid is left to train on; {'; '.join(notes)}")
-    splits = [Split.build(name, part, device) for name, part in zip(names, parts, strict=True)]
+    training, validation, test = (
+        Split.build(name, part, device) for name, part in zip(names, parts, strict=True)
+    )
     num_puzzles = len({e.puzzle for e in parts[0]} | {e.puzzle for e in parts[1]})
-    return Corpus(*splits, num_puzzles, _fingerprint(parts), notes)
+    return Corpus(training, validation, test, num_puzzles, _fingerprint(parts), notes)
 
 
 def _examples(

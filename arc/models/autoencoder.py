@@ -44,7 +44,7 @@ class ARCAutoencoder(nn.Module):
         if max_grid_size != MAX_GRID_SIZE:
             raise ValueError(f"max_grid_size is {MAX_GRID_SIZE} for every ARC grid")
         self.encoder = encoder
-        self.bottleneck = BOTTLENECKS[bottleneck_type](  # type: ignore[call-arg]
+        self.bottleneck = BOTTLENECKS[bottleneck_type](
             latent_dim=encoder.latent_dim,
             vocab_size=vocab_size,
             max_length=max_length,

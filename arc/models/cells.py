@@ -85,9 +85,7 @@ def _neighbours(inside: Tensor, grid: Tensor, row: Tensor, column: Tensor) -> Te
     """Return int32 [T, 9]: the cell at each offset (row-major), or T if that is outside."""
     batch, side, _ = inside.shape
     total = len(grid)
-    index = torch.full(
-        (batch, side + 2, side + 2), total, dtype=torch.int32, device=inside.device
-    )
+    index = torch.full((batch, side + 2, side + 2), total, dtype=torch.int32, device=inside.device)
     index[:, 1:-1, 1:-1][inside] = torch.arange(total, dtype=torch.int32, device=inside.device)
     shifts = range(KERNEL)
     return torch.stack([index[grid, row + dy, column + dx] for dy in shifts for dx in shifts], 1)

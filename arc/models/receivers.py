@@ -45,7 +45,7 @@ class Receiver(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def receive(self, signal: Tensor, **context: Any) -> Any:
+    def receive(self, signal: Tensor, *args: Any, **context: Any) -> Any:
         """Answer for each message; ``context`` is what the task gives besides the message."""
 
 
@@ -80,9 +80,7 @@ class SelectionReceiver(Receiver):
         """Score every grid of a shared ``pool`` for every message: float32 [batch, pool]."""
         return self.score(signal, self.embed(pool))
 
-    def receive(
-        self, signal: Tensor, *, candidates: Sequence[Sequence[Any]], **context: Any
-    ) -> Tensor:
+    def receive(self, signal: Tensor, *, candidates: Sequence[Sequence[Any]]) -> Tensor:
         """Return float32 [batch, k], the logits of each message's own k candidate grids."""
         counts = {len(row) for row in candidates}
         if len(candidates) != len(signal) or len(counts) != 1:
@@ -126,9 +124,7 @@ class ReconstructionReceiver(Receiver):
             x = block(x, layout)
         return self.color(activate(self.norm, x)).float()
 
-    def receive(
-        self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]], **context: Any
-    ) -> list[Tensor]:
+    def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
         """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
         shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
         if shape.shape != (len(signal), 2):
@@ -161,6 +157,6 @@ class ClassificationReceiver(Receiver):
         """Return logits float32 [batch, num_classes]."""
         return self.classify(signal).float()
 
-    def receive(self, signal: Tensor, **context: Any) -> Tensor:
+    def receive(self, signal: Tensor) -> Tensor:
         """Return logits float32 [batch, num_classes]."""
         return self(signal)

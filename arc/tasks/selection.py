@@ -119,16 +119,15 @@ class SelectionTask(Task):
         scores = torch.cat(
             [receiver.score(signal[part], embedded) for part in chunks(len(split))]
         ).cpu()
-        wanted = [(self.config.distractors, self.config.num_distractors)]
+        wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:
             pairs = [(kind, count) for kind in KINDS for count in REPORTED_DISTRACTORS]
             wanted += [pair for pair in pairs if pair not in wanted]
-        figures = {}
+        figures: dict[str, Figure] = {}
         for kind, count in wanted:
             accuracy, targets = self._accuracy(split, kind, count, scores)
-            if targets > 0 or not figures:
-                baselines = self._references(model, split, kind, count)
-                figures[f"{kind}_{count}"] = Figure({"accuracy": accuracy}, targets, baselines)
+            references = self._references(model, split, kind, count)
+            figures[f"{kind}_{count}"] = Figure({"accuracy": accuracy}, targets, references)
         return Verdict(self._loss(split, scores), figures)
 
     def _accuracy(

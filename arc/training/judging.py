@@ -37,7 +37,9 @@ def judge_split(
     """
     model.eval()
     if len(split) == 0:
-        return Judgement(task.judge(model, split, torch.zeros(0, model.bottleneck.signal_width)), {})
+        return Judgement(
+            task.judge(model, split, torch.zeros(0, model.bottleneck.signal_width)), {}
+        )
     content, signal, lengths = send_all(model, split)
     vocab_size = model.bottleneck.vocab_size
     language = language_measures(content, vocab_size, lengths) if vocab_size else {}

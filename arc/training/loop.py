@@ -245,11 +245,11 @@ def seed_everything(seed: int) -> None:
 def random_states() -> dict[str, Any]:
     """Return the states of torch's, CUDA's, NumPy's and Python's generators, as plain types."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": [str(name), torch.tensor(np.asarray(keys, np.int64)), position, has_gauss, cached],
         "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
     }
 

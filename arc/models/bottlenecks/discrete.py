@@ -52,6 +52,8 @@ class DiscreteBottleneck(Bottleneck):
     """L symbols out of V, each read by the receiver as a fixed code of D numbers."""
 
     codes: Tensor
+    vocab_size: int
+    max_length: int
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class DiscreteBottleneck(Bottleneck):
             raise ValueError(
                 f"message is {content.dtype} {list(content.shape)}, expected {expected}"
             )
-        if content.numel() and not (0 <= content.min() and content.max() < self.vocab_size):
+        if content.numel() and not (content.min() >= 0 and content.max() < self.vocab_size):
             raise ValueError(f"a symbol is outside 0 to {self.vocab_size - 1}")
         content = content.long()
         return _signal(self.codes[content], self._alive(content).float())
@@ -145,4 +147,3 @@ class DiscreteBottleneck(Bottleneck):
 def _signal(codes: Tensor, alive: Tensor) -> Tensor:
     """Return [B, L * (D + 1)]: each symbol's code and whether it was sent."""
     return torch.cat([codes * alive[..., None], alive[..., None]], -1).flatten(1)
-

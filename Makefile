@@ -1,0 +1,42 @@
+# `make train` and `make test` are all that a fresh machine needs; the rest is for developers.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: train test lint slow benchmark ablation bars clean help
+
+help:                 ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+train: $(INSTALLED)   ## three minutes of the default game, then its table; ARGS="task=…" to change it
+	$(RUN) -m arc.train training.max_minutes=3 $(ARGS)
+
+test: lint            ## style, types, and every test
+	$(RUN) -m pytest
+
+lint: $(INSTALLED)    ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+slow: $(INSTALLED)    ## the tests that take minutes
+	$(RUN) -m pytest -m slow
+
+benchmark: $(INSTALLED) ## training rate beside a bare convolution's
+	$(RUN) benchmarks/throughput.py $(ARGS)
+
+ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 cores; resumable)
+	$(RUN) benchmarks/ablation.py recipe $(ARGS)
+
+bars: $(INSTALLED)    ## every task, bottleneck and pair mode on real data (half an hour; resumable)
+	$(RUN) benchmarks/ablation.py games $(ARGS)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:                ## remove the environment and caches, keep checkpoints
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

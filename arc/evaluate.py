@@ -1,0 +1,60 @@
+"""Held-out figures of a saved run: ``python -m arc.evaluate path=checkpoints/NAME.pth``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from arc.checkpointing import load
+from arc.cli import hydra_entry
+from arc.config import build_task, parse
+from arc.report import evaluate, table, write_results
+from arc.terminal import log_to_terminal
+from arc.training import keep_freed_memory, pick_device
+
+log = logging.getLogger("arc.evaluate")
+
+
+class EvaluateConfig(BaseModel):
+    """Keys of conf/evaluate.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    path: str
+    device: str
+    output: str | None
+
+
+def evaluate_file(tree: DictConfig) -> int:
+    """Rebuild a run's model and data from its file and print its report; returns 0."""
+    log_to_terminal(Console())
+    keep_freed_memory()
+    config = parse(EvaluateConfig, tree)
+    device = pick_device(config.device)
+    loaded = load(config.path, device)
+    task = build_task(loaded.config, device)
+    if task.corpus.fingerprint != loaded.metadata["data_fingerprint"]:
+        log.warning("the data differ from those that this run was trained on")
+    log.info(f"evaluating {config.path} on {len(task.corpus.test)} test examples")
+    minutes = loaded.metadata["seconds"] / 60
+    steps = loaded.metadata["step"]
+    content = evaluate(loaded.config, loaded.model, task, minutes=minutes, steps=steps)
+    print(table(content), flush=True)
+    if config.output is not None:
+        write_results(Path(config.output), content)
+        log.info(f"results {config.output}")
+    return 0
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(hydra_entry(evaluate_file, "evaluate", EvaluateConfig))
+
+
+if __name__ == "__main__":
+    main()

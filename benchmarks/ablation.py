@@ -1,0 +1,112 @@
+"""Tables of training runs: each row a set of overrides, each cell one run of ``arc.train``.
+
+``recipe`` takes the default recipe apart; ``games`` plays every task through every channel.
+A cell's results are kept in ``--folder`` and not run again, so an interrupted table goes on.
+Run one table at a time on an idle machine: cells are given equal wall-clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+RECIPE = {
+    "the default recipe": [],
+    "free symbols": ["bottleneck=categorical"],
+    "free symbols, Gumbel noise": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
+    "batch of 32": ["training.batch_size=32"],
+    "1 distractor in training": ["task.num_distractors=1"],
+    "constant learning rate": ["training.schedule=constant"],
+    "Gumbel noise on the lattice": ["bottleneck.noise=gumbel"],
+    "augmentation": ["data.augment=true"],
+    "a continuous vector": ["bottleneck=autoencoder"],
+}
+PAIRS = "task.use_input_output_pairs=true"
+GAMES = {
+    f"{task}{', pairs' if pairs else ''}, {bottleneck}": [
+        f"task={task}",
+        f"bottleneck={bottleneck}",
+        *([PAIRS] if pairs else []),
+    ]
+    for task, pair_modes in (
+        ("selection", (False, True)),
+        ("reconstruction", (False, True)),
+        ("puzzle_classification", (False,)),
+    )
+    for pairs in pair_modes
+    for bottleneck in ("communication", "autoencoder")
+}
+TABLES = {"recipe": RECIPE, "games": GAMES}
+
+
+def run_cell(folder: Path, name: str, overrides: list[str], seed: int, minutes: float) -> Any:
+    """Train one cell unless its results are there; returns them."""
+    slug = "".join(c if c.isalnum() else "-" for c in name)
+    path = folder / f"{slug}_{seed}_results.json"
+    if not path.exists():
+        print(f"{name}, seed {seed} …", file=sys.stderr, flush=True)
+        for left_over in folder.glob(f"{slug}_{seed}_*.pth"):
+            left_over.unlink()
+        command = [
+            *(sys.executable, "-m", "arc.train", f"run_name={slug}_{seed}", f"seed={seed}"),
+            *(f"training.max_minutes={minutes}", f"checkpoint.dir={folder}"),
+            f"hydra.run.dir={folder}/{slug}_{seed}",
+            *overrides,
+        ]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads(path.read_text())
+
+
+def median_and_range(values: list[float]) -> str:
+    """Return 'median (lowest to highest)'."""
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def figures(results: dict[str, Any]) -> dict[str, float]:
+    """Return what the tables show of one run, by column."""
+    shown = {}
+    for of, name in (
+        ("validation", "random_99"),
+        ("test", "random_99"),
+        ("test", "same_size_49"),
+        ("test", "reconstruction"),
+        ("test", "puzzle_classification"),
+    ):
+        for key, value in results[of].get(name, {}).items():
+            if key not in ("targets", "baselines") and value is not None:
+                shown[f"{of} {name.replace('_', ' ')} {key}"] = value
+    return shown
+
+
+def main() -> None:
+    """Run the cells that are missing and print the table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--minutes", type=float, default=3.0, help="of training, per cell")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=None, help="only the first so many rows")
+    parser.add_argument("--folder", type=Path, default=None, help="default: outputs/TABLE")
+    arguments = parser.parse_args()
+    folder = (arguments.folder or Path("outputs") / arguments.table).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name, overrides in list(TABLES[arguments.table].items())[: arguments.rows]:
+        cells = [
+            figures(run_cell(folder, name, overrides, seed, arguments.minutes))
+            for seed in range(arguments.seeds)
+        ]
+        row = {column: median_and_range([cell[column] for cell in cells]) for column in cells[0]}
+        rows.append({"run": name, **row})
+        print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"), flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()
