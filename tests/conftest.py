@@ -1,0 +1,202 @@
+"""Small puzzles, composed configurations, and whole runs of a few hundred weights."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from arc.config import RunConfig, build_model, config_folder, parse_config, with_data
+from arc.data import Corpus, load_corpus
+from arc.models import ARCAutoencoder
+from arc.tasks import TASKS, Task
+from arc.training import Trainer, autocast_dtype, seed_everything
+
+SMALL = (
+    "data=folder",
+    "data.validation_fraction=0.25",
+    "model=tiny",
+    "model.latent_dim=16",
+    "device=cpu",
+    "training.max_minutes=null",
+    "training.max_steps=6",
+    "training.batch_size=16",
+    "training.warmup_steps=2",
+    "training.precision=fp32",
+)
+GAMES = {
+    "reconstruction": ["task=reconstruction"],
+    "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
+    "selection": ["task=selection", "task.num_distractors=3"],
+    "selection-pairs": [
+        "task=selection",
+        "task.num_distractors=3",
+        "task.use_input_output_pairs=true",
+    ],
+    "puzzle_classification": ["task=puzzle_classification"],
+}
+DISCRETE = ("communication", "categorical")
+BOTTLENECKS = (*DISCRETE, "autoencoder")
+
+Pairs = list[tuple[Any, Any]]
+
+
+@dataclass
+class Run:
+    """What an entry point wires together."""
+
+    config: RunConfig
+    corpus: Corpus
+    task: Task
+    model: ARCAutoencoder
+
+    def trainer(self) -> Trainer:
+        return Trainer(
+            self.config.training,
+            self.model,
+            self.task,
+            seed=self.config.seed,
+            augment=self.config.data.augment,
+            autocast=autocast_dtype(self.config.training.precision, self.model.device),
+        )
+
+
+@functools.cache
+def _compose(overrides: tuple[str, ...]) -> RunConfig:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return parse_config(compose("config", list(overrides)))
+
+
+def compose_small(*overrides: str) -> RunConfig:
+    settings = dict(override.split("=", 1) for override in (*SMALL, *overrides))
+    return _compose(tuple("=".join(setting) for setting in settings.items()))
+
+
+def random_grids(count: int, seed: int = 0, sides: tuple[int, ...] = (2, 3, 5)) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [
+        rng.integers(0, 10, size=(rng.choice(sides), rng.choice(sides)), dtype=np.uint8)
+        for _ in range(count)
+    ]
+
+
+def as_puzzle(train: Pairs, test: Pairs = ()) -> dict[str, Any]:
+    def listed(pairs: Pairs) -> list[dict[str, Any]]:
+        return [
+            {"input": np.asarray(a).tolist(), "output": np.asarray(b).tolist()} for a, b in pairs
+        ]
+
+    return {"train": listed(train), "test": listed(test)}
+
+
+def write_folder(folder: Path, puzzles: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, puzzle in puzzles.items():
+        (folder / f"{name}.json").write_text(json.dumps(puzzle), encoding="utf-8")
+    return folder
+
+
+def random_puzzles(prefix: str, count: int, seed: int) -> dict[str, Any]:
+    """Puzzles of three demonstrations and one test; each shares a grid with the one before."""
+    grids = random_grids(8 * count, seed)
+    for number in range(1, count):
+        grids[8 * number] = grids[8 * number - 1]
+    pairs = list(zip(grids[::2], grids[1::2], strict=True))
+    return {
+        f"{prefix}{number:02}": as_puzzle(pairs[4 * number :][:3], pairs[4 * number + 3 :][:1])
+        for number in range(count)
+    }
+
+
+@pytest.fixture(scope="session")
+def arc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like ARC's: 12 training puzzles, 3 evaluation puzzles, some grids in several."""
+    folder = tmp_path_factory.mktemp("arc")
+    training, evaluation = random_puzzles("t", 12, seed=1), random_puzzles("e", 3, seed=2)
+    evaluation["e00"]["train"][0]["input"] = training["t03"]["train"][0]["output"]
+    write_folder(folder / "training", training)
+    write_folder(folder / "evaluation", evaluation)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_config(arc_folder: Path) -> Callable[..., RunConfig]:
+    """Compose conf/ for a tiny run on ``arc_folder``; overrides are Hydra's."""
+
+    def make(*overrides: str) -> RunConfig:
+        path = [] if any(o.startswith("data=arc") for o in overrides) else [f"data.path={arc_folder}"]
+        return compose_small(*path, *overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_corpus(make_config: Callable[..., RunConfig]) -> Callable[..., Corpus]:
+    """Load the three sets; ``held_out`` as in load_corpus."""
+
+    def make(*overrides: str, pairs: bool = False, held_out: Any = "puzzles") -> Corpus:
+        return load_corpus(make_config(*overrides).data, pairs=pairs, held_out=held_out)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_run(make_config: Callable[..., RunConfig]) -> Callable[..., Run]:
+    """Wire a run as the entry point does; the same overrides give the same weights."""
+
+    def make(*overrides: str) -> Run:
+        config = make_config(*overrides)
+        task_class = TASKS[config.task.name]
+        corpus = load_corpus(
+            config.data,
+            pairs=config.task.use_input_output_pairs,
+            held_out=task_class.held_out,
+        )
+        task = task_class(config.task, corpus)
+        config = with_data(config, task.num_classes)
+        seed_everything(config.seed)
+        return Run(config, corpus, task, build_model(config))
+
+    return make
+
+
+@pytest.fixture(params=GAMES.values(), ids=GAMES.keys())
+def task_overrides(request: pytest.FixtureRequest) -> list[str]:
+    """Each task, and pair mode where it makes sense."""
+    return list(request.param)
+
+
+@pytest.fixture(params=BOTTLENECKS)
+def bottleneck(request: pytest.FixtureRequest) -> str:
+    """Each channel's name."""
+    return request.param
+
+
+@pytest.fixture(params=DISCRETE)
+def discrete(request: pytest.FixtureRequest) -> str:
+    """Each discrete channel's name."""
+    return request.param
+
+
+@pytest.fixture
+def game(task_overrides: list[str], bottleneck: str) -> list[str]:
+    """Every task x bottleneck, as overrides."""
+    return [*task_overrides, f"bottleneck={bottleneck}"]
+
+
+@pytest.fixture
+def save_puzzles(tmp_path: Path) -> Callable[..., Path]:
+    """Write a folder of puzzles, given as id -> (train pairs, test pairs)."""
+
+    def save(puzzles: dict[str, tuple[Pairs, Pairs]], name: str = "puzzles") -> Path:
+        content = {id_: as_puzzle(*parts) for id_, parts in puzzles.items()}
+        return write_folder(tmp_path / name, content)
+
+    return save

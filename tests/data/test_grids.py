@@ -1,0 +1,92 @@
+"""What is a valid grid, and how a set of them is held."""
+
+import numpy as np
+import pytest
+import torch
+
+from arc.data import DataError, Grids
+from arc.data.features import color_counts, feature_ids
+from arc.data.grids import check_grid, content_key
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([[1, 2], [3]], r"lengths \[2, 1\]"),
+        ([[1, 10]], "colour 10"),
+        ([[-1]], "colour -1"),
+        (np.zeros((31, 31), int), "31 x 31"),
+        (np.zeros((31, 1), int), "31 x 1"),
+        ([], "non-empty"),
+        ([[]], "non-empty"),
+        ([1, 2], "list of rows"),
+        ([[[1]]], "list of rows"),
+        (5, "list of rows"),
+        (None, "list of rows"),
+        ([[1.0, 2.0]], "float"),
+        ([["1", "2"]], "integers 0 to 9"),
+        ([[True, False]], "bool"),
+        ([[None]], "integers 0 to 9"),
+    ],
+)
+def test_a_bad_grid_is_refused_with_its_place(rows, named):
+    with pytest.raises(DataError, match=rf"^a\.json, train\[3\]\.input: .*{named}"):
+        check_grid(rows, "a.json, train[3].input")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 30), (1, 30)])
+def test_every_allowed_size_is_accepted(shape):
+    grid = check_grid(np.full(shape, 9).tolist(), "here")
+    assert grid.dtype == np.uint8
+    assert grid.shape == shape
+
+
+def test_grids_give_back_what_they_hold():
+    given = [[[1, 2, 3]], np.array([[0], [9]]), torch.tensor([[4, 5], [6, 7]])]
+    grids = Grids.from_arrays(given)
+    assert len(grids) == 3
+    for held, array in zip(grids.arrays(), given, strict=True):
+        assert np.array_equal(held, np.asarray(array))
+    assert grids.sizes.tolist() == [[1, 3], [2, 1], [2, 2]]
+
+
+def test_grids_are_selected_in_the_order_asked_for():
+    grids = Grids.from_arrays([[[1]], [[2, 2]], [[3], [3]]])
+    chosen = grids[torch.tensor([2, 0, 2])].arrays()
+    assert [grid.tolist() for grid in chosen] == [[[3], [3]], [[1]], [[3], [3]]]
+
+
+def test_a_bad_grid_among_good_ones_is_named():
+    with pytest.raises(DataError, match=r"grid 1: colour 11"):
+        Grids.from_arrays([[[1]], [[11]]])
+
+
+def test_no_grids_at_all_are_refused():
+    with pytest.raises(DataError, match="empty list"):
+        Grids.from_arrays([])
+
+
+def test_content_is_shape_and_cells():
+    keys = {content_key(np.array(rows, np.uint8)) for rows in ([[1, 1]], [[1], [1]], [[1, 0]], [[1]])}
+    assert len(keys) == 4
+    assert content_key(np.array([[1, 1]], np.uint8)) in keys
+
+
+def test_features_tell_apart_exactly_what_they_say():
+    grids = Grids.from_arrays([[[1, 2]], [[2, 1]], [[3, 2]], [[1, 1]], [[1], [2]], [[1, 2]]])
+
+    def same_as_first(feature):
+        ids = feature_ids(feature, grids)
+        return (ids == ids[0]).tolist()
+
+    assert same_as_first("size") == [True, True, True, True, False, True]
+    assert same_as_first("colors") == [True, True, False, False, False, True]
+    wide = Grids.from_arrays([[[1, 2, 2]], [[1, 1, 2]], [[2, 1, 2]]])
+    assert feature_ids("colors", wide).unique().numel() == 1
+    counts = feature_ids("histogram", wide)
+    assert counts[0] == counts[2] != counts[1]
+
+
+def test_padding_is_no_colour():
+    grids = Grids.from_arrays([[[1]], np.zeros((4, 4), int)])
+    assert color_counts(grids).tolist() == [[0, 1, *[0] * 8], [16, *[0] * 9]]
