@@ -10,6 +10,7 @@ Shapes: T cells in all, B grids, C channels, K = LATTICE * LATTICE points.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from arc.data.grids import Grids
 
 LATTICE = 4
 KERNEL = 3
+CELLS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,26 @@ def cell_values(grids: Grids, layout: Layout) -> Tensor:
     return grids.cells[layout.grid, layout.row, layout.column].long()
 
 
-def _gather(x: Tensor, neighbours: Tensor) -> Tensor:
-    """Return every cell's neighbourhood side by side: [T, C] -> [T, 9 * C]."""
+def _neighbourhoods(x: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield cells [t, 9 * C] with each one's neighbourhood side by side, and which they are.
+
+    On a CPU some cells at a time: what is gathered stays in the cache until it is multiplied,
+    and the largest blocks of memory have one size, which the allocator can use again.
+    """
     padded = torch.cat([x, x.new_zeros(1, x.shape[1])])
-    return F.embedding(neighbours.flatten(), padded).view(len(neighbours), -1)
+    count = CELLS_AT_A_TIME if x.device.type == "cpu" else max(len(neighbours), 1)
+    for start in range(0, len(neighbours), count):
+        part = slice(start, start + count)
+        some = neighbours[part]
+        yield part, F.embedding(some.flatten(), padded).view(len(some), -1)
+
+
+def _convolve(x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:
+    """Return [T, out] from [T, in] and [9, in, out]."""
+    out, matrix = x.new_empty(len(x), weight.shape[2]), weight.flatten(0, 1)
+    for part, around in _neighbourhoods(x, neighbours):
+        torch.mm(around, matrix, out=out[part])
+    return out
 
 
 class _Convolve(torch.autograd.Function):
@@ -124,17 +142,19 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, neighbours):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, weight, neighbours)
-        return _gather(x, neighbours) @ weight.flatten(0, 1)
+        return _convolve(x, weight, neighbours)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, weight, neighbours = ctx.saved_tensors
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:  # neighbourhood is mutual: the kernel turns by 180 degrees
-            turned = weight.flip(0).transpose(1, 2).flatten(0, 1)
-            grad_x = _gather(grad, neighbours) @ turned
+            grad_x = _convolve(grad, weight.flip(0).transpose(1, 2), neighbours)
         if ctx.needs_input_grad[1]:
-            grad_weight = (_gather(x, neighbours).t() @ grad).view_as(weight)
+            total = torch.zeros(weight.flatten(0, 1).shape, device=x.device)
+            for part, around in _neighbourhoods(x, neighbours):
+                total += around.t() @ grad[part]
+            grad_weight = total.view_as(weight).to(weight.dtype)
         return grad_x, grad_weight, None
 
 

@@ -1,0 +1,175 @@
+"""What stands in a checkpoint file."""
+
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import arc
+from arc.config import parse_config, to_tree
+
+BUILT_IN = (bool, int, float, str, type(None), torch.Tensor)
+STATE = {
+    "epoch",
+    "batch",
+    "step",
+    "val_loss",
+    "val_acc",
+    "model_state_dict",
+    "encoder_state_dict",
+    "optimizer_state_dict",
+    "config",
+    "format_version",
+}
+FLAT = {
+    "task_type": "task.name",
+    "bottleneck_type": "bottleneck.name",
+    "num_distractors": "task.num_distractors",
+    "use_input_output_pairs": "task.use_input_output_pairs",
+    "num_classes": "task.num_classes",
+    "hidden_dim": "model.hidden_dim",
+    "latent_dim": "model.latent_dim",
+    "num_conv_layers": "model.num_conv_layers",
+    "embedding_dim": "model.embedding_dim",
+    "vocab_size": "bottleneck.vocab_size",
+    "max_message_length": "bottleneck.max_message_length",
+    "temperature": "bottleneck.temperature",
+    "batch_size": "training.batch_size",
+    "learning_rate": "training.learning_rate",
+    "num_epochs": "training.epochs",
+    "max_grids": "data.max_grids",
+    "filter_grid_size": "data.filter_grid_size",
+}
+
+
+def walk(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf and every container that is not exactly a dict, list or tuple."""
+    if type(value) is dict:
+        for key, item in value.items():
+            yield from walk(key, f"{place} key")
+            yield from walk(item, f"{place}.{key}")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            yield from walk(item, f"{place}[{index}]")
+    else:
+        yield place, value
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for _, leaf in walk(value) if isinstance(leaf, torch.Tensor)]
+
+
+def test_a_file_holds_built_in_types_and_tensors_alone(saved: Any) -> None:
+    leaves = list(walk(saved.content))
+    assert len(leaves) > 50
+    assert {place: type(leaf) for place, leaf in leaves if type(leaf) not in BUILT_IN} == {}
+
+
+def test_every_key_of_the_contract_is_there(saved: Any) -> None:
+    content = saved.content
+    assert STATE | set(FLAT) | {"num_colors", "max_grid_size"} <= set(content)
+    assert (content["num_colors"], content["max_grid_size"]) == (10, 30)
+    for key, place in FLAT.items():
+        value = content["config"]
+        for part in place.split("."):
+            value = value.get(part)
+        assert content[key] == value, key
+
+
+def test_the_configuration_comes_back(saved: Any) -> None:
+    stored = saved.content["config"]
+    assert OmegaConf.to_container(OmegaConf.create(stored)) == stored
+    whole = {**to_tree(saved.config), **stored}
+    assert parse_config(whole) == saved.config
+    left_out = to_tree(saved.config).keys() - stored.keys()
+    assert left_out == {"device", "checkpoint"}  # the machine's
+    assert json.loads(json.dumps(stored)) == stored
+
+
+def test_counters_and_figures(saved: Any) -> None:
+    content, trainer = saved.content, saved.trainer
+    assert content["step"] == trainer.step == saved.validated.step + 1
+    assert content["epoch"] == 2  # the first batch of the second epoch was trained
+    assert content["batch"] == 1
+    assert content["val_loss"] == saved.validated.judgement.verdict.loss
+    assert content["val_acc"] == saved.validated.judgement.verdict.accuracy
+    assert 0 <= content["val_acc"] <= 100
+    assert math.isfinite(content["val_loss"])
+
+
+def test_the_state_is_the_trainers(saved: Any) -> None:
+    content, model = saved.content, saved.trainer.model
+    assert content["model_state_dict"].keys() == model.state_dict().keys()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(content["model_state_dict"][name], weight), name
+    encoder = model.encoder.state_dict()
+    assert content["encoder_state_dict"].keys() == encoder.keys()
+    for name, weight in encoder.items():
+        assert torch.equal(content["encoder_state_dict"][name], weight), name
+
+
+def test_no_weight_stands_twice(saved: Any) -> None:
+    content = saved.content
+    weights = content["model_state_dict"].values()
+    assert len({weight.data_ptr() for weight in weights}) == len(weights)
+    for name, weight in content["encoder_state_dict"].items():  # shared, not copied
+        assert weight.data_ptr() == content["model_state_dict"][f"encoder.{name}"].data_ptr()
+    needed = sum(weight.nbytes for weight in weights) + sum(
+        state.nbytes for state in tensors(content["optimizer_state_dict"])
+    )
+    with zipfile.ZipFile(saved.path) as archive:
+        stored = sum(entry.file_size for entry in archive.infolist() if "/data/" in entry.filename)
+    rest = sum(tensor.nbytes for tensor in tensors(content["trainer_state"]))
+    assert stored <= needed + rest + 1024
+
+
+def test_one_optimizer_group_in_the_order_of_the_parameters(saved: Any) -> None:
+    state = saved.content["optimizer_state_dict"]
+    shapes = [parameter.shape for parameter in saved.trainer.model.parameters()]
+    (group,) = state["param_groups"]
+    assert group["params"] == list(range(len(shapes)))
+    for index, shape in enumerate(shapes):
+        assert state["state"][index]["exp_avg"].shape == shape
+        assert state["state"][index]["exp_avg_sq"].shape == shape
+
+
+def test_where_a_file_came_from(one: Any) -> None:
+    content = one.content
+    assert content["arc_version"] == arc.__version__
+    assert content["torch_version"] == str(torch.__version__)
+    assert abs((datetime.now().astimezone() - datetime.fromisoformat(content["created"])).days) < 1
+    assert content["data_fingerprint"] == one.trainer.task.corpus.fingerprint
+
+
+def test_the_label_map_names_the_puzzle_of_each_class(save_run: Callable[..., Any]) -> None:
+    saved = save_run("task=puzzle_classification")
+    content, corpus = saved.content, saved.trainer.task.corpus
+    names = content["label_map"]
+    assert content["num_classes"] == 2 * len(names)
+    for split in (corpus.training, corpus.validation, corpus.test):
+        for label, place in zip(split.label.tolist(), split.places, strict=True):
+            puzzle, *_, side = place.split()
+            assert names[label // 2] == puzzle
+            assert label % 2 == (side == "output")
+
+
+def test_a_file_before_the_first_validation(make_run: Callable[..., Any]) -> None:
+    from arc.checkpointing import make_checkpoint
+
+    run = make_run("task=reconstruction")
+    content = make_checkpoint(run.config, run.trainer())
+    assert (content["epoch"], content["batch"], content["step"]) == (1, 0, 0)
+    assert content["val_loss"] is None
+    assert content["val_acc"] is None
+
+
+@pytest.mark.parametrize("key", ["num_distractors", "vocab_size", "temperature", "num_classes"])
+def test_what_a_game_lacks_reads_none(key: str, save_run: Callable[..., Any]) -> None:
+    content = save_run("task=reconstruction", "bottleneck=autoencoder").content
+    assert content[key] is None

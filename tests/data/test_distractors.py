@@ -1,0 +1,144 @@
+"""Who stands beside a target."""
+
+import numpy as np
+import pytest
+import torch
+
+from arc.data import BatchSource
+from arc.data.distractors import KINDS, DistractorGroups, draw_lineup
+from arc.data.grids import content_key
+
+
+def grid(color, height=1, width=1):
+    return np.full((height, width), color)
+
+
+@pytest.fixture
+def make_split(save_puzzles, make_corpus):
+    def make(puzzles, pairs=False):
+        settings = (f"data.path={save_puzzles(puzzles)}", "data.validation_fraction=0")
+        return make_corpus(*settings, pairs=pairs).training
+
+    return make
+
+
+@pytest.fixture
+def split(make_corpus):
+    """Sizes of four kinds, and grids that stand in two puzzles each."""
+    return make_corpus("data.validation_fraction=0").training
+
+
+def two_colors(number):
+    return np.array([[number // 10, number % 10]])
+
+
+def batches(split, size, count, seed=0, wanted=None):
+    """Batches as a run has them, of examples that have ``wanted`` distractors."""
+    examples = torch.arange(len(split)) if wanted is None else wanted
+    source = BatchSource(examples, size, seed=seed)
+    for _ in range(count):
+        yield source.next(), source.generator
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("size", [2, 16])
+def test_each_target_gets_its_number_of_different_others_of_its_group(
+    make_corpus, kind, pairs, size
+):
+    split = make_corpus("data.validation_fraction=0", pairs=pairs).training
+    groups = DistractorGroups.of(kind, split)
+    count = min(2, int(groups.available.max()))
+    able = (groups.available >= count).nonzero()[:, 0]
+    arrays = split.grids.arrays()
+    keys = [content_key(array) for array in arrays]
+    puzzles_of = {}
+    for target, puzzle in zip(split.target.tolist(), split.puzzle.tolist(), strict=True):
+        puzzles_of.setdefault(target, set()).add(puzzle)
+    same = {
+        "random": lambda example, a, b: True,
+        "same_size": lambda example, a, b: arrays[a].shape == arrays[b].shape,
+        "same_colors": lambda example, a, b: (
+            arrays[a].shape == arrays[b].shape and set(arrays[a].flat) == set(arrays[b].flat)
+        ),
+        "same_puzzle": lambda example, a, b: int(split.puzzle[example]) in puzzles_of[b],
+    }[kind]
+    for examples, generator in batches(split, size, 10, wanted=able):
+        lineup = draw_lineup(split, groups, examples, count, generator)
+        assert lineup.choices.shape == (len(examples), count + 1)
+        shown = lineup.pool[lineup.choices]
+        for example, row, answer in zip(examples, shown.tolist(), lineup.answer, strict=True):
+            target = int(split.target[example])
+            assert row[answer] == target
+            assert len({keys[index] for index in row}) == count + 1
+            assert all(same(example, target, other) for other in row)
+
+
+def test_the_kinds_count_what_they_say(make_split):
+    puzzles = {
+        "p": ([(grid(1), grid(2)), (two_colors(12), two_colors(21))], []),
+        "q": ([(two_colors(33), grid(1))], []),
+    }
+    split = make_split(puzzles)  # six examples of five contents
+    available = {kind: DistractorGroups.of(kind, split).available.tolist() for kind in KINDS}
+    assert available["random"] == [4] * 6
+    assert available["same_size"] == [1, 1, 2, 2, 2, 1]
+    assert available["same_colors"] == [0, 0, 1, 1, 0, 0]
+    assert available["same_puzzle"] == [3, 3, 3, 3, 1, 1]
+
+
+def test_in_pair_mode_only_outputs_stand_beside_an_output(make_split):
+    split = make_split({"p": ([(grid(n), two_colors(n)) for n in range(9)], [])}, pairs=True)
+    groups = DistractorGroups.of("random", split)
+    assert groups.available.tolist() == [8] * 9
+    lineup = draw_lineup(split, groups, torch.arange(9), 8, torch.Generator().manual_seed(0))
+    assert {split.grids.arrays()[index].shape for index in lineup.pool} == {(1, 2)}
+
+
+def test_the_whole_set_can_stand_in_one_lineup(split):
+    groups = DistractorGroups.of("random", split)
+    count = int(groups.available.max())
+    lineup = draw_lineup(split, groups, torch.tensor([3]), count, torch.Generator().manual_seed(0))
+    assert lineup.pool[lineup.choices][0].sort().values.equal(split.candidates)
+
+
+def test_the_target_stands_in_every_place_alike(split):
+    groups = DistractorGroups.of("random", split)
+    places = [
+        draw_lineup(split, groups, examples, 4, generator).answer
+        for examples, generator in batches(split, 16, 120)
+    ]
+    assert_alike(torch.bincount(torch.cat(places), minlength=5))
+
+
+@pytest.mark.parametrize("size", [2, 5, 24])
+def test_every_other_grid_stands_beside_a_target_alike(make_split, size):
+    split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(10)], [])})
+    assert_alike(distractors_of(split, target=3, size=size))
+
+
+@pytest.mark.parametrize("size", [2, 5, 12])
+def test_a_grid_that_stands_often_in_the_data_is_no_likelier_beside_a_target(make_split, size):
+    often = [(grid(9), grid(9)) for _ in range(4)]
+    split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(6)] + often, [])})
+    assert_alike(distractors_of(split, target=3, size=size))
+
+
+def distractors_of(split, target, size, count=2):
+    """Return how often each other content stood beside ``target`` in many epochs."""
+    groups = DistractorGroups.of("random", split)
+    seen = torch.zeros(len(split.grids))
+    for examples, generator in batches(split, size, 1500 * len(split) // size):
+        place = (split.target[examples] == target).nonzero()[:, 0]
+        if len(place) > 0:
+            lineup = draw_lineup(split, groups, examples, count, generator)
+            seen += torch.bincount(lineup.pool[lineup.choices[place[0]]], minlength=len(seen))
+    assert seen[target] == seen.sum() / (count + 1)
+    return seen[torch.arange(len(seen)) != target]
+
+
+def assert_alike(counts):
+    """Chi-square per degree of freedom far below what a bias of a tenth gives."""
+    expected = counts.double().mean()
+    statistic = ((counts - expected) ** 2 / expected).sum() / (len(counts) - 1)
+    assert statistic < 2.2, counts.tolist()

@@ -1,0 +1,148 @@
+"""The whole model, for every task x bottleneck."""
+
+import pytest
+import torch
+
+from arc.models import ARCAutoencoder, ARCEncoder
+
+
+@pytest.fixture
+def run(make_run, game):
+    return make_run(*game)
+
+
+@pytest.fixture
+def discrete_run(make_run, task_overrides, discrete):
+    return make_run(*task_overrides, f"bottleneck={discrete}")
+
+
+def sent(run, count=8):
+    return run.corpus.training.grids.arrays()[:count]
+
+
+def heard_besides(run, count=8):
+    """Return what the task gives the receiver besides the message."""
+    arrays = run.corpus.training.grids.arrays()
+    return {
+        "selection": {"candidates": [arrays[n : n + 3] for n in range(count)]},
+        "reconstruction": {"sizes": [[1 + n % 4, 2 + n % 5] for n in range(count)]},
+        "puzzle_classification": {},
+    }[run.config.task.name]
+
+
+def listed(answer):
+    return list(answer) if isinstance(answer, list) else [answer]
+
+
+@torch.no_grad()
+def test_training_and_evaluation_are_one_path_bit_for_bit(run):
+    grids = run.corpus.training.grids[torch.arange(8)]
+    trained, judged = run.model.train()(grids), run.model.eval()(grids)
+    assert trained.content.equal(judged.content)
+    assert trained.signal.equal(judged.signal)
+    assert run.model.bottleneck.read(judged.content).equal(judged.signal)
+    besides = heard_besides(run)
+    in_training = run.model.train().receive(trained.content, **besides)
+    in_evaluation = run.model.eval().receive(trained.content, **besides)
+    for one, other in zip(listed(in_training), listed(in_evaluation), strict=True):
+        assert one.equal(other)
+
+
+@torch.no_grad()
+def test_what_was_sent_is_all_that_the_receiver_needs(run):
+    """The training pass, message and all, equals sending and receiving in two steps."""
+    model, grids = run.model.train(), run.corpus.training.grids[torch.arange(8)]
+    besides = heard_besides(run)
+    through = listed(model.receiver.receive(model(grids).signal, **besides))
+    apart = listed(model.receive(model.send(grids.arrays()), **besides))
+    for one, other in zip(through, apart, strict=True):
+        assert one.equal(other)
+
+
+def assert_gradients_reach_everything(run):
+    split, task = run.corpus.training, run.task
+    examples, _, _ = task.training_order()
+    generator = torch.Generator().manual_seed(0)
+    reached = {name: False for name, _ in run.model.named_parameters()}
+    run.model.train()
+    for batch in examples[torch.randperm(len(split), generator=generator)].split(16):
+        run.model.zero_grad()
+        task.step(run.model, batch, generator).loss.backward()
+        for name, parameter in run.model.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            reached[name] |= bool((parameter.grad != 0).any())
+    assert [name for name, done in reached.items() if not done] == []
+
+
+def test_gradients_reach_every_parameter(run):
+    assert_gradients_reach_everything(run)
+
+
+@pytest.mark.parametrize("noise", ["none", "gumbel"])
+def test_gradients_reach_every_parameter_past_stops_and_noise(make_run, discrete, noise):
+    options = ["bottleneck.stop_token=true", "bottleneck.length_cost=0.01"]
+    run = make_run(
+        "task=reconstruction", f"bottleneck={discrete}", f"bottleneck.noise={noise}", *options
+    )
+    assert_gradients_reach_everything(run)
+
+
+def test_no_weight_stands_twice(run):
+    state = run.model.state_dict()
+    assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
+    assert list(state) == [name for name, _ in run.model.named_parameters()]
+
+
+def test_the_documented_construction_takes_the_weights(run):
+    """Keyword for keyword as people build a model around a file of ours."""
+    model, channel = run.config.model, run.config.bottleneck
+    encoder = ARCEncoder(
+        num_colors=10,
+        embedding_dim=model.embedding_dim,
+        hidden_dim=model.hidden_dim,
+        latent_dim=model.latent_dim,
+        num_conv_layers=model.num_conv_layers,
+    )
+    rebuilt = ARCAutoencoder(
+        encoder=encoder,
+        vocab_size=getattr(channel, "vocab_size", None),
+        max_length=getattr(channel, "max_message_length", None),
+        num_colors=10,
+        embedding_dim=model.embedding_dim,
+        hidden_dim=model.hidden_dim,
+        max_grid_size=30,
+        bottleneck_type=channel.name,
+        task_type=run.config.task.name,
+        num_conv_layers=model.num_conv_layers,
+        num_classes=getattr(run.config.task, "num_classes", None),
+    )
+    assert rebuilt.load_state_dict(run.model.state_dict()).missing_keys == []
+    assert rebuilt.eval().send(sent(run)).equal(run.model.eval().send(sent(run)))
+    encoder_weights = {
+        key.removeprefix("encoder."): value
+        for key, value in run.model.state_dict().items()
+        if key.startswith("encoder.")
+    }
+    encoder.load_state_dict(encoder_weights)  # the sender's encoder is `encoder`, and whole
+
+
+def test_equal_seeds_give_equal_weights(make_run, game):
+    states = [make_run(*game, f"seed={seed}").model.state_dict() for seed in (3, 3, 4)]
+    assert all(states[0][key].equal(states[1][key]) for key in states[0])
+    assert not all(states[0][key].equal(states[2][key]) for key in states[0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"bottleneck_type": "pigeon"}, "bottleneck 'pigeon'.*autoencoder, .*communication"),
+        ({"task_type": "selektion"}, "Did you mean 'selection'"),
+        ({"task_type": "puzzle_classification"}, "num_classes"),
+        ({"max_grid_size": 20}, "max_grid_size is 30"),
+    ],
+)
+def test_what_cannot_be_built_is_named(overrides, named):
+    encoder = ARCEncoder(hidden_dim=4, latent_dim=4)
+    with pytest.raises(ValueError, match=named):
+        ARCAutoencoder(**{"encoder": encoder, "vocab_size": 4, "max_length": 2, **overrides})

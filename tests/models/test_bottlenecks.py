@@ -1,0 +1,229 @@
+"""What goes through a channel, and what the receiver gets of it."""
+
+import math
+
+import pytest
+import torch
+
+from arc.models import BOTTLENECKS
+from arc.models.bottlenecks.communication import lattice_levels
+
+VOCABULARY, LENGTH = 6, 3
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def make(name, latent_dim=16, **options):
+    return BOTTLENECKS[name](latent_dim, VOCABULARY, LENGTH, **options)
+
+
+def obedient(name, **options):
+    """Return a channel and a function from wanted symbols to the latent that makes it say them."""
+    width = make(name).project.out_features
+    channel = make(name, latent_dim=width, **options)
+    with torch.no_grad():
+        channel.project.weight.copy_(torch.eye(width))
+        channel.project.bias.zero_()
+
+    def latent_for(symbols):
+        codes = channel.codes[torch.tensor(symbols)]
+        return (codes.atanh() if name == "communication" else 9 * codes).flatten(1)
+
+    return channel, latent_for
+
+
+@pytest.mark.parametrize("stop_token", [False, True])
+@pytest.mark.parametrize("noise", ["none", "gumbel"])
+def test_the_signal_is_what_the_receiver_reads_of_the_content(discrete, stop_token, noise):
+    channel = make(discrete, stop_token=stop_token, noise=noise)
+    for mode in (True, False):
+        message = channel.train(mode)(torch.randn(64, 16))
+        assert message.content.dtype == torch.int64
+        assert message.content.shape == (64, LENGTH)
+        assert message.signal.shape == (64, channel.signal_width)
+        assert channel.read(message.content).equal(message.signal)
+
+
+def test_a_vector_is_read_as_it_was_sent():
+    channel = make("autoencoder")
+    latent = torch.randn(5, 16, requires_grad=True)
+    message = channel(latent)
+    assert message.content.equal(latent)
+    assert message.lengths is None
+    assert message.cost == 0
+    assert channel.read(message.content).equal(message.signal)
+
+
+def test_symbols_are_the_nearest_to_what_is_meant(discrete):
+    channel, latent_for = obedient(discrete)
+    symbols = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)
+    message = channel(latent_for(symbols.tolist()))
+    assert message.content.equal(symbols)
+    assert message.signal.unique(dim=0).shape[0] == VOCABULARY**LENGTH
+    assert message.lengths.tolist() == [LENGTH] * len(symbols)
+
+
+def test_a_stop_is_said_counted_and_followed_by_silence(discrete):
+    channel, latent_for = obedient(discrete, stop_token=True)
+    said = [[0, 4, 5], [3, 0, 2], [3, 0, 0], [1, 2, 0], [1, 2, 3]]
+    message = channel(latent_for(said))
+    assert message.content.tolist() == [[0, 0, 0], [3, 0, 0], [3, 0, 0], [1, 2, 0], [1, 2, 3]]
+    assert message.lengths.tolist() == [1, 2, 2, 3, 3]
+    heard = message.signal.view(len(said), LENGTH, -1)
+    for row, length in zip(heard, message.lengths, strict=True):
+        assert (row[:length] != 0).any(1).all()  # a stop is heard too
+        assert (row[length:] == 0).all()
+    assert message.signal[1].equal(message.signal[2])
+    assert not message.signal[2].equal(channel.read(torch.tensor([[3, 1, 1]]))[0])
+
+
+def test_a_message_read_from_outside_ends_at_its_stop(discrete):
+    channel = make(discrete, stop_token=True)
+    assert channel.read(torch.tensor([[3, 0, 5]])).equal(channel.read(torch.tensor([[3, 0, 0]])))
+
+
+def test_without_stop_token_symbol_zero_is_like_any_other(discrete):
+    channel = make(discrete)
+    signals = channel.read(torch.tensor([[0, 4, 5], [0, 5, 4], [0, 0, 0]]))
+    assert signals.unique(dim=0).shape[0] == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        torch.zeros(2, LENGTH),
+        torch.zeros(2, LENGTH + 1, dtype=torch.int64),
+        torch.zeros(LENGTH, dtype=torch.int64),
+        torch.full((1, LENGTH), VOCABULARY),
+        torch.full((1, LENGTH), -1),
+    ],
+    ids=["float", "too long", "one row", "unknown symbol", "negative"],
+)
+def test_what_is_no_message_is_refused(discrete, content):
+    with pytest.raises(ValueError, match=r"expected int64 \[batch, 3\]|outside 0 to 5"):
+        make(discrete).read(content)
+
+
+def test_a_vector_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"\[2, 15\].*\[batch, 16\]"):
+        make("autoencoder").read(torch.zeros(2, 15))
+
+
+def test_noise_acts_in_training_only(discrete):
+    noisy, quiet = make(discrete, noise="gumbel"), make(discrete)
+    quiet.load_state_dict(noisy.state_dict())
+    latent = torch.randn(200, 16)
+    expected = quiet.eval()(latent).content
+    noisy.train()
+    assert not noisy(latent).content.equal(noisy(latent).content)
+    noisy.eval()
+    state = torch.get_rng_state()
+    assert noisy(latent).content.equal(expected)
+    assert torch.get_rng_state().equal(state)
+    assert quiet.train()(latent).content.equal(expected)
+
+
+def test_noise_draws_symbols_by_their_probability():
+    """The Gumbel trick: logits log(p) give symbol i with probability p_i."""
+    channel, _ = obedient("categorical", noise="gumbel")
+    share = torch.tensor([0.05, 0.1, 0.1, 0.15, 0.2, 0.4])
+    content = channel.train()(share.log().repeat(20_000, LENGTH)).content
+    drawn = torch.stack([torch.bincount(column, minlength=6) for column in content.t()]) / 20_000
+    torch.testing.assert_close(drawn, share.expand(LENGTH, 6), rtol=0, atol=0.015)
+
+
+def test_temperature_goes_geometrically_to_its_end(discrete):
+    channel = make(discrete, temperature=4.0, temperature_final=0.25)
+    seen = []
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        channel.set_progress(progress)
+        seen.append(channel.temperature)
+    assert seen == pytest.approx([4.0, 2.0, 1.0, 0.25])
+
+
+def test_temperature_stays_where_no_end_is_set(discrete):
+    channel = make(discrete, temperature=0.7)
+    channel.set_progress(0.9)
+    assert channel.temperature == pytest.approx(0.7)
+
+
+def test_temperature_softens_the_gradient_and_not_the_symbols():
+    latent = torch.randn(50, 16)
+    sharp, soft = make("categorical", temperature=0.1), make("categorical", temperature=10.0)
+    soft.load_state_dict(sharp.state_dict())
+    upstream, gradients = torch.randn(50, sharp.signal_width), []
+    for channel in (sharp, soft):
+        message = channel(latent)
+        (message.signal * upstream).sum().backward()
+        gradients.append(channel.project.weight.grad)
+    assert sharp(latent).content.equal(soft(latent).content)
+    assert not gradients[0].allclose(gradients[1])
+
+
+@pytest.mark.parametrize("stop_token", [False, True])
+@pytest.mark.parametrize("noise", ["none", "gumbel"])
+def test_gradients_reach_every_symbol_position(discrete, stop_token, noise):
+    channel = make(discrete, stop_token=stop_token, noise=noise)
+    latent = torch.randn(256, 16, requires_grad=True)
+    message = channel(latent)
+    (message.signal * torch.randn_like(message.signal)).sum().backward()
+    assert (channel.project.weight.grad.abs().sum(1) > 0).all()
+    assert (latent.grad.abs().sum(1) > 0).all()
+
+
+def test_length_cost_is_about_that_of_the_symbols_sent(discrete):
+    channel, latent_for = obedient(discrete, stop_token=True, length_cost=0.5)
+    with torch.no_grad():
+        costs = [float(channel(latent_for([[s] * LENGTH])).cost) for s in (0, 5)]
+    assert costs == pytest.approx([0.5 * 1, 0.5 * LENGTH], abs=0.1)
+
+
+def test_length_cost_teaches_to_stop(discrete):
+    channel = make(discrete, stop_token=True, length_cost=0.5)
+    latent = torch.randn(32, 16)
+    optimizer = torch.optim.Adam(channel.parameters(), lr=0.1)
+    lengths = []
+    for _ in range(40):
+        message = channel(latent)
+        lengths.append(float(message.lengths.double().mean()))
+        optimizer.zero_grad()
+        message.cost.backward()
+        optimizer.step()
+    assert lengths[0] > 2
+    assert lengths[-1] < 1.5
+
+
+def test_entropy_bonus_rewards_using_all_symbols_alike(discrete):
+    channel, latent_for = obedient(discrete, entropy_bonus=2.0)
+    all_alike = latent_for([[symbol] * LENGTH for symbol in range(VOCABULARY)])
+    only_one = latent_for([[2] * LENGTH] * VOCABULARY)
+    with torch.no_grad():
+        alike, one = float(channel(all_alike).cost), float(channel(only_one).cost)
+    assert alike == pytest.approx(-2.0 * math.log(VOCABULARY), rel=0.05)
+    assert alike < one - 1
+    assert one <= 0
+
+
+def test_messages_are_free_unless_a_cost_is_set(discrete):
+    assert make(discrete)(torch.randn(4, 16)).cost == 0
+
+
+def test_lattice_levels_make_exactly_the_vocabulary():
+    for vocabulary in range(2, 201):
+        levels = lattice_levels(vocabulary)
+        assert math.prod(levels) == vocabulary
+        assert min(levels) >= 2
+
+
+@pytest.mark.parametrize("vocabulary", [2, 7, 25, 64, 97])
+def test_every_symbol_of_a_lattice_can_be_said(vocabulary):
+    channel = BOTTLENECKS["communication"](4, vocabulary, 1)
+    assert channel.codes.unique(dim=0).shape[0] == vocabulary
+    assert channel.codes.abs().max() < 1  # within reach of tanh
+    _, place = channel.score(torch.randn(1, 4))
+    assert place.shape == (1, 1, channel.codes.shape[1])
+    distance = torch.cdist(channel.codes, channel.codes)
+    assert (distance.argmin(1) == torch.arange(vocabulary)).all()

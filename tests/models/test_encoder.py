@@ -1,0 +1,85 @@
+"""A grid's code is its own: padding and company are invisible."""
+
+import numpy as np
+import pytest
+import torch
+
+from arc.data import Grids
+from arc.models import ARCEncoder
+from arc.models.cells import CellConv
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return ARCEncoder(hidden_dim=16, latent_dim=8, embedding_dim=4, num_conv_layers=3).eval()
+
+
+def grids_of(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 10, shape, dtype=np.uint8) for shape in shapes]
+
+
+def padded(array, side, filling):
+    cells = torch.full((1, side, side), filling, dtype=torch.uint8)
+    cells[0, : array.shape[0], : array.shape[1]] = torch.from_numpy(array)
+    return Grids(cells, torch.tensor([array.shape]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (6, 2), (10, 10), (30, 30)])
+@torch.no_grad()
+def test_padding_and_company_are_invisible(encoder, shape):
+    (array,) = grids_of(shape)
+    alone = encoder(Grids.from_arrays([array]))[0]
+    others = grids_of((1, 1), (30, 30), (2, 30), (5, 5))
+    for side in {max(shape), min(max(shape) + 3, 30), 30}:
+        for filling in (0, 7):
+            result = encoder(padded(array, side, filling))[0]
+            torch.testing.assert_close(result, alone, rtol=1e-5, atol=1e-5)
+    for place in range(5):
+        company = [*others[:place], array, *others[place:]]
+        result = encoder(Grids.from_arrays(company))[place]
+        torch.testing.assert_close(result, alone, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_mode_knows_no_batch_statistics(encoder):
+    (array,) = grids_of((4, 5))
+    alone = encoder(Grids.from_arrays([array]))[0]
+    company = encoder.train()(Grids.from_arrays([*grids_of((9, 9), (2, 2)), array]))[2]
+    torch.testing.assert_close(company, alone, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_colour_zero_is_a_colour_and_size_is_seen(encoder):
+    zeros = [np.zeros(shape, np.uint8) for shape in ((3, 3), (3, 4), (4, 3), (1, 1))]
+    codes = encoder(Grids.from_arrays([*zeros, np.ones((3, 3), np.uint8)]))
+    distance = torch.cdist(codes, codes) + torch.eye(5)
+    assert distance.min() > 1e-3
+
+
+@torch.no_grad()
+def test_every_cell_counts(encoder):
+    (array,) = grids_of((5, 6))
+    changed = []
+    for row, column in np.ndindex(5, 6):
+        other = array.copy()
+        other[row, column] = (other[row, column] + 1) % 10
+        changed.append(other)
+    codes = encoder(Grids.from_arrays([array, *changed]))
+    assert (codes[1:] - codes[0]).abs().amax(1).min() > 1e-4
+
+
+def test_dropout_acts_in_training_only():
+    torch.manual_seed(0)
+    encoder = ARCEncoder(hidden_dim=16, latent_dim=8, dropout=0.5)
+    grids = Grids.from_arrays(grids_of((5, 5)))
+    assert not encoder(grids).equal(encoder(grids))
+    encoder.eval()
+    assert encoder(grids).equal(encoder(grids))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_num_conv_layers_counts_the_convolutions(layers):
+    encoder = ARCEncoder(hidden_dim=4, latent_dim=4, num_conv_layers=layers)
+    assert sum(isinstance(module, CellConv) for module in encoder.modules()) == layers

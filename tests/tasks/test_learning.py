@@ -1,0 +1,74 @@
+"""Every task x bottleneck learns a few examples by heart; transforms reach all that is seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from arc.data import Transform
+
+STEPS = 40
+
+
+def test_a_few_examples_are_learned_by_heart(make_run, game):
+    run = make_run(*game, "data.validation_fraction=0", "data.max_grids=24")
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-2)
+    losses, accuracies = [], []
+    for _ in range(STEPS):
+        output = run.task.step(run.model, torch.arange(8), generator)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(float(output.loss.detach()))
+        accuracies.append(float(output.accuracy))
+    assert np.mean(losses[-10:]) < 0.5 * losses[0]
+    assert np.mean(accuracies[-10:]) > max(60, accuracies[0])
+
+
+@pytest.fixture
+def seen(request):
+    """Record the grids that an encoder is given."""
+
+    def watch(encoder):
+        grids = []
+        handle = encoder.register_forward_pre_hook(lambda module, given: grids.append(given[0]))
+        request.addfinalizer(handle.remove)
+        return grids
+
+    return watch
+
+
+def same(grids, others):
+    return all(map(np.array_equal, grids.arrays(), others.arrays()))
+
+
+def test_a_transform_reaches_the_sender_and_every_candidate(make_run, seen):
+    run = make_run(
+        "task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"
+    )
+    said, shown = seen(run.model.encoder), seen(run.model.receiver.encoder)
+    transform = Transform.sample(torch.Generator().manual_seed(4))
+    for each in (None, transform):
+        run.task.step(run.model, torch.arange(12), torch.Generator().manual_seed(0), each)
+    assert not same(said[0], said[1])
+    assert same(transform(said[0]), said[1])
+    assert same(transform(shown[0]), shown[1])
+
+
+@pytest.mark.parametrize("pairs", ["true", "false"])
+def test_a_transform_reaches_the_grid_to_be_built(make_run, pairs):
+    """A step on transformed grids is the step on a corpus that was transformed beforehand."""
+    overrides = ("task=reconstruction", f"task.use_input_output_pairs={pairs}")
+    transform = Transform.sample(torch.Generator().manual_seed(4))
+    run, other = make_run(*overrides), make_run(*overrides)
+    split = other.corpus.training
+    training = replace(split, grids=transform(split.grids))
+    other.task.corpus = replace(other.corpus, training=training)
+    generator = torch.Generator()
+    plain = run.task.step(run.model, torch.arange(12), generator)
+    online = run.task.step(run.model, torch.arange(12), generator, transform)
+    before = other.task.step(other.model, torch.arange(12), generator)
+    torch.testing.assert_close(online.loss, before.loss)
+    assert not plain.loss.allclose(online.loss)

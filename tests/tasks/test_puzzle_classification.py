@@ -1,0 +1,71 @@
+"""Naming puzzles: figures against a count by hand, and the guess beside them."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from arc.config import ConfigError
+from arc.tasks import send_all
+
+
+@pytest.fixture
+def name(make_run):
+    def start(*overrides):
+        run = make_run("task=puzzle_classification", *overrides)
+        run.model.eval()
+        return run
+
+    return start
+
+
+@torch.no_grad()
+def judge(run, split):
+    return run.task.judge(run.model, split, send_all(run.model, split)[1])
+
+
+def test_figures_count_the_first_and_the_five_best(name):
+    run = name()
+    split, arrays = run.corpus.test, run.corpus.test.grids.arrays()
+    logits = run.model.receive(run.model.send([arrays[index] for index in split.sender]))
+    rank = (logits > logits.gather(1, split.label[:, None])).sum(1)
+    figure = judge(run, split).headline
+    assert figure.targets == len(split)
+    assert figure.values == pytest.approx(
+        {
+            "top1": 100 * float((rank == 0).double().mean()),
+            "top5": 100 * float((rank < 5).double().mean()),
+        }
+    )
+    assert 0 < figure.values["top5"] < 100
+    assert judge(run, split).loss == pytest.approx(float(F.cross_entropy(logits, split.label)))
+
+
+def test_the_classes_are_twice_the_puzzles_and_stand_in_the_configuration(name):
+    run = name()
+    assert run.task.num_classes == run.config.task.num_classes == 24
+
+
+def test_the_guess_beside_it_is_the_commonest_class_in_training(name, save_puzzles):
+    """Nine puzzles, eighteen classes; the last has twice as many demonstrations."""
+    demonstrations = [2] * 8 + [4]
+    puzzles = {
+        f"p{n}": ([(np.full((n + 1, m), 1), np.full((n + 1, m), 2)) for m in range(1, 1 + count)], [])
+        for n, count in enumerate(demonstrations)
+    }
+    run = name(f"data.path={save_puzzles(puzzles)}")
+    figure = judge(run, run.corpus.validation).headline
+    assert figure.targets == 18
+    assert figure.baselines == pytest.approx({"prior": 100 / 18, "prior_top5": 100 * 5 / 18})
+
+
+def test_fewer_than_five_classes_are_all_among_the_five_best(name, save_puzzles):
+    puzzles = {"p": ([(np.full((1, m), 1), np.full((1, m), 2)) for m in (1, 2, 3)], [])}
+    run = name(f"data.path={save_puzzles(puzzles)}")
+    figure = judge(run, run.corpus.validation).headline
+    assert figure.values["top5"] == figure.baselines["prior_top5"] == 100
+
+
+def test_pairs_make_no_sense_here_and_the_error_says_so(name):
+    with pytest.raises(ConfigError, match=r"task\.use_input_output_pairs=True: .*one grid"):
+        name("task.use_input_output_pairs=true")

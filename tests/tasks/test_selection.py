@@ -1,0 +1,189 @@
+"""The referential game: exact figures, what stands beside them, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from arc.analysis import random_code_accuracy
+from arc.data import DataError
+from arc.data.distractors import KINDS, draw_lineup
+from arc.tasks import send_all
+
+
+def grid(color, height=1, width=1):
+    return np.full((height, width), color)
+
+
+@pytest.fixture
+def play(make_run):
+    def start(*overrides):
+        run = make_run("task=selection", *overrides)
+        run.model.eval()
+        return run
+
+    return start
+
+
+@pytest.fixture
+def two_colored(save_puzzles):
+    """Small grids of two colours: some stand twice, and every kind has enough of its own."""
+    rng = np.random.default_rng(0)
+    shapes = [(1, 3), (2, 2)]
+    grids = [rng.integers(1, 3, shapes[n % 2]) for n in range(48)]
+    pairs = list(zip(grids[::2], grids[1::2], strict=True))
+    return save_puzzles({f"p{n}": (pairs[6 * n : 6 * n + 6], []) for n in range(4)})
+
+
+@torch.no_grad()
+def judge(run, split, **options):
+    return run.task.judge(run.model, split, send_all(run.model, split)[1], **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pairs", ["true", "false"])
+@torch.no_grad()
+def test_the_exact_figure_is_what_many_draws_come_to(play, two_colored, kind, pairs):
+    count = 2
+    run = play(
+        f"data.path={two_colored}",
+        f"task.distractors={kind}",
+        f"task.num_distractors={count}",
+        f"task.use_input_output_pairs={pairs}",
+    )
+    split, groups = run.corpus.training, run.task.groups(kind, run.corpus.training)
+    signal = send_all(run.model, split)[1]
+    verdict = run.task.judge(run.model, split, signal)
+    covered = (groups.available >= count).nonzero()[:, 0]
+    scores, generator = run.model.receiver(signal, split.grids), torch.Generator().manual_seed(1)
+    won, losses = [], []
+    for _ in range(300):
+        lineup = draw_lineup(split, groups, covered, count, generator)
+        logits = scores[covered].gather(1, lineup.pool[lineup.choices])
+        won.append((logits.argmax(1) == lineup.answer).double().mean())
+        losses.append(F.cross_entropy(logits, lineup.answer))
+    assert list(verdict.figures) == [f"{kind}_{count}"]
+    assert verdict.headline.targets == len(covered) >= 4
+    assert verdict.accuracy == pytest.approx(100 * float(torch.stack(won).mean()), abs=1.5)
+    assert verdict.loss == pytest.approx(float(torch.stack(losses).mean()), rel=0.25)
+
+
+@torch.no_grad()
+def test_a_receiver_that_knows_nothing_wins_by_lot(play, two_colored):
+    run = play(f"data.path={two_colored}", "task.num_distractors=2")
+    for parameter in run.model.receiver.message.parameters():
+        parameter.zero_()
+    verdict = judge(run, run.corpus.training, full=True)
+    given = {name: figure for name, figure in verdict.figures.items() if figure.targets > 0}
+    assert len(given) > 3
+    for name, figure in given.items():
+        count = int(name.rsplit("_", 1)[1])
+        assert figure.values["accuracy"] == pytest.approx(100 / (count + 1))
+        assert figure.baselines["chance"] == pytest.approx(100 / (count + 1))
+    assert verdict.loss == pytest.approx(math.log(3), rel=1e-4)
+
+
+def test_scores_that_are_no_numbers_never_win(play, two_colored):
+    run = play(f"data.path={two_colored}", "task.num_distractors=2")
+    split = run.corpus.training
+    signal = torch.full((len(split), run.model.bottleneck.signal_width), math.nan)
+    with torch.no_grad():
+        accuracy = run.task.judge(run.model, split, signal).accuracy
+    assert not accuracy > 0
+
+
+def test_the_final_report_covers_every_kind_and_number(play):
+    run = play("task.num_distractors=3")
+    verdict = judge(run, run.corpus.training, full=True)
+    reported = [f"{kind}_{count}" for kind in KINDS for count in (9, 49, 99, 999)]
+    assert list(verdict.figures) == ["random_3", *reported]
+    for name, figure in verdict.figures.items():
+        kind, count = name.rsplit("_", 1)
+        available = run.task.groups(kind, run.corpus.training).available
+        assert figure.targets == int((available >= int(count)).sum())
+        assert math.isnan(figure.values["accuracy"]) == (figure.targets == 0)
+
+
+def test_baselines_of_a_corpus_made_by_hand(play, save_puzzles):
+    pairs = [(grid(1), grid(2)), (np.array([[1, 2]]), np.array([[2, 1]]))]
+    path = save_puzzles({"p": (pairs, [])})
+    run = play(f"data.path={path}", "data.validation_fraction=0", "task.num_distractors=1")
+    baselines = judge(run, run.corpus.training).headline.baselines
+    one_twin_of_three = 100 * (2 / 3 + 1 / 3 / 2)
+    assert baselines == pytest.approx(
+        {
+            "chance": 50.0,
+            "size": one_twin_of_three,
+            "colors": (100 + one_twin_of_three) / 2,
+            "histogram": (100 + one_twin_of_three) / 2,
+            "random_codes": 100 * random_code_accuracy(25**5, 1),
+        }
+    )
+
+
+def test_in_pair_mode_baselines_look_for_the_inputs_features(play, save_puzzles):
+    pairs = [(grid(1), grid(2)), (grid(1, 1, 3), grid(2, 1, 2)), (grid(1, 5, 5), grid(2, 1, 3))]
+    run = play(
+        f"data.path={save_puzzles({'p': (pairs, [])})}",
+        "data.validation_fraction=0",
+        "task.num_distractors=1",
+        "task.use_input_output_pairs=true",
+    )
+    # right; misled by the third output, else a tie; a tie
+    expected = 100 * (1 + (0 + 1 / 2) / 2 + 1 / 2) / 3
+    assert judge(run, run.corpus.training).headline.baselines["size"] == pytest.approx(expected)
+
+
+def test_a_vector_has_no_random_code_reference(play):
+    run = play("task.num_distractors=3", "bottleneck=autoencoder")
+    baselines = judge(run, run.corpus.validation).headline.baselines
+    assert set(baselines) == {"chance", "size", "colors", "histogram"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["task.num_distractors=999"], "training set has at most"),
+        (["task.num_distractors=8", "task.distractors=same_puzzle"], "7 same_puzzle distractors"),
+        (["task.num_distractors=30", "data.validation_fraction=0.25"], "validation set"),
+    ],
+)
+def test_more_distractors_than_there_are_is_an_error_before_training(play, overrides, named):
+    with pytest.raises(DataError, match=rf"task\.num_distractors=\d+: .*{named}"):
+        play(*overrides)
+
+
+def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(play, save_puzzles):
+    few, many = [(grid(1), grid(2))], [(grid(n, 2), grid(n, 3)) for n in range(4)]
+    run = play(
+        f"data.path={save_puzzles({'few': (few, []), 'many': (many, [])})}",
+        "data.validation_fraction=0",
+        "task.distractors=same_puzzle",
+        "task.num_distractors=5",
+    )
+    assert [note for note in run.task.notes if note.startswith("training: 2 of 10 targets")]
+    examples, groups, together = run.task.training_order()
+    assert {run.corpus.training.places[index].split()[0] for index in examples} == {"many"}
+    assert groups.unique().numel() == 1
+    assert together == 6
+    figure = judge(run, run.corpus.training).headline
+    assert figure.targets == 8
+    for events in run.trainer().source.next().split(2):
+        assert {run.corpus.training.places[index].split()[0] for index in events} == {"many"}
+
+
+def test_a_set_that_can_give_no_line_up_has_no_figure(play, save_puzzles):
+    learning = {f"p{n}": ([(grid(n, 2, m), grid(n, 3, m)) for m in (1, 2)], []) for n in range(4)}
+    test = {"x": ([(grid(8), grid(9))], [])}
+    run = play(
+        f"data.path={save_puzzles(learning)}",
+        f"data.test={save_puzzles(test, 'test')}",
+        "task.distractors=same_puzzle",
+        "task.num_distractors=3",
+    )
+    verdict = judge(run, run.corpus.test, full=True)
+    assert verdict.headline.targets == 0
+    assert math.isnan(verdict.accuracy)
+    assert math.isnan(verdict.loss)
