@@ -53,11 +53,17 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
 
 def table(results: dict[str, Any]) -> str:
     """Lay out what ``results`` holds: a row for each figure, controls below, then the language."""
-    rows = [_row("test", name, figure) for name, figure in results["test"].items()]
-    rows += [_row("validation", name, figure) for name, figure in results["validation"].items()]
-    for control, figures in results["controls"].items():
-        rows += [_row(control.replace("_", " "), name, figure) for name, figure in figures.items()]
+    sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
+    rows, uncovered = [], []
+    for of, figures in sets.items():
+        for name, figure in figures.items():
+            if figure["targets"] > 0:
+                rows.append(_row(of.replace("_", " "), name, figure))
+            else:
+                uncovered.append(f"{of} {name}".replace("_", " "))
     text = tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")
+    if uncovered:
+        text += f"\n\nno target has so many distractors: {', '.join(uncovered)}"
     if results["language"]:
         text += "\n\n" + describe_language(results["language"])
     return text

@@ -26,6 +26,7 @@ from arc.training.control import RunControl
 from arc.training.judging import Judgement, judge_split
 
 FINAL_SHARE = 0.01  # of the learning rate, at the end of the cosine
+SMOOTHING = 0.8  # of the validation accuracy that the best checkpoint is chosen by
 
 
 class DivergedError(RuntimeError):
@@ -85,6 +86,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.best_accuracy = -math.inf
+        self._average_accuracy: float | None = None
         self.last_judgement: Judgement | None = None
         self._validated_step = 0
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
@@ -176,9 +178,7 @@ class Trainer:
         judgement = judge_split(self.model, self.task, self.task.corpus.validation)
         self._validated_step = self.step
         self.last_judgement = judgement
-        is_best = judgement.verdict.accuracy > self.best_accuracy
-        if is_best:
-            self.best_accuracy = judgement.verdict.accuracy
+        is_best = self._is_best(judgement.verdict.accuracy)
         steps = max(self._sums["steps"], 1)
         event = Validated(
             step=self.step,
@@ -191,6 +191,18 @@ class Trainer:
         )
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
         return event
+
+    def _is_best(self, accuracy: float) -> bool:
+        """Compare a running average, so that one lucky validation is not chosen for good."""
+        if math.isnan(accuracy):
+            return False
+        before = self._average_accuracy
+        smooth = accuracy if before is None else SMOOTHING * before + (1 - SMOOTHING) * accuracy
+        self._average_accuracy = smooth
+        if smooth < self.best_accuracy:
+            return False
+        self.best_accuracy = smooth
+        return True
 
     def _set_learning_rate(self) -> float:
         warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
@@ -219,6 +231,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "best_accuracy": self.best_accuracy,
+            "average_accuracy": self._average_accuracy,
             "validated_step": self._validated_step,
             "sums": dict(self._sums),
         }
@@ -231,6 +244,7 @@ class Trainer:
         set_random_states(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.best_accuracy = state["best_accuracy"]
+        self._average_accuracy = state["average_accuracy"]
         self._validated_step = state["validated_step"]
         self._sums = dict(state["sums"])
 

@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 import arc
+from arc.checkpointing import make_checkpoint
 from arc.config import parse_config, to_tree
 
 BUILT_IN = (bool, int, float, str, type(None), torch.Tensor)
@@ -160,8 +161,6 @@ def test_the_label_map_names_the_puzzle_of_each_class(save_run: Callable[..., An
 
 
 def test_a_file_before_the_first_validation(make_run: Callable[..., Any]) -> None:
-    from arc.checkpointing import make_checkpoint
-
     run = make_run("task=reconstruction")
     content = make_checkpoint(run.config, run.trainer())
     assert (content["epoch"], content["batch"], content["step"]) == (1, 0, 0)

@@ -13,7 +13,7 @@ from arc.checkpointing import CheckpointError, load
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
 
-def describe_shapes(answer: Any) -> Any:
+def shapes(answer: Any) -> Any:
     return [list(part.shape) for part in answer]
 
 
@@ -67,7 +67,7 @@ def test_what_each_receiver_answers(bottleneck: str, save_run: Callable[..., Any
     assert logits.shape == (3, 2)
     model = load(save_run("task=reconstruction", channel).path).model
     built = model.receive(model.send(GRIDS), sizes=[[2, 2], [1, 30], [30, 1]])
-    assert describe_shapes(built) == [[10, 2, 2], [10, 1, 30], [10, 30, 1]]
+    assert shapes(built) == [[10, 2, 2], [10, 1, 30], [10, 30, 1]]
     saved = save_run("task=puzzle_classification", channel)
     model = load(saved.path).model
     assert model.receive(model.send(GRIDS)).shape == (3, saved.config.task.num_classes)
@@ -129,7 +129,7 @@ class Code:
 def test_pickled_code_is_refused_and_not_run(changed: Callable[..., Path], tmp_path: Path) -> None:
     assert refusal(changed(lambda content: content.update(note=Code())))
     plain = tmp_path / "plain.pth"
-    plain.write_bytes(pickle.dumps({"config": Code()}))
+    plain.write_bytes(pickle.dumps({"config": Code()}, protocol=2))
     assert refusal(plain)
 
 
