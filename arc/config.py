@@ -7,7 +7,7 @@ a stranger.
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from arc.data import DATASETS, MAX_GRID_SIZE, NUM_COLORS, DataConfig, load_corpus
 from arc.models import BOTTLENECKS, ARCAutoencoder, ARCEncoder
@@ -61,11 +69,30 @@ class ModelConfig(ComponentConfig):
 
 
 class CheckpointConfig(BaseModel):
-    """Where files go."""
+    """Where files go, and how often."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     dir: str
+    every_epochs: Annotated[int, Field(ge=1)] | None
+    every_minutes: Annotated[float, Field(gt=0)] | None
+    keep_last: Annotated[int, Field(ge=1)]
+
+
+class StartConfig(BaseModel):
+    """Where a run starts from; not part of the run, so not stored with it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    resume: str | None
+    finetune: str | None
+    strict: bool
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> StartConfig:
+        if self.resume is not None and self.finetune is not None:
+            raise ValueError("resume and finetune exclude each other")
+        return self
 
 
 class RunConfig(BaseModel):
@@ -93,22 +120,27 @@ def config_folder() -> Path:
 
 def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:
     """Check a run's composed or stored tree. Raises ConfigError with a line for each bad value."""
-    return parse(RunConfig, tree)
+    run = {key: value for key, value in plain(tree).items() if key not in StartConfig.model_fields}
+    return parse(RunConfig, run)
 
 
 def parse(schema: type[Schema], tree: DictConfig | Mapping[str, Any]) -> Schema:
     """Check a tree against any schema. Raises ConfigError with a line for each bad value."""
-    if isinstance(tree, DictConfig):
-        try:
-            plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-        except OmegaConfBaseException as error:
-            raise ConfigError(str(error).splitlines()[0]) from None
-    else:
-        plain = dict(tree)
     try:
-        return schema.model_validate(plain)
+        return schema.model_validate(plain(tree))
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(schema, each) for each in error.errors())) from None
+
+
+def plain(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree as plain containers, composed ones resolved; raises ConfigError."""
+    if not isinstance(tree, DictConfig):
+        return dict(tree)
+    try:
+        container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
+    return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
 
 
 def to_tree(config: RunConfig) -> dict[str, Any]:
@@ -178,9 +210,7 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
         return f"{key}={name}: choose one of {allowed}.{nearest(str(name), allowed.split(chr(39)))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error["input"]
-    shown = "null" if value is None else value
-    if isinstance(value, float) and math.isinf(value):
-        shown = "infinity"
+    shown = "null" if value is None else reprlib.repr(value).strip("'")
     return f"{key}={shown}: {message[0].lower() + message[1:]}"
 
 

@@ -15,7 +15,7 @@ from arc.cli import hydra_entry
 from arc.config import build_task, parse
 from arc.report import evaluate, table, write_results
 from arc.terminal import log_to_terminal
-from arc.training import keep_freed_memory, pick_device
+from arc.training import Heap, pick_device
 
 log = logging.getLogger("arc.evaluate")
 
@@ -33,7 +33,7 @@ class EvaluateConfig(BaseModel):
 def evaluate_file(tree: DictConfig) -> int:
     """Rebuild a run's model and data from its file and print its report; returns 0."""
     log_to_terminal(Console())
-    keep_freed_memory()
+    Heap()
     config = parse(EvaluateConfig, tree)
     device = pick_device(config.device)
     loaded = load(config.path, device)

@@ -8,29 +8,29 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from arc.checkpointing import load, make_checkpoint, prepare_folder, write_checkpoint
+from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.cli import hydra_entry
-from arc.config import RunConfig, build_model, build_task, parse_config, with_data
+from arc.config import build_model, build_task, with_data
+from arc.plan import Plan, plan_run
 from arc.report import evaluate, table, write_results
+from arc.saving import Saving, begin_from
 from arc.terminal import Terminal, log_to_terminal
 from arc.training import (
     DivergedError,
+    Heap,
     RunControl,
     Step,
     Trainer,
     Validated,
     autocast_dtype,
-    keep_freed_memory,
     pick_device,
     seed_everything,
 )
@@ -39,52 +39,66 @@ log = logging.getLogger("arc.train")
 
 
 def train(tree: DictConfig) -> int:
-    """Compose, train, save, report; returns the exit status."""
+    """Plan, train, save, report; returns the exit status."""
     console = Console()
     log_to_terminal(console)
-    keep_freed_memory()
-    config, output = _named(parse_config(tree)), Path(HydraConfig.get().runtime.output_dir)
-    return Run(config, output, console).execute()
+    heap = Heap()
+    output = Path(HydraConfig.get().runtime.output_dir)
+    return Run(plan_run(tree), output, console, heap).execute()
 
 
 class Run:
-    """One run from its configuration to its results."""
+    """One run from its plan to its results."""
 
-    def __init__(self, config: RunConfig, output: Path, console: Console) -> None:
+    def __init__(self, plan: Plan, output: Path, console: Console, heap: Heap) -> None:
+        config = plan.config
         self.folder = Path(config.checkpoint.dir)
         prepare_folder(self.folder)
+        for swept in sweep_temporaries(self.folder):
+            log.info(f"swept {swept}, left by a process that died")
         device = pick_device(config.device)
         self.task = build_task(config, device)
         self.config = with_data(config, self.task.num_classes)
         seed_everything(config.seed)
-        model = build_model(self.config).to(device)
         self.trainer = Trainer(
             config.training,
-            model,
+            build_model(self.config).to(device),
             self.task,
             seed=config.seed,
             augment=config.data.augment,
             autocast=autocast_dtype(config.training.precision, device),
         )
-        self.output, self.console = output, console
+        self.output, self.console, self.heap = output, console, heap
         self._describe(device)
+        if plan.origin is not None:
+            begin_from(plan.origin, self.config, self.trainer)
+        self.saving = Saving(self.config, self.trainer)
 
     def execute(self) -> int:
         """Train to the end or until stopped, then test; returns the exit status."""
-        control = RunControl()
+        if self.trainer.reached_limit:
+            log.info(
+                f"{self.config.run_name} has its full length, {self.trainer.step} steps: nothing "
+                "to do. Lengths are totals; raise training.max_steps, epochs or max_minutes"
+            )
+            return 0
+        control, status = RunControl(), 0
         with _signals(control) as received, Terminal(self.console) as terminal:
             try:
                 self._train(control, terminal)
             except DivergedError as error:
-                self._save("last")
-                log.error(f"{error}. The last good state is in {self._path('last')}")
-                return 1
-        self._save("last")
+                log.error(f"{error}. The last good state is in {self.saving.path('last')}")
+                status = 1
+            failed = self.saving.finish()
+        if failed:
+            log.error(f"{len(failed)} saves failed, the last one: {failed[-1].error}")
+        if status != 0:
+            return status
         if received:
-            log.info(f"stopped at step {self.trainer.step}; saved {self._path('last')}")
+            log.info(f"stopped at step {self.trainer.step}; saved {self.saving.path('last')}")
             return 128 + received[0]
         if not self.trainer.reached_limit:
-            log.info(f"reached training.stop_at_step; saved {self._path('last')}")
+            log.info(f"reached training.stop_at_step; saved {self.saving.path('last')}")
             return 0
         self._report()
         return 0
@@ -94,16 +108,14 @@ class Run:
             for event in self.trainer.run(control):
                 terminal.show(event)
                 _record(event, metrics)
-                if isinstance(event, Validated) and event.is_best:
-                    self._save("best")
+                self.saving.after(event)
+                self.heap.tidy()
 
     def _report(self) -> None:
         """Touch the test set once, with the best checkpoint."""
-        best = self._path("best")
-        if not best.exists():  # no validation set, or no figure that could be best
-            best = self._path("last")
-        log.info(f"testing {best}")
-        model = load(best, self.trainer.model.device).model
+        best = self.saving.path("best")
+        model = load(best, self.trainer.model.device).model if best.exists() else self.trainer.model
+        log.info(f"testing {best if best.exists() else 'the last state'}")
         content = evaluate(
             self.config,
             model,
@@ -114,13 +126,7 @@ class Run:
         path = self.folder / f"{self.config.run_name}_results.json"
         write_results(path, content)
         print(f"\n{table(content)}\n", flush=True)
-        log.info(f"results {path}; checkpoints {best} and {self._path('last')}")
-
-    def _save(self, which: str) -> None:
-        write_checkpoint(self._path(which), make_checkpoint(self.config, self.trainer))
-
-    def _path(self, which: str) -> Path:
-        return self.folder / f"{self.config.run_name}_{which}.pth"
+        log.info(f"results {path}; checkpoints {best} and {self.saving.path('last')}")
 
     def _describe(self, device: torch.device) -> None:
         config, corpus = self.config, self.task.corpus
@@ -136,31 +142,6 @@ class Run:
         )
         for note in corpus.notes + self.task.notes:
             log.info(f"data {note}")
-
-
-def _named(config: RunConfig) -> RunConfig:
-    """Give the run a name, and in a sweep a folder of its own."""
-    typed = HydraConfig.get().overrides.task
-    if HydraConfig.get().mode == RunMode.MULTIRUN and not any(
-        override.startswith("checkpoint.dir=") for override in typed
-    ):
-        folder = str(Path(HydraConfig.get().runtime.output_dir) / "checkpoints")
-        checkpoint = config.checkpoint.model_copy(update={"dir": folder})
-        config = config.model_copy(update={"checkpoint": checkpoint})
-    folder_path = Path(config.checkpoint.dir)
-    if config.run_name is not None:
-        if (folder_path / f"{config.run_name}_last.pth").exists():
-            raise ValueError(
-                f"run_name={config.run_name}: {folder_path} holds a run of that name; "
-                "choose another, or leave it out"
-            )
-        return config
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = base = f"{config.task.name}_{config.bottleneck.name}_{stamp}"
-    number = 2
-    while (folder_path / f"{name}_last.pth").exists():
-        name, number = f"{base}_{number}", number + 1
-    return config.model_copy(update={"run_name": name})
 
 
 def _record(event: Step | Validated, file: IO[str]) -> None:

@@ -20,7 +20,7 @@ from tabulate import tabulate
 from arc.config import build_model, config_folder, parse_config, with_data
 from arc.data import load_corpus
 from arc.tasks import TASKS
-from arc.training import RunControl, Step, Trainer, autocast_dtype, keep_freed_memory, pick_device
+from arc.training import Heap, RunControl, Step, Trainer, autocast_dtype, pick_device
 
 MEAN_CELLS = 129
 GAMES = (
@@ -58,7 +58,7 @@ def convolution_rate(hidden: int, precision: torch.dtype, budget: float) -> floa
     return flop / seconds_per_call(once, budget)
 
 
-def targets_per_second(overrides: list[str], budget: float) -> float:
+def targets_per_second(overrides: list[str], budget: float, heap: Heap) -> float:
     """Train for about ``budget`` seconds and return the rate without the first steps."""
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = parse_config(compose("config", overrides))
@@ -85,6 +85,7 @@ def targets_per_second(overrides: list[str], budget: float) -> float:
             targets += event.targets
             if time.perf_counter() - start > budget:
                 break
+        heap.tidy()
         clock = time.perf_counter()
     return targets / (time.perf_counter() - start)
 
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--seconds", type=float, default=20.0, help="per row")
     arguments = parser.parse_args()
-    keep_freed_memory()
+    heap = Heap()
     dtype = autocast_dtype(arguments.precision, pick_device("cpu")) or torch.float32
     rate = convolution_rate(arguments.hidden, dtype, 5.0)
     flop = 3 * 2 * MEAN_CELLS * 9 * arguments.hidden**2 * (arguments.layers - 1)
@@ -118,7 +119,7 @@ def main() -> None:
             overrides.append(f"task.num_distractors={distractors}")
             encodings = 1 + max(arguments.batch, distractors + 1) / arguments.batch
         limit = rate / (flop * encodings)
-        measured = targets_per_second(overrides, arguments.seconds)
+        measured = targets_per_second(overrides, arguments.seconds, heap)
         rows.append([task, distractors, measured, limit, 100 * measured / limit])
     print(f"{torch.get_num_threads()} threads, {dtype}, convolution {rate / 1e9:.0f} GFLOP/s")
     headers = ["task", "distractors", "targets/s", "bare convolution", "% of it"]

@@ -136,8 +136,8 @@ def make_config(arc_folder: Path) -> Callable[..., RunConfig]:
     """Compose conf/ for a tiny run on ``arc_folder``; overrides are Hydra's."""
 
     def make(*overrides: str) -> RunConfig:
-        path = [] if any(o.startswith("data=arc") for o in overrides) else [f"data.path={arc_folder}"]
-        return compose_small(*path, *overrides)
+        shipped = any(override.startswith("data=arc") for override in overrides)
+        return compose_small(*([] if shipped else [f"data.path={arc_folder}"]), *overrides)
 
     return make
 

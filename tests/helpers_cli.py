@@ -133,14 +133,14 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
     return "".join(lines)
 
 
-def finish(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> Outcome:
+def finish(process: subprocess.Popen[str]) -> Outcome:
     """Wait for ``process``; a death by signal N reads as status -N."""
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
-        raise AssertionError(f"still running after {timeout} s\n{out}\n{err}") from None
+        raise AssertionError(f"still running after {TIMEOUT} s\n{out}\n{err}") from None
     return Outcome(process.returncode, out, err)
 
 

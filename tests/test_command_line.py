@@ -130,20 +130,20 @@ def test_errors_of_a_process_of_its_own(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.pth"))
 
 
-def test_help_shows_the_groups_and_five_examples(tmp_path: Path) -> None:
+def test_help_shows_the_groups_and_at_least_five_examples(tmp_path: Path) -> None:
     outcome = run(tmp_path, "--help")
     assert (outcome.status, outcome.err) == (0, "")
     for folder in (path for path in (CHECKOUT / "conf").iterdir() if path.is_dir()):
         options = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
         assert f"{folder.name}: {options}\n" in outcome.out
-    assert outcome.out.count("    python -m arc.train ") == 5
+    assert outcome.out.count("    python -m arc.train ") >= 5
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_example_of_the_help_is_a_valid_command(tmp_path: Path) -> None:
     lines = run_here(tmp_path, "--help").out.splitlines()
     examples = [line.split()[3:] for line in lines if "python -m arc.train " in line]
-    assert len(examples) == 5
+    assert len(examples) >= 5
     for example in examples:
         first_job = [word.split(",")[0] for word in example if word != "-m"]
         assert composed(*first_job) is not None

@@ -8,8 +8,9 @@ from helpers_cli import composed
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from arc.config import ModelConfig, RunConfig, config_folder, parse_config, to_tree
+from arc.config import ModelConfig, RunConfig, StartConfig, config_folder, parse_config, to_tree
 from arc.data import DATASETS
+from arc.evaluate import EvaluateConfig
 from arc.models import BOTTLENECKS
 from arc.tasks import TASKS
 
@@ -26,6 +27,8 @@ SECTIONS = [
 ]
 SCHEMAS = [
     RunConfig,
+    StartConfig,
+    EvaluateConfig,
     *SECTIONS,
     *(registry.config(name) for registry in REGISTRIES.values() for name in registry),
 ]
@@ -57,7 +60,13 @@ def test_the_main_file_holds_exactly_the_keys_of_the_run() -> None:
     groups = {next(iter(entry)) for entry in MAIN["defaults"] if isinstance(entry, dict)}
     own = set(MAIN) - {"defaults", "hydra"}
     assert own.isdisjoint(groups)
-    assert own | groups - {"experiment"} == set(RunConfig.model_fields)
+    known = set(RunConfig.model_fields) | set(StartConfig.model_fields)
+    assert own | groups - {"experiment"} == known
+
+
+def test_the_file_of_evaluation_holds_exactly_the_keys_of_its_schema() -> None:
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "evaluate.yaml"))
+    assert set(content) - {"defaults", "hydra"} == set(EvaluateConfig.model_fields)
 
 
 @pytest.mark.parametrize("section", [key for key, value in MAIN.items() if isinstance(value, dict)])

@@ -1,20 +1,43 @@
-"""Checkpoints: the file, and the model rebuilt from it."""
+"""Checkpoints: the file, the writer in the background, and the model rebuilt from a file."""
 
-from arc.checkpointing.format import (
+from arc.archive import (
+    Archive,
     CheckpointError,
+    CorruptedError,
+    HostileError,
+    NotACheckpointError,
+)
+from arc.checkpointing.format import (
     make_checkpoint,
     prepare_folder,
+    sweep_temporaries,
     write_checkpoint,
 )
-from arc.checkpointing.loader import Loaded, load, read_checkpoint, stored_config
+from arc.checkpointing.loader import (
+    Loaded,
+    MismatchError,
+    load,
+    read_checkpoint,
+    stored_config,
+)
+from arc.checkpointing.writer import CheckpointWriter
+from arc.metadata import read_metadata
 
 __all__ = [
+    "Archive",
     "CheckpointError",
+    "CheckpointWriter",
+    "CorruptedError",
+    "HostileError",
     "Loaded",
+    "MismatchError",
+    "NotACheckpointError",
     "load",
     "make_checkpoint",
     "prepare_folder",
     "read_checkpoint",
+    "read_metadata",
     "stored_config",
+    "sweep_temporaries",
     "write_checkpoint",
 ]

@@ -1,15 +1,19 @@
 """The checkpoint file: what stands in it, and how it is written.
 
 A checkpoint is a ``torch.save`` archive of built-in types and tensors, which a plain
-``torch.load(path)`` opens. ``config`` is the resolved configuration as plain containers and
-the one source of truth; the flat keys beside it are derived from it when the file is made.
+``torch.load(path)`` opens; docs/checkpoint-format.md describes it. ``config`` is the resolved
+configuration as plain containers and the one source of truth; the flat keys beside it are
+derived from it when the file is made.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import tempfile
+import secrets
+import zipfile
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,15 +21,14 @@ from typing import Any
 import torch
 
 import arc
+from arc.archive import METADATA_RECORD, CheckpointError
 from arc.config import RunConfig, to_tree
 from arc.data import MAX_GRID_SIZE, NUM_COLORS
+from arc.metadata import FORMAT_VERSION, metadata_of
 from arc.training import Trainer
 
-FORMAT_VERSION = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be written, read or used; the message names the file and why."""
+PREFIX = "archive"  # what torch.save calls the archive in a file that it is handed open
+TEMPORARY = ".arc-tmp"
 
 
 def flat_keys(config: RunConfig) -> dict[str, Any]:
@@ -55,16 +58,19 @@ def flat_keys(config: RunConfig) -> dict[str, Any]:
 
 
 def portable_tree(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration without what belongs to the machine and not to the run."""
+    """Return the configuration without what belongs to the machine or to this process alone.
+
+    ``training.stop_at_step`` is such a word to the process, like a signal.
+    """
     tree = to_tree(config)
-    del tree["device"], tree["checkpoint"]
+    del tree["device"], tree["checkpoint"]["dir"]
+    tree["training"]["stop_at_step"] = None
     return tree
 
 
 def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     """Gather everything that a file holds; ``val_acc`` is in percent, ``epoch`` 1-based."""
     state = trainer.state_dict()
-    judged = trainer.last_judgement
     model_state = state.pop("model")
     prefix = "encoder."
     return {
@@ -75,8 +81,8 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "batch": trainer.source.batch,
         "step": trainer.step,
         "seconds": trainer.seconds,
-        "val_loss": judged.verdict.loss if judged else None,
-        "val_acc": judged.verdict.accuracy if judged else None,
+        "val_loss": trainer.val_loss,
+        "val_acc": trainer.val_acc,
         "model_state_dict": model_state,
         "encoder_state_dict": {
             key.removeprefix(prefix): value
@@ -85,6 +91,7 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         },
         "optimizer_state_dict": state.pop("optimizer"),
         "trainer_state": state,
+        "started_from": list(trainer.started_from),
         "arc_version": arc.__version__,
         "torch_version": str(torch.__version__),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -93,27 +100,65 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def check_plain(value: Any, place: str = "checkpoint") -> None:
+    """Raise CheckpointError unless ``value`` is built-in types and tensors all the way down.
+
+    Exactly those types: ``torch.load`` refuses NumPy scalars, paths, enums and their like,
+    and would do so only when somebody needs the file.
+    """
+    if type(value) is dict:
+        for key, item in value.items():
+            check_plain(key, f"{place} key {key!r}")
+            check_plain(item, f"{place}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            check_plain(item, f"{place}[{index}]")
+    elif type(value) not in (type(None), bool, int, float, str, torch.Tensor):
+        raise CheckpointError(f"{place}: {type(value).__name__} is no plain type")
+
+
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` so that ``path`` is at every moment the old file or the new one.
 
-    Raises CheckpointError if it cannot be written; then nothing is left behind.
+    A temporary file beside it is filled, synced to the disk and renamed. Raises
+    CheckpointError if that fails; then nothing is left behind.
     """
-    temporary = None
+    check_plain(content)
+    temporary = path.parent / f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        with open(temporary, "xb+") as file:
             torch.save(content, file)
+            with zipfile.ZipFile(file, "a") as archive:
+                record = zipfile.ZipInfo(f"{PREFIX}/{METADATA_RECORD}")
+                archive.writestr(record, json.dumps(metadata_of(content)))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+    except (OSError, RuntimeError, ValueError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
+
+
+def sweep_temporaries(folder: Path) -> Iterator[Path]:
+    """Delete temporary files whose writer is dead; yields each."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        writer = path.name.removesuffix(TEMPORARY).split(".")[-2:][0]
+        if writer.isdigit() and not _is_alive(int(writer)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                yield path
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
@@ -128,10 +173,11 @@ def _sync_folder(folder: Path) -> None:
 
 def prepare_folder(folder: Path) -> None:
     """Make sure that files can be written to ``folder``; raises CheckpointError if not."""
+    probe = folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe."):
-            pass
+        probe.touch(exist_ok=False)
+        probe.unlink()
     except OSError as error:
         raise CheckpointError(
             f"checkpoint.dir={folder}: cannot be written to: {error.strerror}"

@@ -9,11 +9,19 @@ from typing import Any
 
 import torch
 
-from arc.checkpointing.format import FORMAT_VERSION, CheckpointError
+from arc.archive import (
+    Archive,
+    CheckpointError,
+    HostileError,
+    NotACheckpointError,
+)
 from arc.config import ConfigError, RunConfig, build_model, parse_config
+from arc.metadata import STATES, check_ours
 from arc.models import ARCAutoencoder
 
-MACHINE_DEFAULTS = {"device": "auto", "checkpoint": {"dir": "checkpoints"}}
+
+class MismatchError(CheckpointError):
+    """Weights and architecture do not belong together."""
 
 
 @dataclass(frozen=True)
@@ -25,46 +33,96 @@ class Loaded:
     metadata: dict[str, Any]
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file's whole content onto the CPU; raises CheckpointError if it is not ours."""
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+def read_checkpoint(
+    path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
+) -> dict[str, Any]:
+    """Check every byte of a file and read its whole content.
+
+    With ``mmap`` tensors stay on the disk until they are touched. Raises CheckpointError (or
+    a subclass that says which check failed): before memory is taken for what the file
+    declares, and before ``torch.load`` sees it.
+    """
+    with Archive(path) as archive:
+        archive.verify()
+        check_ours(path, archive.tree())
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(f"{path}: holds more than plain data; not one of ours") from None
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise HostileError(f"{path}: {str(error).splitlines()[0]}") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: cannot be read: {reason}") from None
-    if not isinstance(content, dict) or "config" not in content:
-        raise CheckpointError(f"{path}: holds no config; not one of our checkpoints")
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format_version {version}; this is {FORMAT_VERSION}")
+        raise CheckpointError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     return content
 
 
 def stored_config(path: str | Path, content: dict[str, Any]) -> RunConfig:
     """Return the configuration that ``content`` was made with; raises CheckpointError."""
     try:
-        return parse_config({**content["config"], **MACHINE_DEFAULTS})
-    except (ConfigError, TypeError) as error:
+        tree = content["config"]
+        checkpoint = {**tree["checkpoint"], "dir": "checkpoints"}
+        return parse_config({**tree, "device": "auto", "checkpoint": checkpoint})
+    except (ConfigError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its config is not valid: {error}") from None
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Loaded:
-    """Rebuild the model strictly from the configuration that ``path`` stores.
+def load(
+    path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
+) -> Loaded:
+    """Rebuild the model strictly from the configuration that ``path`` stores, in eval mode.
 
     Raises CheckpointError, naming the file and the check that failed.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(path, map_location, mmap=mmap)
     config = stored_config(path, content)
-    model = build_model(config)
+    model = build_checked(path, config, content)
+    fit_weights(path, model, content["model_state_dict"])
+    metadata = {key: value for key, value in content.items() if key not in STATES}
+    return Loaded(model.to(map_location).eval(), config, metadata)
+
+
+def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) -> ARCAutoencoder:
+    """Build the model of a stored configuration, unless it is far larger than its weights.
+
+    The check runs on torch's meta device, so that a configuration of absurd sizes takes no
+    memory.
+    """
+    weights = content.get("model_state_dict")
+    if not isinstance(weights, dict):
+        raise NotACheckpointError(f"{path}: holds no model_state_dict")
     try:
-        model.load_state_dict(content["model_state_dict"])
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: weights do not fit its config: {error}") from None
-    states = {"model_state_dict", "encoder_state_dict", "optimizer_state_dict", "trainer_state"}
-    metadata = {key: value for key, value in content.items() if key not in states}
-    return Loaded(model.to(device).eval(), config, metadata)
+        with torch.device("meta"):
+            shape = build_model(config)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its config builds no model: {error}") from None
+    _refuse_mismatch(path, shape, weights)
+    return build_model(config)
+
+
+def fit_weights(path: str | Path, model: ARCAutoencoder, weights: dict[str, Any]) -> None:
+    """Load ``weights`` into ``model``; raises MismatchError naming what does not fit."""
+    _refuse_mismatch(path, model, weights)
+    model.load_state_dict(weights)
+
+
+def _refuse_mismatch(path: str | Path, model: ARCAutoencoder, weights: dict[str, Any]) -> None:
+    faults = mismatches(model, weights)
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise MismatchError(
+            f"{path}: weights do not fit the architecture: {'; '.join(faults[:3])}{more}"
+        )
+
+
+def mismatches(model: ARCAutoencoder, weights: dict[str, Any]) -> list[str]:
+    """Say of each tensor that is missing, unknown or of another shape what the matter is."""
+    wanted, faults = model.state_dict(), []
+    for name in wanted.keys() | weights.keys():
+        if name not in weights:
+            faults.append(f"{name} is missing")
+        elif name not in wanted:
+            faults.append(f"{name} is unknown here")
+        elif not isinstance(weights[name], torch.Tensor) or (
+            weights[name].shape != wanted[name].shape
+        ):
+            found = list(getattr(weights[name], "shape", []))
+            faults.append(f"{name} is {found} in the file, {list(wanted[name].shape)} here")
+    return sorted(faults)

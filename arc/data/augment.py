@@ -7,43 +7,49 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, Grids
+from arc.data.grids import NUM_COLORS, Grids
 
 
 @dataclass(frozen=True)
 class Transform:
-    """One symmetry (transpose, then flips) and one permutation of the ten colours.
+    """A symmetry (transpose, then flips) and a permutation of the ten colours, for each grid.
 
-    A whole batch goes through one transform: pairs stay pairs, grids that differ still
-    differ, and grids of one size, colour set or puzzle still have that in common.
+    ``transpose``, ``flip_rows``, ``flip_columns``: bool [n]; ``colors``: uint8 [n, 10]. With
+    n = 1 a whole batch goes through one transform: grids that differ still differ, and grids
+    of one size, colour set or puzzle still have that in common. Applied to a batch of inputs
+    and to the batch of their outputs, pairs stay pairs.
     """
 
-    transpose: bool
-    flip_rows: bool
-    flip_columns: bool
+    transpose: Tensor
+    flip_rows: Tensor
+    flip_columns: Tensor
     colors: Tensor
 
     @classmethod
-    def sample(cls, generator: torch.Generator) -> Transform:
-        """Draw one of the 8 x 10! transforms, uniformly."""
-        bits = torch.randint(2, (3,), generator=generator).tolist()
-        colors = torch.randperm(NUM_COLORS, generator=generator)
-        return cls(bool(bits[0]), bool(bits[1]), bool(bits[2]), colors)
+    def sample(cls, generator: torch.Generator, count: int = 1) -> Transform:
+        """Draw ``count`` of the 8 x 10! transforms, uniformly."""
+        transpose, rows, columns = torch.randint(2, (3, count), generator=generator).bool()
+        luck = torch.rand(count, NUM_COLORS, generator=generator)
+        return cls(transpose, rows, columns, luck.argsort(1).to(torch.uint8))
 
     def __call__(self, grids: Grids) -> Grids:
         """Transform every grid; sizes are swapped where the symmetry transposes."""
-        cells, sizes = grids.cells, grids.sizes
-        if self.transpose:
-            cells, sizes = cells.transpose(1, 2), sizes.flip(1)
-        side = torch.arange(min(cells.shape[1], MAX_GRID_SIZE), device=cells.device)
-        rows = _positions(side, sizes[:, :1], self.flip_rows)
-        columns = _positions(side, sizes[:, 1:], self.flip_columns)
-        batch = torch.arange(len(cells), device=cells.device)[:, None, None]
-        cells = cells[batch, rows[:, :, None], columns[:, None, :]]
-        palette = self.colors.to(device=cells.device, dtype=torch.uint8)
-        return Grids(palette[cells.long()], sizes)
+        device, batch = grids.cells.device, len(grids)
+        transpose, flip_rows, flip_columns, colors = (
+            part.to(device).expand(batch, *part.shape[1:])
+            for part in (self.transpose, self.flip_rows, self.flip_columns, self.colors)
+        )
+        turned = transpose[:, None, None]
+        cells = torch.where(turned, grids.cells.transpose(1, 2), grids.cells)
+        sizes = torch.where(transpose[:, None], grids.sizes.flip(1), grids.sizes)
+        line = torch.arange(cells.shape[1], device=device)
+        rows = _positions(line, sizes[:, :1], flip_rows)
+        columns = _positions(line, sizes[:, 1:], flip_columns)
+        grid = torch.arange(batch, device=device)[:, None, None]
+        cells = cells[grid, rows[:, :, None], columns[:, None, :]]
+        return Grids(colors[grid, cells.long()], sizes)
 
 
-def _positions(side: Tensor, length: Tensor, flip: bool) -> Tensor:
+def _positions(line: Tensor, length: Tensor, flip: Tensor) -> Tensor:
     """Return [batch, side]: where each position reads from; padding reads anything."""
-    return (length - 1 - side).clamp(min=0) if flip else side.expand(len(length), -1)
+    return torch.where(flip[:, None], (length - 1 - line).clamp(min=0), line)

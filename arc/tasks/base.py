@@ -65,6 +65,7 @@ class Task(ABC):
     """Base of the tasks; one is made for a corpus and keeps what it derives from it."""
 
     held_out: ClassVar[HeldOut] = "puzzles"
+    transforms_alike: ClassVar[bool] = False  # augmentation takes one transform for a batch
 
     def __init__(self, config: TaskConfig, corpus: Corpus) -> None:
         self.config = config

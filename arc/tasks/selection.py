@@ -43,6 +43,7 @@ class SelectionTask(Task):
     """Every target has exactly ``num_distractors`` others of the configured kind."""
 
     config: SelectionConfig
+    transforms_alike = True  # candidates that differ must still differ
 
     def __init__(self, config: SelectionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)

@@ -4,10 +4,11 @@ from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.judging import Judgement, judge_split
 from arc.training.loop import DivergedError, Step, Trainer, Validated, seed_everything
-from arc.training.machine import autocast_dtype, keep_freed_memory, pick_device
+from arc.training.machine import Heap, autocast_dtype, pick_device
 
 __all__ = [
     "DivergedError",
+    "Heap",
     "Judgement",
     "RunControl",
     "Step",
@@ -16,7 +17,6 @@ __all__ = [
     "Validated",
     "autocast_dtype",
     "judge_split",
-    "keep_freed_memory",
     "pick_device",
     "seed_everything",
 ]

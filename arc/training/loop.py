@@ -87,7 +87,9 @@ class Trainer:
         self.seconds = 0.0
         self.best_accuracy = -math.inf
         self._average_accuracy: float | None = None
-        self.last_judgement: Judgement | None = None
+        self.val_loss: float | None = None
+        self.val_acc: float | None = None
+        self.started_from: list[str] = []
         self._validated_step = 0
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
 
@@ -139,7 +141,8 @@ class Trainer:
     def _train_step(self) -> Step:
         examples = self.source.next()
         generator = self.source.generator
-        transform = Transform.sample(generator) if self.augment else None
+        transforms = 1 if self.task.transforms_alike else len(examples)
+        transform = Transform.sample(generator, transforms) if self.augment else None
         self.model.train()
         self.model.bottleneck.set_progress(self.progress or 0.0)
         learning_rate = self._set_learning_rate()
@@ -177,7 +180,7 @@ class Trainer:
     def _validate(self) -> Validated:
         judgement = judge_split(self.model, self.task, self.task.corpus.validation)
         self._validated_step = self.step
-        self.last_judgement = judgement
+        self.val_loss, self.val_acc = judgement.verdict.loss, judgement.verdict.accuracy
         is_best = self._is_best(judgement.verdict.accuracy)
         steps = max(self._sums["steps"], 1)
         event = Validated(
@@ -233,19 +236,31 @@ class Trainer:
             "best_accuracy": self.best_accuracy,
             "average_accuracy": self._average_accuracy,
             "validated_step": self._validated_step,
+            "val_loss": self.val_loss,
+            "val_acc": self.val_acc,
+            "started_from": list(self.started_from),
             "sums": dict(self._sums),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``."""
+    def load_state_dict(self, state: dict[str, Any], *, same_order: bool = True) -> None:
+        """Go on from ``state``.
+
+        Without ``same_order`` (the batch size or the data are others now) the epoch under way
+        starts anew, in an order of its own.
+        """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.source.load_state_dict(state["source"])
+        if same_order:
+            self.source.load_state_dict(state["source"])
+        else:
+            self.source.epoch = state["source"]["epoch"]
         set_random_states(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.best_accuracy = state["best_accuracy"]
         self._average_accuracy = state["average_accuracy"]
         self._validated_step = state["validated_step"]
+        self.val_loss, self.val_acc = state["val_loss"], state["val_acc"]
+        self.started_from = list(state["started_from"])
         self._sums = dict(state["sums"])
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+MAX_INT = 2**31 - 1
+KEPT_BYTES = 2**30
 
 
 def pick_device(name: str) -> torch.device:
@@ -44,17 +47,40 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
 
 
-def keep_freed_memory() -> bool:
-    """Make glibc keep large freed blocks for reuse; returns whether it could be told.
+class Heap:
+    """Makes glibc keep large freed blocks for reuse, within bounds; elsewhere does nothing.
 
     A step allocates and frees the same large blocks as the one before. By default glibc
-    returns each to the kernel, and faulting them in again can cost more than the step.
+    returns each to the kernel, and faulting them in again can cost more than the step. Kept
+    for good, on the other hand, blocks of ever other sizes leave a heap full of holes. So
+    they are kept until the process has grown to twice what it uses, and at least 1 GiB.
     """
+
+    def __init__(self) -> None:
+        self._libc = _glibc()
+        self._limit = KEPT_BYTES
+        if self._libc is not None:
+            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, MAX_INT), (M_TOP_PAD, 2**26)):
+                self._libc.mallopt(option, value)
+
+    def tidy(self) -> None:
+        """Return free memory to the kernel if too much of it was kept; cheap if not."""
+        if self._libc is not None and resident_bytes() > self._limit:
+            self._libc.malloc_trim(0)
+            self._limit = max(KEPT_BYTES, 2 * resident_bytes())
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has in use; Linux only."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        return libc if libc.mallopt and libc.malloc_trim and libc.gnu_get_libc_version else None
     except (OSError, AttributeError):
-        return False
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26))
-    return all(mallopt(option, value) == 1 for option, value in settings)
+        return None

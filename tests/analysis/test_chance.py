@@ -15,7 +15,7 @@ from arc.data.features import feature_ids
 def enumerated(better, tied, available, count):
     """Draw every set of distractors once; a tie among k is won once in k."""
     others = ["better"] * better + ["tied"] * tied + ["worse"] * (available - better - tied)
-    draws = [others_drawn for others_drawn in itertools.combinations(others, count)]
+    draws = list(itertools.combinations(others, count))
     won = sum(Fraction(1, 1 + draw.count("tied")) for draw in draws if "better" not in draw)
     return float(Fraction(won) / len(draws))
 

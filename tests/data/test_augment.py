@@ -11,7 +11,7 @@ from arc.data.features import FEATURES, feature_ids
 from arc.data.grids import content_key
 
 SYMMETRIES = list(itertools.product([False, True], repeat=3))
-COLORS = torch.tensor([3, 0, 9, 1, 2, 8, 4, 7, 5, 6])
+COLORS = torch.tensor([3, 0, 9, 1, 2, 8, 4, 7, 5, 6], dtype=torch.uint8)
 
 
 @pytest.fixture
@@ -28,6 +28,11 @@ def by_numpy(array, transpose, flip_rows, flip_columns):
     return COLORS.numpy()[array]
 
 
+def transform(*symmetries):
+    """Return one transform for all grids, or one for each."""
+    return Transform(*torch.tensor(symmetries).t(), COLORS.repeat(len(symmetries), 1))
+
+
 def padded(grids, side, filling):
     cells = torch.full((len(grids), side, side), filling, dtype=torch.uint8)
     for row, array in zip(cells, grids.arrays(), strict=True):
@@ -39,11 +44,19 @@ def padded(grids, side, filling):
 @pytest.mark.parametrize(("side", "filling"), [(6, 0), (6, 7), (30, 9)])
 def test_transforms_agree_with_numpy_whatever_the_padding(arrays, symmetry, side, filling):
     grids = padded(Grids.from_arrays(arrays), side, filling)
-    result = Transform(*symmetry, COLORS)(grids)
+    result = transform(symmetry)(grids)
     for given, made in zip(arrays, result.arrays(), strict=True):
         assert np.array_equal(made, by_numpy(given, *symmetry))
     expected = grids.sizes.flip(1) if symmetry[0] else grids.sizes
     assert result.sizes.equal(expected)
+
+
+def test_each_grid_may_have_a_transform_of_its_own(arrays):
+    grids = Grids.from_arrays([array for array in arrays for _ in SYMMETRIES])
+    each = [symmetry for _ in arrays for symmetry in SYMMETRIES]
+    result = transform(*each)(grids)
+    for given, symmetry, made in zip(grids.arrays(), each, result.arrays(), strict=True):
+        assert np.array_equal(made, by_numpy(given, *symmetry))
 
 
 def test_different_grids_stay_different_and_equal_ones_equal(arrays):
@@ -68,25 +81,17 @@ def test_grids_that_share_a_feature_still_share_it(arrays, feature):
 
 
 def test_a_seed_repeats_its_transforms():
-    def draw():
-        generator = torch.Generator().manual_seed(5)
-        return [Transform.sample(generator) for _ in range(10)]
-
-    for one, other in zip(draw(), draw(), strict=True):
-        assert vars(one).keys() == vars(other).keys()
-        assert one.colors.equal(other.colors)
-        assert (one.transpose, one.flip_rows, one.flip_columns) == (
-            other.transpose,
-            other.flip_rows,
-            other.flip_columns,
-        )
+    one, other = (Transform.sample(torch.Generator().manual_seed(5), 10) for _ in range(2))
+    assert all(value.equal(vars(other)[name]) for name, value in vars(one).items())
 
 
 def test_every_symmetry_and_colour_is_drawn_alike():
-    generator = torch.Generator().manual_seed(0)
-    drawn = [Transform.sample(generator) for _ in range(4000)]
-    symmetries = [(t.transpose, t.flip_rows, t.flip_columns) for t in drawn]
-    assert all(400 < symmetries.count(symmetry) < 600 for symmetry in SYMMETRIES)
-    first = torch.bincount(torch.stack([t.colors for t in drawn])[:, 0], minlength=10)
-    assert ((first > 320) & (first < 480)).all()
-    assert all(sorted(t.colors.tolist()) == list(range(10)) for t in drawn[:50])
+    drawn = Transform.sample(torch.Generator().manual_seed(0), 4000)
+    bits = torch.stack([drawn.transpose, drawn.flip_rows, drawn.flip_columns], 1)
+    symmetries = bits.unique(dim=0, return_counts=True)[1]
+    assert len(symmetries) == len(SYMMETRIES)
+    assert ((symmetries > 400) & (symmetries < 600)).all()
+    for place in range(10):
+        counts = torch.bincount(drawn.colors[:, place].long(), minlength=10)
+        assert ((counts > 310) & (counts < 490)).all()
+    assert (drawn.colors.sort(1).values == torch.arange(10)).all()

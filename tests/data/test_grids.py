@@ -67,7 +67,8 @@ def test_no_grids_at_all_are_refused():
 
 
 def test_content_is_shape_and_cells():
-    keys = {content_key(np.array(rows, np.uint8)) for rows in ([[1, 1]], [[1], [1]], [[1, 0]], [[1]])}
+    different = ([[1, 1]], [[1], [1]], [[1, 0]], [[1]])
+    keys = {content_key(np.array(rows, np.uint8)) for rows in different}
     assert len(keys) == 4
     assert content_key(np.array([[1, 1]], np.uint8)) in keys
 

@@ -98,7 +98,7 @@ def test_classification_answers_for_every_class(model_for, bottleneck):
 )
 def test_candidates_that_do_not_fit_are_refused(model_for, candidates):
     model = model_for("selection")
-    with pytest.raises(ValueError, match="candidates|grid"):
+    with pytest.raises(ValueError, match=r"candidates|grid"):
         model.receive(model.send(GRIDS), candidates=candidates)
 
 
@@ -112,7 +112,9 @@ def test_sizes_that_do_not_fit_are_refused(model_for, sizes):
         model.receive(model.send(GRIDS), sizes=sizes)
 
 
-@pytest.mark.parametrize(("task", "needs"), [("selection", "candidates"), ("reconstruction", "sizes")])
+@pytest.mark.parametrize(
+    ("task", "needs"), [("selection", "candidates"), ("reconstruction", "sizes")]
+)
 def test_what_the_task_needs_besides_the_message_is_named(model_for, task, needs):
     model = model_for(task)
     with pytest.raises((TypeError, ValueError), match=needs):

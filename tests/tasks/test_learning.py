@@ -45,9 +45,7 @@ def same(grids, others):
 
 
 def test_a_transform_reaches_the_sender_and_every_candidate(make_run, seen):
-    run = make_run(
-        "task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"
-    )
+    run = make_run("task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true")
     said, shown = seen(run.model.encoder), seen(run.model.receiver.encoder)
     transform = Transform.sample(torch.Generator().manual_seed(4))
     for each in (None, transform):
@@ -72,3 +70,18 @@ def test_a_transform_reaches_the_grid_to_be_built(make_run, pairs):
     before = other.task.step(other.model, torch.arange(12), generator)
     torch.testing.assert_close(online.loss, before.loss)
     assert not plain.loss.allclose(online.loss)
+
+
+@torch.no_grad()
+def test_each_pair_goes_through_its_own_transform_as_one(make_run):
+    """A batch under a transform for each costs what its pairs cost one by one."""
+    run = make_run("task=reconstruction", "task.use_input_output_pairs=true")
+    split, generator = run.corpus.training, torch.Generator().manual_seed(0)
+    many = Transform.sample(generator, 12)
+    together = run.task.step(run.model, torch.arange(12), generator, many).loss
+    cells = split.grids.sizes[split.target[:12]].prod(1)
+    alone = []
+    for index in torch.arange(12).split(1):
+        one = Transform(*(part[index] for part in vars(many).values()))
+        alone.append(run.task.step(run.model, index, generator, one).loss)
+    torch.testing.assert_close(together, (torch.stack(alone) * cells).sum() / cells.sum())

@@ -48,11 +48,10 @@ def test_the_classes_are_twice_the_puzzles_and_stand_in_the_configuration(name):
 
 def test_the_guess_beside_it_is_the_commonest_class_in_training(name, save_puzzles):
     """Nine puzzles, eighteen classes; the last has twice as many demonstrations."""
-    demonstrations = [2] * 8 + [4]
-    puzzles = {
-        f"p{n}": ([(np.full((n + 1, m), 1), np.full((n + 1, m), 2)) for m in range(1, 1 + count)], [])
-        for n, count in enumerate(demonstrations)
-    }
+    puzzles = {}
+    for height, count in enumerate([2] * 8 + [4], start=1):
+        shapes = [(height, width) for width in range(1, 1 + count)]
+        puzzles[f"p{height}"] = ([(np.full(shape, 1), np.full(shape, 2)) for shape in shapes], [])
     run = name(f"data.path={save_puzzles(puzzles)}")
     figure = judge(run, run.corpus.validation).headline
     assert figure.targets == 18

@@ -77,7 +77,7 @@ def test_a_receiver_that_knows_nothing_wins_by_lot(play, two_colored):
         parameter.zero_()
     verdict = judge(run, run.corpus.training, full=True)
     given = {name: figure for name, figure in verdict.figures.items() if figure.targets > 0}
-    assert len(given) > 3
+    assert len(given) > 1
     for name, figure in given.items():
         count = int(name.rsplit("_", 1)[1])
         assert figure.values["accuracy"] == pytest.approx(100 / (count + 1))

@@ -1,0 +1,266 @@
+"""Looking into a checkpoint file without torch, and without trusting it.
+
+A checkpoint is a zip archive of uncompressed records under one prefix: ``data.pkl`` (the tree),
+``data/N`` (the tensors' bytes) and, last, ``arc.json`` (the metadata). Everything here reads
+with bounded memory and runs nothing that the file names: the tree is unpickled with stubs in
+place of tensors, and each stub is checked against the bytes that the file really has.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import pickle
+import struct
+import zipfile
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+METADATA_RECORD = "arc.json"
+TREE_RECORD = "data.pkl"
+MAX_RECORDS = 200_000
+MAX_TREE_BYTES = 64 * 2**20
+MAX_METADATA_BYTES = 16 * 2**20
+TAIL_BYTES = 128 * 2**10
+ITEM_SIZES = {
+    "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,
+    "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1,
+    "ByteStorage": 1, "BoolStorage": 1,
+}  # fmt: skip
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written, read or used; the message names the file and why."""
+
+
+class NotACheckpointError(CheckpointError):
+    """The file is no archive of ours: foreign, truncated, or of an unknown format."""
+
+
+class CorruptedError(CheckpointError):
+    """The file is ours, but bytes in it are not what was written."""
+
+
+class HostileError(CheckpointError):
+    """The file asks for what no checkpoint of ours needs: code, or memory it does not fill."""
+
+
+@dataclass(frozen=True)
+class TensorStub:
+    """A tensor in the file: its storage's type and record, and its shape."""
+
+    storage: str
+    record: str
+    shape: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements."""
+        return self.numel * ITEM_SIZES[self.storage]
+
+
+class Archive:
+    """An opened checkpoint file whose directory was checked; use as a context manager."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise CheckpointError(f"{path}: no such file")
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise NotACheckpointError(f"{path}: not a whole checkpoint archive: {error}") from None
+        try:
+            self.records = self._check_directory()
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+
+    def _check_directory(self) -> dict[str, zipfile.ZipInfo]:
+        """Return the records by name without the prefix; refuses what we would not write."""
+        entries = self._zip.infolist()
+        if not entries or len(entries) > MAX_RECORDS:
+            raise NotACheckpointError(f"{self.path}: holds {len(entries)} records")
+        prefix = entries[0].filename.split("/")[0] + "/"
+        records: dict[str, zipfile.ZipInfo] = {}
+        for entry in entries:
+            name = entry.filename
+            if not name.startswith(prefix):
+                raise NotACheckpointError(f"{self.path}: record {name!r} is outside {prefix!r}")
+            if name.removeprefix(prefix) in records:
+                raise HostileError(f"{self.path}: record {name!r} stands twice")
+            if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+                raise HostileError(f"{self.path}: record {name!r} is compressed or encrypted")
+            if entry.external_attr >> 28 == 0xA:
+                raise HostileError(f"{self.path}: record {name!r} is a link")
+            records[name.removeprefix(prefix)] = entry
+        total = sum(entry.file_size for entry in entries)
+        size = self.path.stat().st_size
+        if total > size or any(e.file_size != e.compress_size for e in entries):
+            raise HostileError(f"{self.path}: records of {total} bytes in a file of {size}")
+        if TREE_RECORD not in records:
+            raise NotACheckpointError(f"{self.path}: holds no {TREE_RECORD}")
+        return records
+
+    def verify(self) -> int:
+        """Read every byte of every record against its CRC-32; returns how many bytes.
+
+        Raises CorruptedError, naming the record.
+        """
+        total = 0
+        for name in self.records:
+            total += sum(len(part) for part in self._parts(name))
+        return total
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return a record's bytes, checked against its CRC-32 and ``limit``."""
+        size = self.records[name].file_size
+        if size > limit:
+            raise HostileError(f"{self.path}: {name} has {size} bytes; at most {limit} are read")
+        return b"".join(self._parts(name))
+
+    def _parts(self, name: str) -> Any:
+        try:
+            with self._zip.open(self.records[name]) as record:
+                while part := record.read(2**20):
+                    yield part
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise CorruptedError(f"{self.path}: record {name}: {error}") from None
+
+    def tree(self) -> dict[str, Any]:
+        """Return the file's content with a TensorStub for each tensor."""
+        data = self.read(TREE_RECORD, MAX_TREE_BYTES)
+        try:
+            content = _StubUnpickler(self, data).load()
+        except CheckpointError:
+            raise
+        except Exception as error:  # a pickle can fail in any way; none of them is our fault
+            raise CorruptedError(f"{self.path}: {TREE_RECORD}: {error}") from None
+        if not isinstance(content, dict):
+            raise NotACheckpointError(f"{self.path}: holds a {type(content).__name__}, not a dict")
+        return content
+
+    def metadata(self) -> dict[str, Any] | None:
+        """Return the metadata record; None if there is none (a file written again by hand)."""
+        if METADATA_RECORD not in self.records:
+            return None
+        return _metadata(self.path, self.read(METADATA_RECORD, MAX_METADATA_BYTES))
+
+
+def quick_metadata(path: str | Path) -> dict[str, Any] | None:
+    """Return a file's metadata in three reads of its end; None where it must be read whole.
+
+    The record is the last one in the archive's directory, because it was written last. Raises
+    CorruptedError if it is there but its bytes are wrong.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            start = max(0, size - TAIL_BYTES)
+            file.seek(start)
+            tail = file.read()
+            entry = tail.rfind(b"PK\x01\x02")
+            if entry < 0 or len(tail) < entry + 46:
+                return None
+            crc, length = struct.unpack_from("<L4xL", tail, entry + 16)
+            name_length = struct.unpack_from("<H", tail, entry + 28)[0]
+            offset = struct.unpack_from("<L", tail, entry + 42)[0]
+            name = tail[entry + 46 : entry + 46 + name_length]
+            if not name.endswith(b"/" + METADATA_RECORD.encode()) or offset == 0xFFFFFFFF:
+                return None
+            file.seek(offset + 26)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+            file.seek(offset + 30 + name_length + extra_length)
+            data = file.read(min(length, MAX_METADATA_BYTES))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, struct.error) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+    if len(data) != length or zlib.crc32(data) != crc:
+        raise CorruptedError(f"{path}: record {METADATA_RECORD}: bad CRC-32")
+    return _metadata(path, data)
+
+
+def _metadata(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        metadata = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CorruptedError(f"{path}: {METADATA_RECORD} is not JSON: {error}") from None
+    if not isinstance(metadata, dict):
+        raise CorruptedError(f"{path}: {METADATA_RECORD} is not an object")
+    return metadata
+
+
+class _StubUnpickler(pickle._Unpickler):
+    """Python's own unpickler, which can be led to nothing but containers and stubs.
+
+    The one in pure Python: its memo is a dictionary, where the fast one's is an array that a
+    file could make as long as it likes.
+    """
+
+    def __init__(self, archive: Archive, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="utf-8")
+        self._archive = archive
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch", "Size"): tuple,
+            ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+        }
+        if module == "torch" and name in ITEM_SIZES:
+            return name
+        if (module, name) not in known:
+            raise HostileError(f"{self._archive.path}: names {module}.{name}; plain data only")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> tuple[str, str, int]:
+        kind, storage, key, _location, numel = pid
+        record = f"data/{key}"
+        if kind != "storage" or record not in self._archive.records:
+            raise CorruptedError(f"{self._archive.path}: no bytes for storage {key!r}")
+        there = self._archive.records[record].file_size
+        if not isinstance(numel, int) or numel * ITEM_SIZES[storage] != there:
+            raise HostileError(
+                f"{self._archive.path}: storage {key} declares {numel} elements of "
+                f"{ITEM_SIZES[storage]} bytes, and has {there} bytes"
+            )
+        return storage, record, numel
+
+    def _tensor(self, stored: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorStub:
+        storage, record, numel = stored
+        shape, stride = tuple(shape), tuple(stride)
+        whole = all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *stride))
+        if not whole or len(shape) != len(stride) or len(shape) > 16:
+            raise HostileError(f"{self._archive.path}: {record}: impossible shape {shape}")
+        count = math.prod(shape)
+        reach = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1
+        if count and (count > numel or reach > numel):
+            raise HostileError(
+                f"{self._archive.path}: {record}: a tensor {shape} of strides {stride} over "
+                f"{numel} elements"
+            )
+        return TensorStub(storage, record, shape)

@@ -1,0 +1,129 @@
+"""Checkpoints as tables for people; reads metadata only, and needs no torch."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from arc.archive import CheckpointError
+from arc.metadata import read_metadata
+
+SECTIONS = {
+    "Training state": ("epoch", "batch", "step", "seconds", "val_loss", "val_acc"),
+    "Task": (
+        "task_type",
+        "bottleneck_type",
+        "num_distractors",
+        "use_input_output_pairs",
+        "num_classes",
+    ),
+    "Architecture": (
+        "hidden_dim",
+        "latent_dim",
+        "num_conv_layers",
+        "embedding_dim",
+        "vocab_size",
+        "max_message_length",
+        "num_parameters",
+    ),
+    "Training": ("batch_size", "learning_rate", "num_epochs", "temperature"),
+    "Data": ("max_grids", "filter_grid_size", "data_fingerprint"),
+    "Provenance": (
+        "format_version",
+        "arc_version",
+        "torch_version",
+        "created",
+        "started_from",
+    ),
+}
+COLUMNS = (
+    "epoch",
+    "batch",
+    "step",
+    "task_type",
+    "bottleneck_type",
+    "val_loss",
+    "val_acc",
+    "hidden_dim",
+    "latent_dim",
+    "vocab_size",
+    "max_message_length",
+)
+
+
+def sections(metadata: dict[str, Any]) -> str:
+    """Lay one checkpoint's metadata out in a table a section; val_acc in percent."""
+    parts = []
+    for title, keys in SECTIONS.items():
+        rows = [(key, _shown(metadata.get(key))) for key in keys]
+        parts.append(f"{title}\n{tabulate(rows, tablefmt='simple', disable_numparse=True)}")
+    return "\n\n".join(parts)
+
+
+def list_folder(folder: Path) -> list[dict[str, Any]]:
+    """Return a row for each ``.pth`` of a folder, newest first.
+
+    A file that cannot be read is a row with ``error``; one that vanishes meanwhile is none.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".pth") and not entry.name.startswith("."):
+                try:
+                    found.append((entry.stat().st_mtime, Path(entry.path)))
+                except FileNotFoundError:
+                    continue
+    return [row(path) for _, path in sorted(found, key=lambda item: item[0], reverse=True)]
+
+
+def row(path: Path) -> dict[str, Any]:
+    """Return one file as a row: name, size, time, and its metadata's main columns."""
+    base: dict[str, Any] = {"filename": path.name, "path": str(path)}
+    try:
+        status = path.stat()
+        base["size_mb"] = round(status.st_size / 1e6, 1)
+        base["modified"] = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+        metadata = read_metadata(path)
+    except (CheckpointError, OSError) as error:
+        return {**base, "error": str(error)}
+    return {**base, **{key: metadata.get(key) for key in COLUMNS}}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lay rows out, one file a line."""
+    shown = [{key: value for key, value in each.items() if key != "path"} for each in rows]
+    return tabulate(shown, headers="keys", floatfmt=".4g", missingval="–")
+
+
+def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
+    """Lay out what differs between two stored configurations."""
+    left, right = leaves(first["config"]), leaves(second["config"])
+    rows = [
+        (key, _shown(left.get(key)), _shown(right.get(key)))
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    ]
+    if not rows:
+        return "the configurations are the same"
+    return tabulate(rows, headers=("key", *names), disable_numparse=True)
+
+
+def leaves(tree: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Return a nested tree as dotted key -> value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= leaves(value, f"{place}{key}.")
+        else:
+            found[f"{place}{key}"] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if type(value) is int and value >= 10_000 else str(value)

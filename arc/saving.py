@@ -1,0 +1,127 @@
+"""When a run saves, under which names, and how it starts from a saved one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from arc.checkpointing import CheckpointWriter, make_checkpoint
+from arc.checkpointing.loader import fit_weights, mismatches
+from arc.checkpointing.writer import Save
+from arc.config import RunConfig
+from arc.plan import Origin, changes
+from arc.training import Step, Trainer, Validated
+
+log = logging.getLogger(__name__)
+HARMLESS = ("run_name", "checkpoint.", "training.stop_at_step")
+
+
+class Saving:
+    """The automatic saves of one run: best, last, and those of every so many epochs."""
+
+    def __init__(self, config: RunConfig, trainer: Trainer) -> None:
+        self.config, self.trainer = config, trainer
+        self.folder = Path(config.checkpoint.dir)
+        self.writer = CheckpointWriter()
+        self._warm = False
+        self._last_saved = trainer.seconds
+
+    def path(self, which: str) -> Path:
+        """Return the path of an automatic save."""
+        return self.folder / f"{self.config.run_name}_{which}.pth"
+
+    def after(self, event: Step | Validated) -> None:
+        """Save what is due after ``event``; between two events the state stands still."""
+        if not self._warm:  # the optimizer's state exists from the first step on
+            self.writer.warm_up(self._content())
+            self._warm = True
+        if isinstance(event, Validated):
+            self._after_validation(event)
+        every = self.config.checkpoint.every_minutes
+        if every is not None and event.seconds - self._last_saved >= 60 * every:
+            self._last_saved = event.seconds
+            self.writer.request(self.path("last"))
+        self.writer.offer(self._content)
+
+    def finish(self) -> list[Save]:
+        """Save the last state, wait until all is on the disk, return the saves that failed."""
+        if self.trainer.step > 0:
+            self.writer.request(self.path("last"))
+        failed = self.writer.close(self._content)
+        self._prune()
+        return failed
+
+    def _after_validation(self, event: Validated) -> None:
+        if event.is_best:
+            self.writer.save(self.path("best"), self._content)
+        every = self.config.checkpoint.every_epochs
+        if every is not None and event.epoch % every == 0:
+            self._prune()
+            self.writer.save(self.path(f"epoch_{event.epoch:04d}"), self._content)
+
+    def _prune(self) -> None:
+        """Delete this run's oldest epoch files, never another file and never the newest."""
+        pattern = re.compile(re.escape(f"{self.config.run_name}_epoch_") + r"(\d+)\.pth")
+        found = []
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if match := pattern.fullmatch(path.name):
+                found.append((int(match.group(1)), path))
+        for _, path in sorted(found)[: -self.config.checkpoint.keep_last]:
+            path.unlink(missing_ok=True)
+
+    def _content(self) -> dict[str, Any]:
+        return make_checkpoint(self.config, self.trainer)
+
+
+def begin_from(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
+    """Put ``trainer`` where ``origin`` says; raises CheckpointError if it does not fit."""
+    if origin.kind == "finetune":
+        _take_weights(origin, trainer)
+    else:
+        _continue(origin, config, trainer)
+    if origin.kind == "finetune":
+        trainer.started_from = list(origin.content["started_from"])
+    trainer.started_from.append(f"{origin.kind} {origin.path.name} step {origin.content['step']}")
+
+
+def _take_weights(origin: Origin, trainer: Trainer) -> None:
+    weights = origin.content["model_state_dict"]
+    if origin.strict:
+        fit_weights(f"{origin.path} (strict=false loads what fits)", trainer.model, weights)
+        log.info(f"fine-tuning: all {len(weights)} tensors from {origin.path}")
+        return
+    faults = mismatches(trainer.model, weights)
+    wanted = trainer.model.state_dict()
+    fitting = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in wanted and wanted[name].shape == tensor.shape
+    }
+    trainer.model.load_state_dict(fitting, strict=False)
+    log.info(f"fine-tuning: {len(fitting)} of {len(wanted)} tensors from {origin.path}")
+    for fault in faults:
+        log.info(f"not loaded: {fault}")
+
+
+def _continue(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
+    content = origin.content
+    fit_weights(origin.path, trainer.model, content["model_state_dict"])
+    changed = changes(content["config"], config)
+    for key, (then, now) in changed.items():
+        log.info(f"resume: {key} was {then}, is {now}")
+    same_data = content["data_fingerprint"] == trainer.task.corpus.fingerprint
+    if not same_data:
+        log.warning("resume: the data differ from those that this run was trained on")
+    if not same_data or any(not key.startswith(HARMLESS) for key in changed):
+        log.warning("resume: not an exact continuation, since the above changed")
+    order = ("training.batch_size", "task.", "data.")
+    same_order = same_data and not any(key.startswith(order) for key in changed)
+    state = {
+        **content["trainer_state"],
+        "model": content["model_state_dict"],
+        "optimizer": content["optimizer_state_dict"],
+    }
+    trainer.load_state_dict(state, same_order=same_order)
+    log.info(f"resuming {origin.path} at step {trainer.step}")
