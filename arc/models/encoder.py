@@ -13,7 +13,9 @@ class ARCEncoder(nn.Module):
     """Encodes grids of any sizes; a grid's code does not depend on the batch around it.
 
     Colours are embedded, convolved ``num_conv_layers`` times, averaged around a 4 x 4
-    lattice and projected. Height and width are given as features, at the cells and at the head.
+    lattice and projected. A linear shortcut passes the coarse picture on, the mean colour
+    embedding around each point of the lattice: without it a decoder learns the majority
+    colour and stays there. Height and width are given as features, at the cells and at the head.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ARCEncoder(nn.Module):
             CellBlock(hidden_dim, dropout) for _ in range(num_conv_layers - 1)
         )
         self.norm = nn.LayerNorm(hidden_dim)
+        self.shortcut = nn.Linear(LATTICE**2 * embedding_dim + hidden_dim, latent_dim)
         self.head = nn.Sequential(
             nn.Linear((LATTICE**2 + 1) * hidden_dim, 2 * hidden_dim),
             nn.GELU(),
@@ -53,12 +56,15 @@ class ARCEncoder(nn.Module):
         """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
         layout = Layout.of(grids.sizes)
         size = self.size(grids.sizes)
-        x = self.stem(self.color(cell_values(grids, layout)), layout)
+        colors = self.color(cell_values(grids, layout))
+        coarse = pool(colors, layout)
+        x = self.stem(colors, layout)
         x = x + size.to(x.dtype)[layout.grid]
         for block in self.blocks:
             x = block(x, layout)
         pooled = pool(activate(self.norm, x), layout)
-        return self.head(torch.cat([pooled, size], 1)).float()
+        deep = self.head(torch.cat([pooled, size], 1))
+        return (deep + self.shortcut(torch.cat([coarse, size], 1))).float()
 
 
 class SizeEmbedding(nn.Module):

@@ -96,12 +96,16 @@ class SelectionReceiver(Receiver):
 
 @RECEIVERS.register("reconstruction")
 class ReconstructionReceiver(Receiver):
-    """Builds a grid of a given size: the message spread over its cells, then convolutions."""
+    """Builds a grid of a given size: the message spread over its cells, then convolutions.
+
+    A coarse picture, linear in the message, is added to the logits (see ARCEncoder).
+    """
 
     def __init__(self, shape: ReceiverShape) -> None:
         super().__init__(shape)
         hidden = shape.hidden_dim
         self.message = nn.Sequential(nn.Linear(shape.signal_width, 2 * hidden), nn.GELU())
+        self.coarse = nn.Linear(shape.signal_width, LATTICE**2 * shape.num_colors)
         self.lattice = nn.Linear(2 * hidden, LATTICE**2 * hidden)
         self.rows = nn.Linear(2 * hidden, MAX_GRID_SIZE * hidden)
         self.columns = nn.Linear(2 * hidden, MAX_GRID_SIZE * hidden)
@@ -122,7 +126,8 @@ class ReconstructionReceiver(Receiver):
         x = x + F.embedding(start + layout.row, rows) + F.embedding(start + layout.column, columns)
         for block in self.blocks:
             x = block(x, layout)
-        return self.color(activate(self.norm, x)).float()
+        coarse = spread(self.coarse(signal).float(), layout)
+        return self.color(activate(self.norm, x)).float() + coarse
 
     def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
         """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
