@@ -61,9 +61,12 @@ def test_the_table_has_a_row_for_each_figure() -> None:
     assert found["shuffled messages", "random 99"][:3] == ["400", "1.2", "1.0"]
 
 
-def test_a_figure_that_covers_nothing_is_no_number() -> None:
-    targets, accuracy, chance, *_ = rows(table(content({})))["test", "same size 49"]
-    assert (targets, accuracy, chance) == ("0", "–", "2.0")
+def test_a_figure_that_covers_nothing_has_no_row() -> None:
+    assert ("test", "same size 49") not in rows(table(content({})))
+
+
+def test_what_a_row_lacks_is_no_number() -> None:
+    assert rows(table(content({})))["validation", "random 99"] == ["40", "90.0", "1.0", "–"]
 
 
 def test_the_language_stands_below_the_table() -> None:

@@ -34,6 +34,12 @@ def results(checkpoints: Path) -> dict[str, Any]:
     return strict_json(path.read_text(encoding="utf-8"))
 
 
+def without_machine(config: dict[str, Any]) -> dict[str, Any]:
+    checkpoint = {key: value for key, value in config["checkpoint"].items() if key != "dir"}
+    run = {key: value for key, value in config.items() if key != "device"}
+    return {**run, "checkpoint": checkpoint}
+
+
 def check_figures(figures: dict[str, Any], task: str) -> None:
     assert next(iter(figures.values()))["targets"] > 0
     for figure in figures.values():
@@ -59,16 +65,16 @@ def check_finished(outcome: Outcome, checkpoints: Path, task: str, steps: int) -
     for figures in content["controls"].values():
         check_figures(figures, task)
     assert content["steps"] == steps
-    assert 0 < content["minutes"] < 5
+    assert 0 <= content["minutes"] < 5
     name = next(iter(content["test"])).replace("_", " ")
     rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
-    assert len(rows) == len(content["test"])
+    assert len(rows) == sum(figure["targets"] > 0 for figure in content["test"].values())
     assert name in rows[0]
     headline = next(iter(content["validation"].values()))[VALUES[task][0]]
     for which in ("last", "best"):
         (path,) = checkpoints.glob(f"*_{which}.pth")
         stored = torch.load(path)
-        assert content["config"].items() >= stored["config"].items()
+        assert without_machine(content["config"]) == without_machine(stored["config"])
         assert stored["step"] == steps
         assert stored["val_acc"] == pytest.approx(headline, abs=1e-3)
     assert sorted(path.suffix for path in checkpoints.iterdir()) == [".json", ".pth", ".pth"]

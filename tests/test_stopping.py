@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ def interrupt_then(action: Any) -> Any:
     return interrupted
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT do what it does in a shell, whoever started the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_before_the_first_step(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +122,7 @@ def test_ctrl_c_before_the_first_step(
     assert not list(tmp_path.rglob("*.pth"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_the_last_state_is_saved_does_not_lose_it(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +135,7 @@ def test_ctrl_c_while_the_last_state_is_saved_does_not_lose_it(
     assert load(tmp_path / "checkpoints" / "mine_last.pth").metadata["step"] == 2
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_testing_keeps_what_was_saved(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,13 +127,15 @@ def load_corpus(
     else:
         parts = _by_pair(sets.learning, config, notes)
     parts = _without_copies(parts, notes)
+    if held_out == "pairs":
+        parts = _numbered(parts, notes)
     names = ("training", "validation", "test")
     if not parts[0]:
         raise DataError(f"data={config.name}: no grid is left to train on; {'; '.join(notes)}")
     training, validation, test = (
         Split.build(name, part, device) for name, part in zip(names, parts, strict=True)
     )
-    num_puzzles = len({e.puzzle for e in parts[0]} | {e.puzzle for e in parts[1]})
+    num_puzzles = len({example.puzzle for example in parts[0]})
     return Corpus(training, validation, test, num_puzzles, _fingerprint(parts), notes)
 
 
@@ -214,13 +216,9 @@ def _by_pair(learning: list[Puzzle], config: DataConfig, notes: list[str]) -> li
         examples += _examples(puzzle, number, False, _every)
         if len(puzzle.train) > 1 and config.validation_fraction > 0:
             held.add((puzzle.id, f"train {rng.randrange(len(puzzle.train))}"))
-    examples = _filtered(examples, config, notes)
-    numbers = {id_: n for n, id_ in enumerate(dict.fromkeys(e.puzzle for e in examples))}
     parts: list[list[Example]] = [[], [], []]
-    for example in examples:
-        part, index, side = example.place.split()
-        label = 2 * numbers[example.puzzle] + (side == "output")
-        example = replace(example, label=label)
+    for example in _filtered(examples, config, notes):
+        part, index, _side = example.place.split()
         if part == "test":
             parts[2].append(example)
         else:
@@ -258,6 +256,24 @@ def _without_copies(parts: list[list[Example]], notes: list[str]) -> list[list[E
         if len(after) < len(before):
             notes.append(f"{name}: {len(before) - len(after)} copies of held-out grids, left out")
     return [kept_training, kept_validation, test]
+
+
+def _numbered(parts: list[list[Example]], notes: list[str]) -> list[list[Example]]:
+    """Number the puzzles that are left to train on; leave out held-out pairs of others."""
+    ids = dict.fromkeys(example.puzzle for example in parts[0])
+    numbers = {id_: number for number, id_ in enumerate(ids)}
+    numbered = [
+        [
+            replace(example, label=2 * numbers[example.puzzle] + example.label % 2)
+            for example in part
+            if example.puzzle in numbers
+        ]
+        for part in parts
+    ]
+    left_out = sum(map(len, parts)) - sum(map(len, numbered))
+    if left_out:
+        notes.append(f"held out: {left_out} grids of puzzles with none to train on, left out")
+    return numbered
 
 
 def _fingerprint(parts: list[list[Example]]) -> str:

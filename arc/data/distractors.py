@@ -7,6 +7,7 @@ content from the target and from each other. A kind of distractor restricts them
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,12 +22,12 @@ KINDS = ("random", "same_size", "same_colors", "same_puzzle")
 class DistractorGroups:
     """The group that each example's distractors come from.
 
-    ``of_example``: int64 [examples]. ``members``: bool [groups, grids], True for the target
-    grids of a group; an example's own target is always in its group.
+    ``of_example``: int64 [examples]. ``counts``: int64 [groups, grids], how many examples of a
+    group have each grid as their target; an example's own target is always in its group.
     """
 
     of_example: Tensor
-    members: Tensor
+    counts: Tensor
 
     @classmethod
     def of(cls, kind: str, split: Split) -> DistractorGroups:
@@ -40,9 +41,15 @@ class DistractorGroups:
             of_grid = feature_ids(feature, split.grids)
             of_example = of_grid[split.target].unique(return_inverse=True)[1]
         groups = int(of_example.max()) + 1 if len(of_example) else 0
-        members = torch.zeros(groups, len(split.grids), dtype=torch.bool)
-        members[of_example, split.target] = True
-        return cls(of_example, members)
+        counts = torch.zeros(groups, len(split.grids), dtype=torch.int64)
+        one = torch.ones_like(split.target)
+        counts.index_put_((of_example, split.target), one, accumulate=True)
+        return cls(of_example, counts)
+
+    @cached_property
+    def members(self) -> Tensor:
+        """Which grids belong to each group: bool [groups, grids]."""
+        return self.counts > 0
 
     @property
     def available(self) -> Tensor:
@@ -72,20 +79,25 @@ def draw_lineup(
 ) -> Lineup:
     """Draw ``num_distractors`` for each of ``examples`` [batch] out of one shared pool.
 
-    The pool is the batch's targets, filled up at random so that every group among them has
-    enough distinct grids. Every example must have that many available.
+    The batch's targets stand beside each other, so that most grids of the pool are encoded
+    anyway; the pool is filled up at random so that every group among them has enough distinct
+    grids. Every example must have that many available.
     """
     target = split.target[examples]
-    group = groups.of_example[examples]
-    in_pool = torch.zeros(len(split.grids), dtype=torch.bool)
-    in_pool[target] = True
-    for members in groups.members[group.unique()]:
-        lacking = num_distractors + 1 - int((members & in_pool).sum())
+    present, group = groups.of_example[examples].unique(return_inverse=True)
+    offered = torch.zeros(len(present), len(split.grids), dtype=torch.bool)
+    for row, number in enumerate(present):
+        counts, own = groups.counts[number], target[group == row]
+        offered[row, own.unique()] = _as_likely_as_single(counts, own, generator)
+        lacking = num_distractors + 1 - int(offered[row].sum())
         if lacking > 0:
-            rest = (members & ~in_pool).nonzero()[:, 0]
-            in_pool[rest[torch.randperm(len(rest), generator=generator)[:lacking]]] = True
+            rest = ((counts > 0) & ~offered[row]).nonzero()[:, 0]
+            chosen = rest[torch.randperm(len(rest), generator=generator)[:lacking]]
+            offered[row, chosen] = True
+    in_pool = offered.any(0)
+    in_pool[target] = True
     pool = in_pool.nonzero()[:, 0]
-    allowed = groups.members[group][:, pool] & (pool != target[:, None])
+    allowed = offered[group][:, pool] & (pool != target[:, None])
     luck = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, -1.0)
     others = luck.topk(num_distractors, dim=1).indices
     choices = torch.cat([torch.searchsorted(pool, target)[:, None], others], 1)
@@ -93,3 +105,20 @@ def draw_lineup(
     row = torch.arange(len(examples))
     choices[row, 0], choices[row, answer] = choices[row, answer], choices[row, 0].clone()
     return Lineup(pool, choices, answer)
+
+
+def _as_likely_as_single(counts: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
+    """Say which of a batch's distinct targets to offer to the others: bool, ascending.
+
+    A grid that is the target of m examples is in a batch of b out of n more often than a grid
+    that is of one. It is left out with just the probability that makes up for it.
+    """
+    m = counts[own.unique()].double()
+    b, n = len(own), int(counts.sum())
+    if b == 1 or b == n:
+        return torch.ones_like(m, dtype=torch.bool)
+    absent = torch.ones_like(m)  # beside a given example: C(n-1-m, b-1) / C(n-1, b-1)
+    for j in range(int(m.max())):
+        absent *= torch.where(j < m, max(n - b - j, 0) / (n - 1 - j), 1.0)
+    luck = torch.rand(len(m), generator=generator, dtype=torch.float64)
+    return luck < (b - 1) / (n - 1) / (1 - absent)

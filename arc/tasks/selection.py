@@ -111,6 +111,9 @@ class SelectionTask(Task):
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> Verdict:
         """Rank every candidate of the set for every message; accuracy is exact over all draws."""
+        if len(split) == 0:
+            headline = f"{self.config.distractors}_{self.config.num_distractors}"
+            return Verdict(math.nan, {headline: Figure({"accuracy": math.nan}, 0, {})})
         receiver = model.receiver
         assert isinstance(receiver, SelectionReceiver)
         universe = split.candidates
@@ -151,7 +154,7 @@ class SelectionTask(Task):
             better = ((scores[part] > mine) & allowed).sum(1)
             tied = ((scores[part] == mine) & allowed).sum(1)
             wins = expected_accuracy(better, tied, groups.available[part], num_distractors)
-            total += float(wins.sum())
+            total += float(wins.masked_fill(mine[:, 0].isnan(), 0.0).sum())
         return 100 * total / len(covered), len(covered)
 
     def _references(
