@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
-from arc.config import RunConfig, config_folder, known_keys
+from arc.config import RunConfig, config_folder, known_keys, options_with, top_keys
 from arc.registry import nearest
 
 
@@ -66,8 +66,19 @@ def _explain(error: Exception, schema: type[BaseModel]) -> str:
         hint = nearest(option, options)
         return f"{group}={option}: choose one of {', '.join(options)}.{hint}"
     if found := re.search(r"Could not override '([^']+)'", text):
-        key = found.group(1)
-        *section, name = key.split(".")
-        known = known_keys(section[0]) if section else list(schema.model_fields)
-        return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"
+        return _unknown_key(found.group(1), schema)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {' '.join(text.split())}"
     return text.splitlines()[0]
+
+
+def _unknown_key(key: str, schema: type[BaseModel]) -> str:
+    """Say what a key that stands nowhere may have been meant to be."""
+    section, _, name = key.partition(".")
+    if others := options_with(section, name):
+        chosen = " or ".join(f"{section}={option}" for option in others)
+        return f"{key}: the chosen {section} has no such key; {chosen} has"
+    known = known_keys(section) if name else []
+    if not known:
+        name, known = section, top_keys(schema)
+    return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"

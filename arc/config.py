@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from arc.data import DATASETS, MAX_GRID_SIZE, NUM_COLORS, DataConfig, load_corpus
+from arc.metadata import leaves
 from arc.models import BOTTLENECKS, ARCAutoencoder, ARCEncoder
 from arc.registry import ComponentConfig, Registry, nearest
 from arc.tasks import TASKS, Task, TaskConfig
@@ -135,12 +136,20 @@ def parse(schema: type[Schema], tree: DictConfig | Mapping[str, Any]) -> Schema:
 def plain(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree as plain containers, composed ones resolved; raises ConfigError."""
     if not isinstance(tree, DictConfig):
+        _refuse_interpolations(tree)
         return dict(tree)
     try:
         container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from None
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
+
+
+def _refuse_interpolations(tree: Mapping[str, Any]) -> None:
+    """A stored tree is resolved: what would be looked up elsewhere has no place in it."""
+    for key, value in leaves(tree).items():
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{key}={reprlib.repr(value)}: a stored value is no interpolation")
 
 
 def to_tree(config: RunConfig) -> dict[str, Any]:
@@ -203,7 +212,8 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
         known = _known_keys(schema, error["loc"])
         return f"{key}: no such key.{nearest(place[-1], known)} Known: {', '.join(known)}"
     if kind == "missing":
-        return f"{key}: missing"
+        options = f"; choose one of {', '.join(_REGISTRIES[key])}" if key in _REGISTRIES else ""
+        return f"{key}: missing{options}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         name = context.get("tag")
         allowed = context.get("expected_tags", "a mapping with a name")
@@ -217,10 +227,16 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
 def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
     """Return the keys that stand where an unknown one was found."""
     if len(place) < 2:
-        return list(schema.model_fields)
+        return top_keys(schema)
     if place[0] in _REGISTRIES:
         return _fields(_REGISTRIES[place[0]].config(place[1]))
     return known_keys(place[0])
+
+
+def top_keys(schema: type[BaseModel]) -> list[str]:
+    """Return the keys at the top of a command's configuration."""
+    start = list(StartConfig.model_fields) if schema is RunConfig else []
+    return list(schema.model_fields) + start
 
 
 def known_keys(section: str) -> list[str]:
@@ -240,6 +256,14 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "bottleneck": BOTTLENECKS,
     "data": DATASETS,
 }
+
+
+def options_with(section: str, key: str) -> list[str]:
+    """Return the options of a group that have ``key``; empty for no group of ours."""
+    registry = _REGISTRIES.get(section)
+    if registry is None:
+        return []
+    return [name for name in registry if key in registry.config(name).model_fields]
 
 
 def _fields(schema: type[BaseModel]) -> list[str]:

@@ -38,12 +38,17 @@ def evaluate_file(tree: DictConfig) -> int:
     device = pick_device(config.device)
     loaded = load(config.path, device)
     task = build_task(loaded.config, device)
-    if task.corpus.fingerprint != loaded.metadata["data_fingerprint"]:
+    if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
         log.warning("the data differ from those that this run was trained on")
     log.info(f"evaluating {config.path} on {len(task.corpus.test)} test examples")
-    minutes = loaded.metadata["seconds"] / 60
-    steps = loaded.metadata["step"]
-    content = evaluate(loaded.config, loaded.model, task, minutes=minutes, steps=steps)
+    seconds = loaded.metadata.get("seconds")
+    content = evaluate(
+        loaded.config,
+        loaded.model,
+        task,
+        minutes=None if seconds is None else seconds / 60,
+        steps=loaded.metadata.get("step"),
+    )
     print(table(content), flush=True)
     if config.output is not None:
         write_results(Path(config.output), content)

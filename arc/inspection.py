@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from arc.archive import CheckpointError
-from arc.metadata import read_metadata
+from arc.metadata import leaves, read_metadata
 
 SECTIONS = {
     "Training state": ("epoch", "batch", "step", "seconds", "val_loss", "val_acc"),
@@ -110,17 +110,6 @@ def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, 
     if not rows:
         return "the configurations are the same"
     return tabulate(rows, headers=("key", *names), disable_numparse=True)
-
-
-def leaves(tree: dict[str, Any], place: str = "") -> dict[str, Any]:
-    """Return a nested tree as dotted key -> value."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= leaves(value, f"{place}{key}.")
-        else:
-            found[f"{place}{key}"] = value
-    return found
 
 
 def _shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,14 @@ def json_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [json_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def leaves(tree: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return a nested tree as dotted key -> value."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= leaves(value, f"{place}{key}.")
+        else:
+            found[f"{place}{key}"] = value
+    return found

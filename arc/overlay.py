@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from arc.config import ConfigError, config_folder
+from arc.config import ConfigError, config_folder, plain
 
 EXPERIMENT = "experiment"
 
@@ -27,13 +27,14 @@ def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> d
     ``composed`` always. Raises ConfigError for an override that deletes.
     """
     tree = OmegaConf.create(copy.deepcopy(stored))
+    resolved = OmegaConf.create(plain(composed))
     groups, keys = _chosen(typed)
     for key in ["device", "checkpoint.dir", *groups, *keys]:
-        value = OmegaConf.select(composed, key)
+        value = OmegaConf.select(resolved, key)
         OmegaConf.update(tree, key, value, merge=False, force_add=True)
-    plain = OmegaConf.to_container(tree, resolve=False)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    container = OmegaConf.to_container(tree, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
 
 
 def _chosen(typed: list[str]) -> tuple[list[str], list[str]]:

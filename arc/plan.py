@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.config import ConfigError, RunConfig, StartConfig, parse, parse_config, to_tree
-from arc.inspection import leaves
+from arc.metadata import leaves
 from arc.overlay import overlay
 
 log = logging.getLogger(__name__)
@@ -117,8 +117,10 @@ def _named(config: RunConfig) -> RunConfig:
     """Give a fresh run a name that no other run in its folder has."""
     folder = Path(config.checkpoint.dir)
 
+    ends = ("last.pth", "best.pth", "results.json")
+
     def taken(name: str) -> bool:
-        return any((folder / f"{name}_{which}.pth").exists() for which in ("last", "best"))
+        return any((folder / f"{name}_{which}").exists() for which in ends)
 
     if config.run_name is not None:
         if taken(config.run_name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -11,14 +12,20 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from arc.config import RunConfig, build_model, to_tree
+from arc.checkpointing import portable_tree
+from arc.config import RunConfig, build_model
 from arc.models import ARCAutoencoder
 from arc.tasks import Figure, Task, Verdict
 from arc.training import judge_split
 
 
 def evaluate(
-    config: RunConfig, model: ARCAutoencoder, task: Task, *, minutes: float, steps: int
+    config: RunConfig,
+    model: ARCAutoencoder,
+    task: Task,
+    *,
+    minutes: float | None,
+    steps: int | None,
 ) -> dict[str, Any]:
     """Judge ``model`` on the test and validation sets, with controls.
 
@@ -37,18 +44,23 @@ def evaluate(
             "validation": _figures(validation.verdict),
             "controls": {name: _figures(verdict) for name, verdict in test.controls.items()},
             "language": test.language,
-            "minutes": round(minutes, 3),
+            "minutes": None if minutes is None else round(minutes, 3),
             "steps": steps,
-            "config": to_tree(config),
+            "config": portable_tree(config),
         }
     )
 
 
 def write_results(path: Path, content: dict[str, Any]) -> None:
-    """Write the results whole or not at all."""
+    """Write the results whole or not at all; raises ValueError if they cannot be."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def table(results: dict[str, Any]) -> str:

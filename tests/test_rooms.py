@@ -9,6 +9,8 @@ from helpers_cli import CHECKOUT
 
 ROOMS = [
     ["registry"],
+    ["archive"],
+    ["metadata"],
     ["data"],
     ["models"],
     ["analysis"],
@@ -16,6 +18,7 @@ ROOMS = [
     ["training"],
     ["config"],
     ["checkpointing"],
+    ["inspection"],
     ["overlay"],
     ["plan"],
     ["saving"],

@@ -9,6 +9,7 @@ from arc.archive import (
 )
 from arc.checkpointing.format import (
     make_checkpoint,
+    portable_tree,
     prepare_folder,
     sweep_temporaries,
     write_checkpoint,
@@ -34,6 +35,7 @@ __all__ = [
     "NotACheckpointError",
     "load",
     "make_checkpoint",
+    "portable_tree",
     "prepare_folder",
     "read_checkpoint",
     "read_metadata",

@@ -102,8 +102,8 @@ def draw_lineup(
     others = luck.topk(num_distractors, dim=1).indices
     choices = torch.cat([torch.searchsorted(pool, target)[:, None], others], 1)
     answer = torch.randint(num_distractors + 1, (len(examples),), generator=generator)
-    row = torch.arange(len(examples))
-    choices[row, 0], choices[row, answer] = choices[row, answer], choices[row, 0].clone()
+    every = torch.arange(len(examples))
+    choices[every, 0], choices[every, answer] = choices[every, answer], choices[every, 0].clone()
     return Lineup(pool, choices, answer)
 
 
