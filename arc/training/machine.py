@@ -10,7 +10,7 @@ import torch
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 MAX_INT = 2**31 - 1
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**29
 
 
 def pick_device(name: str) -> torch.device:
@@ -53,12 +53,12 @@ class Heap:
     A step allocates and frees the same large blocks as the one before. By default glibc
     returns each to the kernel, and faulting them in again can cost more than the step. Kept
     for good, on the other hand, blocks of ever other sizes leave a heap full of holes. So
-    they are kept until the process has grown to twice what it uses, and at least 1 GiB.
+    they are kept until the process has grown by half a GiB over what it uses.
     """
 
     def __init__(self) -> None:
         self._libc = _glibc()
-        self._limit = KEPT_BYTES
+        self._limit = resident_bytes() + KEPT_BYTES if self._libc is not None else 0
         if self._libc is not None:
             for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, MAX_INT), (M_TOP_PAD, 2**26)):
                 self._libc.mallopt(option, value)
@@ -67,7 +67,7 @@ class Heap:
         """Return free memory to the kernel if too much of it was kept; cheap if not."""
         if self._libc is not None and resident_bytes() > self._limit:
             self._libc.malloc_trim(0)
-            self._limit = max(KEPT_BYTES, 2 * resident_bytes())
+            self._limit = resident_bytes() + KEPT_BYTES
 
 
 def resident_bytes() -> int:
