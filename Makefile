@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow benchmark ablation bars clean help
+.PHONY: train test lint slow benchmark saves ablation bars clean help
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -26,6 +26,9 @@ slow: $(INSTALLED)    ## the tests that take minutes
 
 benchmark: $(INSTALLED) ## training rate beside a bare convolution's
 	$(RUN) benchmarks/throughput.py $(ARGS)
+
+saves: $(INSTALLED)   ## what a save costs a run
+	$(RUN) benchmarks/saves.py $(ARGS)
 
 ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 cores; resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)

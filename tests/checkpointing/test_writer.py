@@ -1,0 +1,285 @@
+"""Saving while training goes on: what is asked for is written, and nothing else moves."""
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import arc.checkpointing.writer as writer_module
+from arc.checkpointing import (
+    CheckpointWriter,
+    make_checkpoint,
+    read_checkpoint,
+    sweep_temporaries,
+    write_checkpoint,
+)
+from arc.saving import Saving
+from arc.training import RunControl
+
+TIMEOUT = 30
+
+
+class Gate:
+    """Stands before ``write_checkpoint``: once shut, a write waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+        self.open.set()
+
+    def __call__(self, path: Path, content: dict[str, Any]) -> None:
+        self.entered.set()
+        assert self.open.wait(TIMEOUT)
+        write_checkpoint(path, content)
+
+    def shut(self) -> None:
+        self.entered.clear()
+        self.open.clear()
+
+    def wait(self) -> None:
+        assert self.entered.wait(TIMEOUT)
+
+
+class State:
+    """What a run would save; ``looked`` counts how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.weight, self.looked = torch.zeros(1000), 0
+
+    def __call__(self) -> dict[str, Any]:
+        self.looked += 1
+        return {"weights": {"w": self.weight}, "first": self.weight[0].item()}
+
+    def set(self, value: float) -> None:
+        self.weight.fill_(value)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    gate = Gate()
+    monkeypatch.setattr(writer_module, "write_checkpoint", gate)
+    yield gate
+    gate.open.set()
+
+
+@pytest.fixture
+def state() -> State:
+    return State()
+
+
+@pytest.fixture
+def writer(gate: Gate, state: State) -> Iterator[CheckpointWriter]:
+    writer = CheckpointWriter()
+    yield writer
+    gate.open.set()
+    writer.close(state)
+
+
+def value(path: Path) -> float:
+    """Return the one number that a file holds, everywhere."""
+    content = torch.load(path)
+    weight = content["weights"]["w"]
+    assert (weight == content["first"]).all()
+    return content["first"]
+
+
+def paths(folder: Path, *names: str) -> list[Path]:
+    return [folder / f"{name}.pth" for name in names]
+
+
+def begin(action: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def test_every_requested_name_is_written(
+    writer: CheckpointWriter, state: State, tmp_path: Path
+) -> None:
+    asked = paths(tmp_path, "a", "b", "c")
+    for path in [*asked, asked[0]]:
+        writer.request(path)
+    assert writer.pending == asked
+    assert (state.looked, list(tmp_path.iterdir())) == (0, [])
+    writer.offer(state)
+    writer.wait()
+    assert writer.pending == []
+    assert sorted(tmp_path.iterdir()) == asked
+    assert (writer.last.path, writer.last.error) == (asked[-1], None)
+
+
+def test_nothing_is_copied_that_nobody_asked_for(writer: CheckpointWriter, state: State) -> None:
+    writer.offer(state)
+    assert state.looked == 0
+
+
+def test_requests_during_a_write_join_one_later_snapshot(
+    writer: CheckpointWriter, gate: Gate, state: State, tmp_path: Path
+) -> None:
+    first, *others = paths(tmp_path, "a", "b", "c", "d")
+    gate.shut()
+    writer.request(first)
+    writer.offer(state)
+    gate.wait()
+    for number, path in enumerate(others, start=1):
+        state.set(number)
+        writer.request(path)
+        writer.offer(state)
+    assert state.looked == 1
+    assert writer.pending == [first, *others]
+    gate.open.set()
+    writer.wait()
+    state.set(9)
+    writer.offer(state)
+    state.set(10)
+    writer.wait()
+    assert state.looked == 2
+    assert [value(path) for path in (first, *others)] == [0, 9, 9, 9]
+
+
+def test_a_snapshot_is_of_the_moment_and_its_buffers_wait_for_the_write(
+    writer: CheckpointWriter, gate: Gate, state: State, tmp_path: Path
+) -> None:
+    first, second = paths(tmp_path, "a", "b")
+    gate.shut()
+    state.set(1)
+    writer.save(first, state)
+    gate.wait()
+    state.set(2)
+    saving = begin(lambda: writer.save(second, state))  # blocks until the first is written
+    time.sleep(0.1)
+    assert saving.is_alive()
+    assert state.looked == 1
+    gate.open.set()
+    saving.join(TIMEOUT)
+    state.set(3)
+    writer.wait()
+    assert (value(first), value(second)) == (1, 2)
+
+
+def test_closing_finishes_what_is_under_way_and_what_waits(
+    gate: Gate, state: State, tmp_path: Path
+) -> None:
+    first, second = paths(tmp_path, "a", "b")
+    writer = CheckpointWriter()
+    gate.shut()
+    writer.save(first, state)
+    gate.wait()
+    writer.request(second)
+    closing = begin(lambda: writer.close(state))
+    time.sleep(0.1)
+    assert closing.is_alive()
+    assert list(tmp_path.glob("*.pth")) == []
+    gate.open.set()
+    closing.join(TIMEOUT)
+    assert not closing.is_alive()
+    assert sorted(tmp_path.iterdir()) == [first, second]
+    assert writer.errors == []
+
+
+# -- failures ----------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_gone_costs_one_save(
+    writer: CheckpointWriter, state: State, tmp_path: Path
+) -> None:
+    (path,) = paths(tmp_path / "gone", "a")
+    writer.save(path, state)
+    writer.wait()
+    assert writer.last.path == path
+    assert writer.last.error.startswith(f"{path}: cannot be written")
+    path.parent.mkdir()
+    writer.save(path, state)
+    writer.wait()
+    assert writer.last.error is None
+    assert [failed.path for failed in writer.errors] == [path]
+    assert value(path) == 0
+
+
+@pytest.mark.parametrize("place", ["torch.save", "os.fsync", "arc.checkpointing.writer"])
+def test_a_full_disk_costs_one_save_and_leaves_nothing(
+    place: str, gate: Gate, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = paths(tmp_path, "good", "bad")
+    writer = CheckpointWriter()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        name = f"{place}.write_checkpoint" if place.startswith("arc") else place
+        patched.setattr(name, full)
+        writer.save(bad, state)
+        writer.wait()
+    assert "No space left" in writer.last.error
+    assert list(tmp_path.iterdir()) == []
+    writer.save(good, state)
+    assert [failed.path for failed in writer.close(state)] == [bad]
+    assert list(tmp_path.iterdir()) == [good]
+
+
+def test_leftovers_of_dead_writers_alone_are_swept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, kept = tmp_path / f".x.y.{dead.pid}.ab12.arc-tmp", []
+    names = (f".x.{os.getpid()}.ab12.arc-tmp", ".note.arc-tmp", f"x.{dead.pid}.ab12.arc-tmp")
+    for name in (*names, f".x.{dead.pid}.ab12", "x.pth"):
+        kept.append(tmp_path / name)
+    for path in (left, *kept):
+        path.touch()
+    assert list(sweep_temporaries(tmp_path)) == [left]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+# -- a run's files -----------------------------------------------------------------------
+
+
+def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(
+    one: Any, writer: CheckpointWriter, tmp_path: Path
+) -> None:
+    (path,) = paths(tmp_path, "a")
+    writer.save(path, lambda: make_checkpoint(one.config, one.trainer))
+    writer.wait()
+    content, direct = read_checkpoint(path), one.content
+    for name, weight in content["encoder_state_dict"].items():
+        assert weight.equal(direct["encoder_state_dict"][name])
+        assert weight.data_ptr() == content["model_state_dict"][f"encoder.{name}"].data_ptr()
+    with zipfile.ZipFile(path) as mine, zipfile.ZipFile(one.path) as theirs:
+        assert len(mine.namelist()) == len(theirs.namelist())
+    assert abs(path.stat().st_size - one.path.stat().st_size) < 1024
+
+
+def test_old_epochs_go_and_no_other_file(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    run = make_run(
+        *(
+            "task=reconstruction",
+            "run_name=mine",
+            f"checkpoint.dir={tmp_path}",
+            "data.max_grids=32",
+        ),
+        *("checkpoint.every_epochs=1", "checkpoint.keep_last=2", "training.max_steps=10"),
+    )
+    others = {
+        *("other_epoch_0001.pth", "mine2_epoch_0001.pth", "mine_epoch_0001.pth.txt"),
+        *("mine_epoch_x.pth", "mine_epoch_0001_copy.pth", "amine_epoch_0001.pth"),
+    }
+    for name in others:
+        (tmp_path / name).touch()
+    trainer = run.trainer()
+    saving = Saving(run.config, trainer)
+    for event in trainer.run(RunControl()):
+        saving.after(event)
+    assert saving.finish() == []
+    epochs = {f"mine_epoch_{number:04}.pth" for number in (4, 5)}
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == others | epochs | {"mine_best.pth", "mine_last.pth"}
+    assert read_checkpoint(tmp_path / "mine_epoch_0004.pth")["epoch"] == 4
+    assert read_checkpoint(saving.path("last"))["step"] == 10

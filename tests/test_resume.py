@@ -1,0 +1,267 @@
+"""Continuing a run through the command line: exactly, and with what was typed."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_cli import Outcome, place, run, run_here, tiny
+
+NOISE = [
+    "bottleneck.noise=gumbel",
+    "bottleneck.temperature_final=0.3",
+    "bottleneck.stop_token=true",
+]
+RANDOM_EVERYWHERE = [
+    *("training.precision=bf16", "model.dropout=0.1", "data.augment=true", "seed=3"),
+    *("training.warmup_steps=2", "training.learning_rate=4e-3", "training.batch_size=24"),
+    *("checkpoint.every_minutes=null", "run_name=mine", "model.latent_dim=16"),
+]
+SELECTION = ["task=selection", "task.num_distractors=3"]
+GAME = [*SELECTION, "bottleneck=categorical", *NOISE]
+STEPS = 10
+
+
+def file(folder: Path, which: str = "last") -> Path:
+    return folder / "checkpoints" / f"mine_{which}.pth"
+
+
+def last(folder: Path) -> dict[str, Any]:
+    return torch.load(file(folder))
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    """Return step and loss of every step and validation recorded, in order."""
+    lines = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    events = map(json.loads, lines)
+    return [(event["step"], event.get("loss", event.get("val_loss"))) for event in events]
+
+
+def begin(folder: Path, corpus: Path, *overrides: str, steps: int = STEPS) -> Outcome:
+    outcome = run_here(folder, *tiny(corpus, steps)[:-1], f"training.max_steps={steps}", *overrides)
+    assert outcome.status == 0, outcome.err
+    return outcome
+
+
+def fresh(folder: Path, corpus: Path, *overrides: str, steps: int = STEPS) -> Outcome:
+    """Start the noisy run; later overrides of a key replace earlier ones."""
+    settings = dict(each.split("=", 1) for each in (*tiny(corpus, steps), *RANDOM_EVERYWHERE))
+    settings |= dict(each.split("=", 1) for each in (overrides or GAME))
+    outcome = run_here(folder, *("=".join(each) for each in settings.items()))
+    assert outcome.status == 0, outcome.err
+    return outcome
+
+
+def resume(folder: Path, *overrides: str, path: Path | str | None = None) -> Outcome:
+    chosen = file(folder) if path is None else path
+    outcome = run_here(folder, f"resume={chosen}", "device=cpu", *overrides)
+    assert outcome.status == 0, outcome.err
+    return outcome
+
+
+def assert_same(one: Any, other: Any, at: str = "file") -> None:
+    """Compare two files' content; tensors bit for bit."""
+    assert type(one) is type(other), at
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype, at
+        assert one.equal(other), at
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), at
+        for key in one.keys() - {"seconds", "created", "started_from"}:
+            assert_same(one[key], other[key], f"{at}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), at
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{at}[{index}]")
+    else:
+        assert one == other, at
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Path:
+    """The folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    fresh(folder, arc_folder)
+    content = last(folder)
+    assert (content["step"], content["epoch"]) == (STEPS, 4)  # of 3 batches
+    return folder
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, arc_folder: Path) -> Path:
+    """The folder of a run of few steps that was stopped after 4, its first epoch saved."""
+    saves = ["checkpoint.every_epochs=1", "training.stop_at_step=4"]
+    fresh(tmp_path, arc_folder, *SELECTION, *saves, steps=6)
+    assert last(tmp_path)["step"] == 4
+    return tmp_path
+
+
+# -- exactness ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [4, 5], [6, 7, 8]], ids=str)
+def test_a_run_goes_on_exactly(
+    stops: list[int], whole: Path, tmp_path: Path, arc_folder: Path
+) -> None:
+    fresh(tmp_path, arc_folder, *GAME, f"training.stop_at_step={stops[0]}")
+    for stop in [*stops[1:], None]:
+        resume(tmp_path, *([] if stop is None else [f"training.stop_at_step={stop}"]))
+    assert_same(last(tmp_path), last(whole))
+    assert_same(torch.load(file(tmp_path, "best")), torch.load(file(whole, "best")))
+    assert losses(tmp_path) == losses(whole)
+    assert len(last(tmp_path)["started_from"]) == len(stops)
+
+
+def test_new_processes_go_on_exactly(
+    whole: Path, tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    settings = dict(each.split("=", 1) for each in (*tiny(arc_folder), *RANDOM_EVERYWHERE, *GAME))
+    settings |= {"training.max_steps": str(STEPS), "training.stop_at_step": "5"}
+    started = ["=".join(each) for each in settings.items()]
+    for overrides in (started, [f"resume={file(tmp_path)}", "device=cpu"]):
+        outcome = run(tmp_path, *place(tmp_path), *overrides)
+        assert outcome.status == 0, outcome.err
+    assert_same(last(tmp_path), last(whole))
+    assert losses(tmp_path) == losses(whole)
+
+
+@pytest.mark.parametrize("task", ["reconstruction", "selection", "puzzle_classification"])
+def test_every_game_goes_on_exactly(
+    task: str, bottleneck: str, tmp_path: Path, arc_folder: Path
+) -> None:
+    noise = [] if bottleneck == "autoencoder" else NOISE
+    game = [f"task={task}", f"bottleneck={bottleneck}", *noise]
+    game += SELECTION[1:] if task == "selection" else []
+    one, other = tmp_path / "one", tmp_path / "other"
+    fresh(one, arc_folder, *game, "training.stop_at_step=5")
+    fresh(other, arc_folder, *game, "training.stop_at_step=2")
+    resume(other, "training.stop_at_step=5")
+    assert_same(last(other), last(one))
+    assert losses(other) == losses(one)
+
+
+def test_saving_often_changes_nothing(whole: Path, tmp_path: Path, arc_folder: Path) -> None:
+    saves = ["checkpoint.every_epochs=1", "checkpoint.every_minutes=1e-6"]
+    fresh(tmp_path, arc_folder, *GAME, *saves)
+    content, expected = last(tmp_path), last(whole)
+    del content["config"], expected["config"]
+    assert_same(content, expected)
+    assert losses(tmp_path) == losses(whole)
+    assert_same(
+        torch.load(file(tmp_path, "epoch_0004"))["model_state_dict"], expected["model_state_dict"]
+    )
+
+
+# -- lengths -----------------------------------------------------------------------------
+
+
+def test_a_finished_run_says_so_and_lengths_are_totals(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "checkpoints", tmp_path / "checkpoints")
+    before = file(tmp_path).read_bytes()
+    said = resume(tmp_path).err
+    assert "full length" in said
+    assert f"{STEPS} steps" in said
+    assert file(tmp_path).read_bytes() == before
+    resume(tmp_path, f"training.max_steps={STEPS + 2}")
+    assert last(tmp_path)["step"] == STEPS + 2
+
+
+# -- what was typed ----------------------------------------------------------------------
+
+
+def test_the_stored_config_is_the_base(stopped: Path) -> None:
+    before = last(stopped)["config"]
+    assert before["training"]["learning_rate"] == 4e-3  # conf/ says otherwise
+    assert before["training"]["stop_at_step"] is None
+    assert "device" not in before
+    assert "dir" not in before["checkpoint"]
+    said = resume(stopped).err
+    assert "exact" not in said
+    assert last(stopped)["config"] == before
+    assert last(stopped)["step"] == 6
+
+
+def test_typed_keys_and_groups_are_laid_over_it(stopped: Path, arc_folder: Path) -> None:
+    before = last(stopped)["config"]
+    typed = ["data=folder", f"data.path={arc_folder}", "training.max_steps=7"]
+    assert "not an exact continuation" in resume(stopped, *typed).err
+    after = last(stopped)["config"]
+    assert (before["data"]["validation_fraction"], after["data"]["validation_fraction"]) == (
+        0.25,
+        0.1,  # the group's own, as it was typed
+    )
+    assert after["training"] == {**before["training"], "max_steps": 7}
+    unchanged = before.keys() - {"data", "training"}
+    assert {key: after[key] for key in unchanged} == {key: before[key] for key in unchanged}
+
+
+def test_a_changed_batch_size_is_said(stopped: Path) -> None:
+    said = resume(stopped, "training.batch_size=8").err
+    assert "training.batch_size was 24, is 8" in said
+    assert "not an exact continuation" in said
+    assert last(stopped)["step"] == 6
+
+
+def test_the_data_may_have_moved(stopped: Path, arc_folder: Path) -> None:
+    moved = shutil.copytree(arc_folder, stopped / "moved")
+    said = resume(stopped, f"data.path={moved}").err
+    assert "the data differ" not in said
+    assert last(stopped)["config"]["data"]["path"] == str(moved)
+
+
+def test_the_folder_is_the_machines(stopped: Path, tmp_path: Path) -> None:
+    before = file(stopped).read_bytes()
+    resume(tmp_path / "new", path=file(stopped))
+    assert last(tmp_path / "new")["step"] == 6
+    assert file(stopped).read_bytes() == before
+
+
+# -- resume=auto -------------------------------------------------------------------------
+
+
+def test_auto_takes_the_most_steps_and_passes_over_a_broken_file(stopped: Path) -> None:
+    (stopped / "checkpoints" / "foreign.pth").write_bytes(b"foreign")
+    file(stopped, "epoch_0001").touch()  # newer by time, older by steps
+    said = resume(stopped, "run_name=mine", "training.stop_at_step=5", path="auto").err
+    assert f"resuming {file(stopped)} at step 4" in said
+    assert "passed over" not in said
+    file(stopped).write_bytes(file(stopped).read_bytes()[:-100])
+    said = resume(stopped, "run_name=mine", path="auto").err
+    assert f"passed over: {file(stopped)}" in said
+    assert "at step 3" in said
+    assert last(stopped)["step"] == 6
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_auto_starts_afresh_where_no_file_is_valid(
+    broken: bool, tmp_path: Path, arc_folder: Path
+) -> None:
+    file(tmp_path).parent.mkdir()
+    if broken:
+        file(tmp_path).write_bytes(b"PK")
+    said = fresh(tmp_path, arc_folder, *SELECTION, "resume=auto", steps=2).err
+    assert "fresh start" in said
+    assert last(tmp_path)["step"] == 2
+    assert last(tmp_path)["started_from"] == []
+
+
+def test_auto_needs_a_name(tmp_path: Path) -> None:
+    assert "run_name" in run_here(tmp_path, "resume=auto").complaint
+
+
+# -- refusals ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["model_state_dict", "trainer_state", "step", "data_fingerprint"])
+def test_a_file_that_lacks_something_is_refused_by_name(stopped: Path, key: str) -> None:
+    content = last(stopped)
+    del content[key]
+    torch.save(content, file(stopped))
+    outcome = run_here(stopped, f"resume={file(stopped)}", "device=cpu")
+    assert outcome.status == 1
+    line = outcome.err.splitlines()[-1]
+    assert line.startswith(f"error: {file(stopped)}")
+    assert key in line
