@@ -43,7 +43,7 @@ def hydra_entry(
     )(guarded)
     try:
         entry()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _complain(_explain(error, schema))
     except KeyboardInterrupt:
         return 130
@@ -58,18 +58,32 @@ def _complain(message: str) -> int:
 
 def _explain(error: Exception, schema: type[BaseModel]) -> str:
     """Say in one line what Hydra says in several, with the nearest spelling."""
+    for group in _groups_without_option(schema):
+        return f"{group}: choose one of {', '.join(_options(group))}"
     text = "\n".join(str(part) for part in (error, error.__cause__) if part)
     if found := re.search(r"Could not find '([^/']+(?:/[^/']+)*)/([^/']+)'", text):
         group, option = found.groups()
-        folder = config_folder() / group
-        options = sorted(path.stem for path in folder.glob("*.yaml"))
+        options = _options(group)
         hint = nearest(option, options)
         return f"{group}={option}: choose one of {', '.join(options)}.{hint}"
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(found.group(1), schema)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {' '.join(text.split())}"
+    if found := re.search(r"full_key: (\S+)", text):
+        return f"{found.group(1)}: {text.splitlines()[0]}"
     return text.splitlines()[0]
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def _groups_without_option(schema: type[BaseModel]) -> list[str]:
+    """Return the groups that the command line sets to nothing, which Hydra does not name."""
+    typed = [argument.split("=", 1) for argument in sys.argv[1:] if "=" in argument]
+    groups = [key for key in schema.model_fields if _options(key)]
+    return [key for key, value in typed if value in ("", "null") and key in groups]
 
 
 def _unknown_key(key: str, schema: type[BaseModel]) -> str:

@@ -35,6 +35,9 @@ def evaluate_file(tree: DictConfig) -> int:
     log_to_terminal(Console())
     Heap()
     config = parse(EvaluateConfig, tree)
+    output = None if config.output is None else Path(config.output)
+    if output is not None and not output.parent.is_dir():
+        raise ValueError(f"output={output}: cannot be written: there is no {output.parent}")
     device = pick_device(config.device)
     loaded = load(config.path, device)
     task = build_task(loaded.config, device)
@@ -50,9 +53,9 @@ def evaluate_file(tree: DictConfig) -> int:
         steps=loaded.metadata.get("step"),
     )
     print(table(content), flush=True)
-    if config.output is not None:
-        write_results(Path(config.output), content)
-        log.info(f"results {config.output}")
+    if output is not None:
+        write_results(output, content)
+        log.info(f"results {output}")
     return 0
 
 

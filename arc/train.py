@@ -19,6 +19,7 @@ from rich.console import Console
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.cli import hydra_entry
 from arc.config import build_model, build_task, with_data
+from arc.metadata import json_plain
 from arc.plan import Plan, plan_run
 from arc.report import evaluate, table, write_results
 from arc.saving import Saving, begin_from
@@ -90,21 +91,22 @@ class Run:
                 log.error(f"{error}. The last good state is in {self.saving.path('last')}")
                 status = 1
             failed = self.saving.finish()
+        last = self.saving.path("last")
+        lost = any(save.path == last for save in failed[-1:])
+        if status == 0 and not received and self.trainer.reached_limit:
+            self._report()
+        elif status == 0 and not lost:
+            why = received[0].name if received else "training.stop_at_step"
+            log.info(f"stopped at step {self.trainer.step} ({why}); saved {last}")
         if failed:
             log.error(f"{len(failed)} saves failed, the last one: {failed[-1].error}")
-        if status != 0:
-            return status
-        if received:
-            log.info(f"stopped at step {self.trainer.step}; saved {self.saving.path('last')}")
-            return 128 + received[0]
-        if not self.trainer.reached_limit:
-            log.info(f"reached training.stop_at_step; saved {self.saving.path('last')}")
-            return 0
-        self._report()
-        return 0
+        if lost:
+            return 1
+        return 128 + received[0] if received and status == 0 else status
 
     def _train(self, control: RunControl, terminal: Terminal) -> None:
-        with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+        path = self.output / "metrics.jsonl"
+        with path.open("a", encoding="utf-8", buffering=1) as metrics:
             for event in self.trainer.run(control):
                 terminal.show(event)
                 _record(event, metrics)
@@ -163,21 +165,20 @@ def _record(event: Step | Validated, file: IO[str]) -> None:
             "baselines": figure.baselines,
             "language": event.judgement.language,
         }
-    file.write(json.dumps(line) + "\n")
+    file.write(json.dumps(json_plain(line)) + "\n")
 
 
 @contextmanager
-def _signals(control: RunControl) -> Iterator[list[int]]:
+def _signals(control: RunControl) -> Iterator[list[signal.Signals]]:
     """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process."""
-    received: list[int] = []
+    received: list[signal.Signals] = []
 
     def handle(number: int, frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
-        received.append(number)
-        name = signal.Signals(number).name
-        control.request_stop(name)
-        log.info(f"{name}: stopping after this step; once more ends at once")
+        received.append(signal.Signals(number))
+        control.request_stop(received[-1].name)
+        log.info(f"{received[-1].name}: stopping after this step; once more ends at once")
 
     before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

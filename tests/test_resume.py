@@ -39,12 +39,6 @@ def losses(folder: Path) -> list[tuple[int, float]]:
     return [(event["step"], event.get("loss", event.get("val_loss"))) for event in events]
 
 
-def begin(folder: Path, corpus: Path, *overrides: str, steps: int = STEPS) -> Outcome:
-    outcome = run_here(folder, *tiny(corpus, steps)[:-1], f"training.max_steps={steps}", *overrides)
-    assert outcome.status == 0, outcome.err
-    return outcome
-
-
 def fresh(folder: Path, corpus: Path, *overrides: str, steps: int = STEPS) -> Outcome:
     """Start the noisy run; later overrides of a key replace earlier ones."""
     settings = dict(each.split("=", 1) for each in (*tiny(corpus, steps), *RANDOM_EVERYWHERE))

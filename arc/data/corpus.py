@@ -190,8 +190,7 @@ def _by_puzzle(
     examples = _filtered(examples, config, notes)
     ids = sorted({example.puzzle for example in examples})
     random.Random(config.split_seed).shuffle(ids)
-    count = round(config.validation_fraction * len(ids))
-    chosen = set(ids[: max(count, 1) if config.validation_fraction > 0 else 0])
+    chosen = set(ids[: _held_out_count(len(ids), config.validation_fraction)])
     testing = [
         example
         for number, puzzle in enumerate(test)
@@ -205,6 +204,13 @@ def _by_puzzle(
         [example for example in examples if example.puzzle in chosen],
         testing,
     ]
+
+
+def _held_out_count(puzzles: int, fraction: float) -> int:
+    """Return how many puzzles validate: at least one where a fraction is asked for, never all."""
+    if fraction == 0:
+        return 0
+    return min(max(round(fraction * puzzles), 1), puzzles - 1)
 
 
 def _by_pair(learning: list[Puzzle], config: DataConfig, notes: list[str]) -> list[list[Example]]:

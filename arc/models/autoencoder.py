@@ -86,6 +86,7 @@ class ARCAutoencoder(nn.Module):
         """Return what the receiver makes of messages, as its ``receive`` describes.
 
         ``candidates=`` for selection, ``sizes=`` for reconstruction. Raises ValueError if
-        ``message`` is none of this channel's or the context does not fit it.
+        ``message`` is none of this channel's or the context does not fit it, TypeError if the
+        context is missing.
         """
         return self.receiver.receive(self.bottleneck.read(message.to(self.device)), **context)

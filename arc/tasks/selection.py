@@ -151,7 +151,7 @@ class SelectionTask(Task):
             mine = scores[part].gather(1, own[:, None])
             allowed = groups.members[groups.of_example[part]][:, universe]
             allowed = allowed.scatter(1, own[:, None], False)
-            better = ((scores[part] > mine) & allowed).sum(1)
+            better = (~(scores[part] <= mine) & allowed).sum(1)  # what is no number, too
             tied = ((scores[part] == mine) & allowed).sum(1)
             wins = expected_accuracy(better, tied, groups.available[part], num_distractors)
             total += float(wins.masked_fill(mine[:, 0].isnan(), 0.0).sum())
@@ -183,6 +183,7 @@ class SelectionTask(Task):
         if len(examples) == 0:
             return math.nan
         generator = torch.Generator().manual_seed(0)
+        examples = examples[torch.randperm(len(examples), generator=generator)]
         count = self.config.num_distractors
         total = 0.0
         for part in examples.split(1024):

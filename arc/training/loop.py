@@ -253,7 +253,8 @@ class Trainer:
         if same_order:
             self.source.load_state_dict(state["source"])
         else:
-            self.source.epoch = state["source"]["epoch"]
+            whole = state["validated_step"] == state["step"]
+            self.source.epoch = state["source"]["epoch"] + (1 if whole else 0)
         set_random_states(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.best_accuracy = state["best_accuracy"]

@@ -22,15 +22,7 @@ import pytest
 import torch
 from helpers_cli import environment
 
-from arc.archive import (
-    Archive,
-    CheckpointError,
-    CorruptedError,
-    HostileError,
-    NotACheckpointError,
-    TensorStub,
-    quick_metadata,
-)
+from arc.archive import Archive, CheckpointError, HostileError, TensorStub, quick_metadata
 from arc.checkpointing import load, read_checkpoint, read_metadata, write_checkpoint
 from arc.metadata import metadata_of
 
@@ -86,28 +78,12 @@ def test_every_flipped_bit_is_reported_or_changes_nothing(path: Path, small: byt
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
         try:
-            content = read_checkpoint(path)
-            said = read_metadata(path)
-        except CheckpointError as error:
-            assert str(error).startswith(str(path))
+            content, said = read_checkpoint(path), read_metadata(path)
+        except CheckpointError:
             reported += 1
-            continue
-        assert text_of(content) == expected, place
-        assert said == metadata, place
+        else:
+            assert (text_of(content), said) == (expected, metadata), place
     assert reported > 100
-
-
-def test_a_flipped_bit_of_any_record_is_named(path: Path, small: bytes) -> None:
-    with zipfile.ZipFile(path) as archive:
-        entries = {e.filename: archive.read(e) for e in archive.infolist() if e.file_size > 4}
-    assert {"archive/data.pkl", "archive/data/0", "archive/arc.json"} <= entries.keys()
-    for name, record in entries.items():
-        damaged = bytearray(small)
-        damaged[small.index(record)] ^= 16
-        path.write_bytes(damaged)
-        with Archive(path) as archive, pytest.raises(CorruptedError) as refused:
-            archive.verify()
-        assert f"record {name.removeprefix('archive/')}" in str(refused.value)
 
 
 def test_a_file_cut_at_any_length_is_refused(path: Path, small: bytes) -> None:
@@ -135,34 +111,22 @@ def test_metadata_is_the_same_by_every_way(one: Any, small: bytes, path: Path) -
 
 
 def test_a_file_written_again_by_torch_has_metadata(changed: Callable[..., Path], one: Any) -> None:
-    again = changed(lambda content: content.update(note="mine", step=3))
-    assert quick_metadata(again) is None
-    expected = {**read_metadata(one.path), "note": "mine", "step": 3}
-    assert read_metadata(again) == expected
+    path = changed(lambda content: content.update(pair=(1, math.inf), step=3))
+    assert quick_metadata(path) is None
+    assert read_metadata(path) == {**read_metadata(one.path), "pair": [1, None], "step": 3}
+    path = changed(lambda content: content.update(mean=torch.zeros(3)))
+    assert json.dumps(read_metadata(path), allow_nan=False)
 
 
-def test_metadata_is_json_whatever_a_user_put_beside_it(changed: Callable[..., Path]) -> None:
-    again = changed(lambda content: content.update(mean=torch.zeros(3), pair=(1, math.inf)))
-    metadata = json.loads(json.dumps(read_metadata(again), allow_nan=False))
-    assert metadata["pair"] == [1, None]
-
-
-def test_looking_needs_no_torch(small: bytes, path: Path) -> None:
-    script = (
-        "import sys, arc.inspection as i; print(i.sections(i.read_metadata(sys.argv[1])));"
-        "assert 'torch' not in sys.modules"
-    )
-    command = [sys.executable, "-c", script, str(path)]
-    outcome = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert (outcome.returncode, outcome.stderr) == (0, "")
-    assert "selection" not in outcome.stdout  # a flat key, which this file lacks
-    assert "num_parameters  8" in outcome.stdout
+def test_looking_needs_no_torch() -> None:
+    script = "import sys, arc.inspection; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], env=environment(), check=True)
 
 
 # -- hostility ---------------------------------------------------------------------------
 
 
-def refused(path: Path, kind: type[CheckpointError], match: str = "") -> None:
+def refused(path: Path, kind: type[CheckpointError], match: str | None = None) -> None:
     """Hold that the tree and the whole file are refused in one line that names the file."""
     for reader in (tree_of, read_checkpoint):
         with pytest.raises(kind, match=match) as error:
@@ -186,32 +150,21 @@ def pack(path: Path, records: dict[str, bytes], method: int = zipfile.ZIP_STORED
 class Code:
     """Runs a shell command when it is unpickled without care."""
 
-    def __init__(self, command: str) -> None:
-        self.command = command
-
     def __reduce__(self) -> Any:
-        return os.system, (self.command,)
+        return os.system, ("touch ran",)
 
 
-def test_code_is_refused_and_not_run(path: Path) -> None:
-    marker = path.with_name("marker")
-    torch.save({"config": Code(f"touch {marker}")}, path)
-    refused(path, HostileError, r"names \w+\.system")
-    assert not marker.exists()
-
-
-FOREIGN = {
-    "numpy": np.float64(1.0),
-    "torch.nn": torch.nn.Linear(1, 1),
-    "pathlib": Path("x"),
-    "torch.serialization": torch.serialization.add_safe_globals,
-}
+FOREIGN = {"posix": Code(), "numpy": np.float64(1), "torch.nn": torch.nn.ReLU(), "pathlib": Path()}
 
 
 @pytest.mark.parametrize("module", FOREIGN)
-def test_classes_are_refused_by_name(module: str, path: Path) -> None:
+def test_code_and_classes_are_refused_by_name(
+    module: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
     torch.save({**CONTENT, "note": FOREIGN[module]}, path)
     refused(path, HostileError, f"names {module}")
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_compressed_records_are_refused(path: Path) -> None:
@@ -226,12 +179,12 @@ def test_a_record_that_stands_twice_is_refused(path: Path, small: bytes) -> None
     refused(path, HostileError, "stands twice")
 
 
-def test_an_archive_without_a_tree_or_with_two_folders_is_foreign(path: Path) -> None:
-    refused(pack(path, {"data/0": bytes(8)}), NotACheckpointError, r"no data\.pkl")
-    pack(path, {"data.pkl": pickle.dumps({}, 2), "../../x": b""})
+def test_an_archive_without_a_tree_or_with_two_folders_is_refused(path: Path) -> None:
+    refused(pack(path, {"data/0": bytes(8)}), CheckpointError, r"no data\.pkl")
+    pack(path, {"data.pkl": pickle.dumps({}, 2)})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("elsewhere/x", b"")
-    refused(path, NotACheckpointError, "outside")
+    refused(path, CheckpointError, "outside")
 
 
 class Stored:
@@ -263,8 +216,8 @@ def with_tensor(path: Path, *view: Any) -> Path:
     file = path.with_suffix(".pkl")
     with file.open("wb") as stream:
         Pickler(stream, 2).dump({**CONTENT, "model_state_dict": {"w": View(*view)}})
-    records = {"data.pkl": file.read_bytes(), "byteorder": b"little", "data/0": bytes(24)}
-    return pack(path, {**records, "version": b"3\n"})
+    records = {"data.pkl": file.read_bytes(), "version": b"3\n", "data/0": bytes(24)}
+    return pack(path, {**records, "byteorder": b"little"})
 
 
 def test_a_true_tensor_is_read(path: Path) -> None:
@@ -275,8 +228,6 @@ def test_a_true_tensor_is_read(path: Path) -> None:
 
 IMPOSSIBLE = {
     "more than its record has": (10**12, 0, (2,), (1,)),
-    "fewer than its record has": (2, 0, (2,), (1,)),
-    "a negative storage": (-6, 0, (2,), (1,)),
     "beyond the end": (6, 5, (2,), (1,)),
     "strides beyond the end": (6, 0, (2, 2), (5, 1)),
     "expanded": (6, 0, (10**6, 10**6), (0, 0)),
@@ -284,7 +235,6 @@ IMPOSSIBLE = {
     "negative shape": (6, 0, (-1, -2), (1, 1)),
     "negative offset": (6, -1, (2,), (1,)),
     "ranks differ": (6, 0, (2, 2), (1,)),
-    "a rank of hundreds": (6, 0, (1,) * 500, (1,) * 500),
     "no numbers": (6, 0, ("2",), (1,)),
 }
 
@@ -300,7 +250,7 @@ BOMBS = {
     "a memo of billions": b"\x80\x02}r\xff\xff\xff\x7f.",
     "bytes of half a gigabyte": b"\x80\x05\x96" + (MIB * 512).to_bytes(8, "little") + b".",
     "one list copied 200 times": b"\x80\x02(" + b"N" * 100_000 + b"lq\x00ctorch\nSize\nq\x01("
-    b"h\x01h\x00\x85R" * 1 + b"h\x01h\x00\x85R" * 200 + b"l.",
+    b"h\x01h\x00\x85R" * 200 + b"l.",
 }
 
 
@@ -341,14 +291,3 @@ def test_a_huge_architecture_takes_no_memory(changed: Callable[..., Path]) -> No
         load(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
     assert time.monotonic() - began < 10
-
-
-STRANGE = {"_target_": "os.system", "resume": "${oc.env:HOME}", "path": "${oc.env:HOME}"}
-
-
-@pytest.mark.parametrize("key", STRANGE)
-def test_a_config_cannot_name_code_or_surroundings(key: str, changed: Callable[..., Path]) -> None:
-    path = changed(lambda content: content["config"]["data"].update({key: STRANGE[key]}))
-    with pytest.raises(CheckpointError, match=f"data.{key}") as error:
-        load(path)
-    assert os.environ["HOME"] not in str(error.value).replace(str(path), "")

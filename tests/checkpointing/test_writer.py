@@ -95,12 +95,6 @@ def paths(folder: Path, *names: str) -> list[Path]:
     return [folder / f"{name}.pth" for name in names]
 
 
-def begin(action: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=action)
-    thread.start()
-    return thread
-
-
 def test_every_requested_name_is_written(
     writer: CheckpointWriter, state: State, tmp_path: Path
 ) -> None:
@@ -114,11 +108,6 @@ def test_every_requested_name_is_written(
     assert writer.pending == []
     assert sorted(tmp_path.iterdir()) == asked
     assert (writer.last.path, writer.last.error) == (asked[-1], None)
-
-
-def test_nothing_is_copied_that_nobody_asked_for(writer: CheckpointWriter, state: State) -> None:
-    writer.offer(state)
-    assert state.looked == 0
 
 
 def test_requests_during_a_write_join_one_later_snapshot(
@@ -154,8 +143,9 @@ def test_a_snapshot_is_of_the_moment_and_its_buffers_wait_for_the_write(
     writer.save(first, state)
     gate.wait()
     state.set(2)
-    saving = begin(lambda: writer.save(second, state))  # blocks until the first is written
-    time.sleep(0.1)
+    saving = threading.Thread(target=writer.save, args=(second, state))
+    saving.start()
+    time.sleep(0.1)  # it waits until the first is written
     assert saving.is_alive()
     assert state.looked == 1
     gate.open.set()
@@ -174,7 +164,8 @@ def test_closing_finishes_what_is_under_way_and_what_waits(
     writer.save(first, state)
     gate.wait()
     writer.request(second)
-    closing = begin(lambda: writer.close(state))
+    closing = threading.Thread(target=writer.close, args=(state,))
+    closing.start()
     time.sleep(0.1)
     assert closing.is_alive()
     assert list(tmp_path.glob("*.pth")) == []
