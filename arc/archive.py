@@ -19,13 +19,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 METADATA_RECORD = "arc.json"
 TREE_RECORD = "data.pkl"
 MAX_RECORDS = 200_000
 MAX_TREE_BYTES = 64 * 2**20
 MAX_METADATA_BYTES = 16 * 2**20
+MAX_NODES = 1_000_000
+MAX_DEPTH = 64
 TAIL_BYTES = 128 * 2**10
 ITEM_SIZES = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2,
@@ -145,7 +147,7 @@ class Archive:
             with self._zip.open(self.records[name]) as record:
                 while part := record.read(2**20):
                     yield part
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
             raise CorruptedError(f"{self.path}: record {name}: {error}") from None
 
     def tree(self) -> dict[str, Any]:
@@ -159,7 +161,23 @@ class Archive:
             raise CorruptedError(f"{self.path}: {TREE_RECORD}: {error}") from None
         if not isinstance(content, dict):
             raise NotACheckpointError(f"{self.path}: holds a {type(content).__name__}, not a dict")
+        self._check_extent(content)
         return content
+
+    def _check_extent(self, content: Any) -> None:
+        """Refuse a tree that is deep, endless, or unfolds to far more than its bytes."""
+        level, depth, count = [content], 0, 0
+        while level:
+            depth, count = depth + 1, count + len(level)
+            if depth > MAX_DEPTH or count > MAX_NODES:
+                raise HostileError(f"{self.path}: a tree of over {MAX_NODES} nodes or too deep")
+            below: list[Any] = []
+            for node in level:
+                if isinstance(node, dict):
+                    below += [*node.keys(), *node.values()]
+                elif isinstance(node, list | tuple):
+                    below += node
+            level = below
 
     def metadata(self) -> dict[str, Any] | None:
         """Return the metadata record; None if there is none (a file written again by hand)."""
@@ -188,7 +206,9 @@ def quick_metadata(path: str | Path) -> dict[str, Any] | None:
             name_length = struct.unpack_from("<H", tail, entry + 28)[0]
             offset = struct.unpack_from("<L", tail, entry + 42)[0]
             name = tail[entry + 46 : entry + 46 + name_length]
-            if not name.endswith(b"/" + METADATA_RECORD.encode()) or offset == 0xFFFFFFFF:
+            whole = tail[-22:-18] == b"PK\x05\x06"  # the archive's end, and nothing after it
+            ours = name.endswith(b"/" + METADATA_RECORD.encode())
+            if not whole or not ours or offset == 0xFFFFFFFF:
                 return None
             file.seek(offset + 26)
             name_length, extra_length = struct.unpack("<HH", file.read(4))
@@ -213,6 +233,12 @@ def _metadata(path: Path, data: bytes) -> dict[str, Any]:
     return metadata
 
 
+def _empty_dict(*arguments: Any) -> OrderedDict[Any, Any]:
+    if arguments:
+        raise ValueError("a dictionary is filled item by item")
+    return OrderedDict()
+
+
 class _StubUnpickler(pickle._Unpickler):
     """Python's own unpickler, which can be led to nothing but containers and stubs.
 
@@ -224,10 +250,23 @@ class _StubUnpickler(pickle._Unpickler):
         super().__init__(io.BytesIO(data), encoding="utf-8")
         self._archive = archive
 
+    # The opcodes of plain data and tensors; others can ask for memory that they do not fill.
+    dispatch: ClassVar[dict[int, Any]] = {
+        ord(code): pickle._Unpickler.dispatch[ord(code)]
+        for code in (
+            *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.REDUCE),
+            *(pickle.BINPERSID, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET),
+            *(pickle.LONG_BINGET, pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS),
+            *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_TUPLE),
+            *(pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.NONE),
+            *(pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2),
+            *(pickle.LONG1, pickle.BINFLOAT, pickle.BINUNICODE, pickle.BUILD),
+        )
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch", "Size"): tuple,
+            ("collections", "OrderedDict"): _empty_dict,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         }

@@ -43,18 +43,21 @@ def metadata_of(content: dict[str, Any]) -> dict[str, Any]:
     ``content`` may hold tensors or stubs; anything with ``numel`` counts. JSON types only.
     """
     weights = content.get("model_state_dict", {})
-    parameters = sum(math.prod(tensor.shape) for tensor in weights.values())
+    tensors = weights.values() if isinstance(weights, dict) else ()
+    parameters = sum(math.prod(tensor.shape) for tensor in tensors if hasattr(tensor, "shape"))
     plain = {key: value for key, value in content.items() if key not in STATES}
     return json_plain({**plain, "num_parameters": parameters})
 
 
 def json_plain(value: Any) -> Any:
-    """Return ``value`` with NaN and infinity as None, which JSON has no word for."""
+    """Return ``value`` with what JSON has no word for left out: NaN, infinity, tensors: None."""
     if isinstance(value, dict):
         return {key: json_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else None
 
 
 def leaves(tree: Mapping[str, Any], place: str = "") -> dict[str, Any]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
-from arc.config import ConfigError, RunConfig, StartConfig, parse, parse_config, to_tree
+from arc.config import (
+    ConfigError,
+    RunConfig,
+    StartConfig,
+    config_folder,
+    parse,
+    parse_config,
+    to_tree,
+)
 from arc.metadata import leaves
 from arc.overlay import overlay
 
@@ -39,16 +50,45 @@ class Plan:
     origin: Origin | None
 
 
-def plan_run(tree: DictConfig) -> Plan:
+def stored_choices(typed: list[str]) -> list[str]:
+    """Return the group choices of the run that ``typed`` resumes or fine-tunes.
+
+    Hydra must compose them, or it would know the keys of conf/'s default options only:
+    ``task=…`` and so on, for each group that was not typed. Empty where no file can be read;
+    the plan then says why.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(typed)
+        given = {override.key_or_group: str(override.value()) for override in parsed}
+        if given.get("resume") == AUTO:
+            folder = Path(given.get("checkpoint.dir", "checkpoints"))
+            paths = [path for _, _, path in _files_of(folder, given.get("run_name", ""))]
+        else:
+            paths = [Path(given[key]) for key in ("resume", "finetune") if key in given]
+        stored = read_metadata(paths[0])["config"] if paths else {}
+    except (CheckpointError, HydraException):
+        return []
+    sections = [(group, section) for group, section in stored.items() if isinstance(section, dict)]
+    return [
+        f"{group}={section['name']}"
+        for group, section in sections
+        if group not in given
+        and (config_folder() / group / f"{section.get('name')}.yaml").is_file()
+    ]
+
+
+def plan_run(tree: DictConfig, chosen: Sequence[str] = ()) -> Plan:
     """Read the composed ``tree`` and the overrides that were typed.
 
-    Raises ConfigError or CheckpointError for what cannot be done.
+    ``chosen`` are those that ``stored_choices`` added to the command line. Raises ConfigError
+    or CheckpointError for what cannot be done.
     """
-    typed = list(HydraConfig.get().overrides.task)
+    typed = [override for override in _typed() if override not in chosen]
     start = parse(StartConfig, tree)
     origin = _origin(start, tree)
     if origin is None:
-        return Plan(_named(_in_own_folder(parse_config(tree), typed)), None)
+        config = _in_own_folder(parse_config(tree), typed)
+        return Plan(config if start.resume == AUTO else _named(config), None)
     stored = dict(origin.content["config"])
     if origin.kind == "finetune":
         stored["run_name"] = None
@@ -59,6 +99,13 @@ def plan_run(tree: DictConfig) -> Plan:
         raise ConfigError(f"{origin.path} with these overrides: {error}") from None
     config = _in_own_folder(config, typed)
     return Plan(config if origin.kind == "resume" else _named(config), origin)
+
+
+def _typed() -> list[str]:
+    """Return this command line's overrides as they were typed, interpolations too."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
 
 
 def _key(override: str) -> str:
@@ -85,22 +132,26 @@ def _origin(start: StartConfig, tree: DictConfig) -> Origin | None:
 
 def _newest(folder: Path, run_name: str) -> Origin | None:
     """Return the run's valid file of the most steps; broken ones are passed over, and said."""
-    found = []
-    for path in folder.glob("*.pth"):
-        try:
-            metadata = read_metadata(path)
-        except CheckpointError as error:
-            if path.name.startswith(f"{run_name}_"):
-                log.warning(f"resume=auto: passed over: {error}")
-            continue
-        if metadata["config"].get("run_name") == run_name:
-            found.append((metadata["step"], path.stat().st_mtime, path))
-    for _, _, path in sorted(found, reverse=True):
+    for _, _, path in _files_of(folder, run_name):
         try:
             return Origin("resume", path, read_checkpoint(path), True)
         except CheckpointError as error:
             log.warning(f"resume=auto: passed over: {error}")
     return None
+
+
+def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
+    """Return (step, time, path) of a run's readable files, the most steps first."""
+    found = []
+    for path in folder.glob("*.pth"):
+        try:
+            metadata = read_metadata(path)
+            if metadata["config"].get("run_name") == run_name:
+                found.append((int(metadata.get("step") or 0), path.stat().st_mtime, path))
+        except (CheckpointError, OSError) as error:
+            if path.name.startswith(f"{run_name}_"):
+                log.warning(f"resume=auto: passed over: {error}")
+    return sorted(found, reverse=True)
 
 
 def _in_own_folder(config: RunConfig, typed: list[str]) -> RunConfig:

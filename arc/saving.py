@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from arc.checkpointing import CheckpointWriter, make_checkpoint
+from arc.checkpointing import CheckpointError, CheckpointWriter, make_checkpoint
 from arc.checkpointing.loader import fit_weights, mismatches
 from arc.checkpointing.writer import Save
 from arc.config import RunConfig
@@ -15,6 +15,13 @@ from arc.plan import Origin, changes
 from arc.training import Step, Trainer, Validated
 
 log = logging.getLogger(__name__)
+RESUMED = (
+    "model_state_dict",
+    "optimizer_state_dict",
+    "trainer_state",
+    "step",
+    "data_fingerprint",
+)
 HARMLESS = ("run_name", "checkpoint.", "training.stop_at_step")
 
 
@@ -77,13 +84,21 @@ class Saving:
 
 def begin_from(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
     """Put ``trainer`` where ``origin`` says; raises CheckpointError if it does not fit."""
+    needed = RESUMED if origin.kind == "resume" else ("model_state_dict",)
+    for key in needed:
+        if key not in origin.content:
+            raise CheckpointError(f"{origin.path}: holds no {key}")
+    try:
+        if origin.kind == "finetune":
+            _take_weights(origin, trainer)
+        else:
+            _continue(origin, config, trainer)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{origin.path}: its state is not one of ours: {error!r}") from None
     if origin.kind == "finetune":
-        _take_weights(origin, trainer)
-    else:
-        _continue(origin, config, trainer)
-    if origin.kind == "finetune":
-        trainer.started_from = list(origin.content["started_from"])
-    trainer.started_from.append(f"{origin.kind} {origin.path.name} step {origin.content['step']}")
+        trainer.started_from = list(origin.content.get("started_from", []))
+    step = origin.content.get("step")
+    trainer.started_from.append(f"{origin.kind} {origin.path.name} step {step}")
 
 
 def _take_weights(origin: Origin, trainer: Trainer) -> None:

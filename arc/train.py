@@ -6,8 +6,9 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +21,7 @@ from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.cli import hydra_entry
 from arc.config import build_model, build_task, with_data
 from arc.metadata import json_plain
-from arc.plan import Plan, plan_run
+from arc.plan import Plan, plan_run, stored_choices
 from arc.report import evaluate, table, write_results
 from arc.saving import Saving, begin_from
 from arc.terminal import Terminal, log_to_terminal
@@ -39,13 +40,13 @@ from arc.training import (
 log = logging.getLogger("arc.train")
 
 
-def train(tree: DictConfig) -> int:
-    """Plan, train, save, report; returns the exit status."""
+def train(tree: DictConfig, chosen: Sequence[str] = ()) -> int:
+    """Plan, train, save, report; returns the exit status. ``chosen``: see ``plan_run``."""
     console = Console()
     log_to_terminal(console)
     heap = Heap()
     output = Path(HydraConfig.get().runtime.output_dir)
-    return Run(plan_run(tree), output, console, heap).execute()
+    return Run(plan_run(tree, chosen), output, console, heap).execute()
 
 
 class Run:
@@ -190,7 +191,9 @@ def _signals(control: RunControl) -> Iterator[list[signal.Signals]]:
 
 def main() -> None:
     """Entry point."""
-    sys.exit(hydra_entry(train, "config"))
+    chosen = stored_choices([argument for argument in sys.argv[1:] if "=" in argument])
+    sys.argv[1:1] = chosen
+    sys.exit(hydra_entry(partial(train, chosen=chosen), "config"))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from arc.metadata import read_metadata
 
 def train_on(path: Path, epoch: int, epochs: int) -> int:
     """Finish the epoch under way and train ``epochs`` more; returns the exit status."""
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
     command = [
-        *(sys.executable, "-m", "arc.train", f"resume={path}"),
+        *(sys.executable, "-m", "arc.train", f"resume='{quoted}'"),
         *("training.max_steps=null", "training.max_minutes=null"),
         f"training.epochs={epoch + epochs}",
     ]

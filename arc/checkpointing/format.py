@@ -71,7 +71,7 @@ def portable_tree(config: RunConfig) -> dict[str, Any]:
 def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     """Gather everything that a file holds; ``val_acc`` is in percent, ``epoch`` 1-based."""
     state = trainer.state_dict()
-    model_state = state.pop("model")
+    model_state = dict(state.pop("model"))
     prefix = "encoder."
     return {
         "format_version": FORMAT_VERSION,
@@ -136,9 +136,10 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise CheckpointError(f"{path}: cannot be written: {error}") from error
 
 
 def sweep_temporaries(folder: Path) -> Iterator[Path]:

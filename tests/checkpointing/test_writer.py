@@ -29,7 +29,7 @@ TIMEOUT = 30
 
 
 class Gate:
-    """Stands before ``write_checkpoint``: once shut, a write waits until it is opened."""
+    """Stands before ``write_checkpoint``."""
 
     def __init__(self) -> None:
         self.entered, self.open = threading.Event(), threading.Event()
@@ -40,11 +40,11 @@ class Gate:
         assert self.open.wait(TIMEOUT)
         write_checkpoint(path, content)
 
-    def shut(self) -> None:
+    def hold(self, writer: CheckpointWriter, path: Path, state: Any) -> None:
+        """Return when ``writer`` stands before the gate with a save of ``path``."""
         self.entered.clear()
         self.open.clear()
-
-    def wait(self) -> None:
+        writer.save(path, state)
         assert self.entered.wait(TIMEOUT)
 
 
@@ -56,10 +56,15 @@ class State:
 
     def __call__(self) -> dict[str, Any]:
         self.looked += 1
-        return {"weights": {"w": self.weight}, "first": self.weight[0].item()}
+        return {"model_state_dict": {"w": self.weight}, "first": self.weight[0].item()}
 
     def set(self, value: float) -> None:
         self.weight.fill_(value)
+
+
+@pytest.fixture
+def state() -> State:
+    return State()
 
 
 @pytest.fixture
@@ -68,11 +73,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(writer_module, "write_checkpoint", gate)
     yield gate
     gate.open.set()
-
-
-@pytest.fixture
-def state() -> State:
-    return State()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def writer(gate: Gate, state: State) -> Iterator[CheckpointWriter]:
 def value(path: Path) -> float:
     """Return the one number that a file holds, everywhere."""
     content = torch.load(path)
-    weight = content["weights"]["w"]
+    weight = content["model_state_dict"]["w"]
     assert (weight == content["first"]).all()
     return content["first"]
 
@@ -98,6 +98,7 @@ def paths(folder: Path, *names: str) -> list[Path]:
 def test_every_requested_name_is_written(
     writer: CheckpointWriter, state: State, tmp_path: Path
 ) -> None:
+    writer.offer(state)  # nobody asked
     asked = paths(tmp_path, "a", "b", "c")
     for path in [*asked, asked[0]]:
         writer.request(path)
@@ -107,17 +108,14 @@ def test_every_requested_name_is_written(
     writer.wait()
     assert writer.pending == []
     assert sorted(tmp_path.iterdir()) == asked
-    assert (writer.last.path, writer.last.error) == (asked[-1], None)
+    assert writer.last == writer_module.Save(asked[-1], None)
 
 
 def test_requests_during_a_write_join_one_later_snapshot(
     writer: CheckpointWriter, gate: Gate, state: State, tmp_path: Path
 ) -> None:
     first, *others = paths(tmp_path, "a", "b", "c", "d")
-    gate.shut()
-    writer.request(first)
-    writer.offer(state)
-    gate.wait()
+    gate.hold(writer, first, state)
     for number, path in enumerate(others, start=1):
         state.set(number)
         writer.request(path)
@@ -138,10 +136,8 @@ def test_a_snapshot_is_of_the_moment_and_its_buffers_wait_for_the_write(
     writer: CheckpointWriter, gate: Gate, state: State, tmp_path: Path
 ) -> None:
     first, second = paths(tmp_path, "a", "b")
-    gate.shut()
     state.set(1)
-    writer.save(first, state)
-    gate.wait()
+    gate.hold(writer, first, state)
     state.set(2)
     saving = threading.Thread(target=writer.save, args=(second, state))
     saving.start()
@@ -160,9 +156,7 @@ def test_closing_finishes_what_is_under_way_and_what_waits(
 ) -> None:
     first, second = paths(tmp_path, "a", "b")
     writer = CheckpointWriter()
-    gate.shut()
-    writer.save(first, state)
-    gate.wait()
+    gate.hold(writer, first, state)
     writer.request(second)
     closing = threading.Thread(target=writer.close, args=(state,))
     closing.start()
@@ -176,67 +170,50 @@ def test_closing_finishes_what_is_under_way_and_what_waits(
     assert writer.errors == []
 
 
-# -- failures ----------------------------------------------------------------------------
-
-
-def test_a_folder_that_is_gone_costs_one_save(
-    writer: CheckpointWriter, state: State, tmp_path: Path
-) -> None:
-    (path,) = paths(tmp_path / "gone", "a")
-    writer.save(path, state)
-    writer.wait()
-    assert writer.last.path == path
-    assert writer.last.error.startswith(f"{path}: cannot be written")
-    path.parent.mkdir()
-    writer.save(path, state)
-    writer.wait()
-    assert writer.last.error is None
-    assert [failed.path for failed in writer.errors] == [path]
-    assert value(path) == 0
-
-
-@pytest.mark.parametrize("place", ["torch.save", "os.fsync", "arc.checkpointing.writer"])
-def test_a_full_disk_costs_one_save_and_leaves_nothing(
+@pytest.mark.parametrize("place", ["torch.save", "os.fsync", "write_checkpoint", "the folder"])
+def test_a_failure_costs_one_save_and_leaves_nothing(
     place: str, gate: Gate, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good, bad = paths(tmp_path, "good", "bad")
+    good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
     writer = CheckpointWriter()
 
     def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, "No space left")
 
     with monkeypatch.context() as patched:
-        name = f"{place}.write_checkpoint" if place.startswith("arc") else place
-        patched.setattr(name, full)
+        if place == "the folder":
+            bad = tmp_path / "gone" / "bad.pth"
+        elif place == "write_checkpoint":
+            patched.setattr(writer_module, place, full)
+        else:
+            patched.setattr(place, full)
         writer.save(bad, state)
         writer.wait()
-    assert "No space left" in writer.last.error
+    said = "No such file" if place == "the folder" else "No space left"
+    assert writer.last.path == bad
+    assert said in writer.last.error
     assert list(tmp_path.iterdir()) == []
     writer.save(good, state)
     assert [failed.path for failed in writer.close(state)] == [bad]
+    assert writer.last == writer_module.Save(good, None)
     assert list(tmp_path.iterdir()) == [good]
 
 
 def test_leftovers_of_dead_writers_alone_are_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left, kept = tmp_path / f".x.y.{dead.pid}.ab12.arc-tmp", []
-    names = (f".x.{os.getpid()}.ab12.arc-tmp", ".note.arc-tmp", f"x.{dead.pid}.ab12.arc-tmp")
-    for name in (*names, f".x.{dead.pid}.ab12", "x.pth"):
-        kept.append(tmp_path / name)
-    for path in (left, *kept):
-        path.touch()
+    left = tmp_path / f".x.y.{dead.pid}.ab12.arc-tmp"
+    kept = {f".x.{os.getpid()}.ab12.arc-tmp", ".note.arc-tmp", f".x.{dead.pid}.ab12", "x.pth"}
+    for name in (left.name, f"x.{dead.pid}.ab12.arc-tmp", *kept):
+        (tmp_path / name).touch()
     assert list(sweep_temporaries(tmp_path)) == [left]
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
-
-
-# -- a run's files -----------------------------------------------------------------------
+    assert {path.name for path in tmp_path.iterdir()} == {f"x.{dead.pid}.ab12.arc-tmp", *kept}
 
 
 def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(
     one: Any, writer: CheckpointWriter, tmp_path: Path
 ) -> None:
-    (path,) = paths(tmp_path, "a")
+    path = tmp_path / "a.pth"
     writer.save(path, lambda: make_checkpoint(one.config, one.trainer))
     writer.wait()
     content, direct = read_checkpoint(path), one.content
@@ -249,15 +226,9 @@ def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(
 
 
 def test_old_epochs_go_and_no_other_file(make_run: Callable[..., Any], tmp_path: Path) -> None:
-    run = make_run(
-        *(
-            "task=reconstruction",
-            "run_name=mine",
-            f"checkpoint.dir={tmp_path}",
-            "data.max_grids=32",
-        ),
-        *("checkpoint.every_epochs=1", "checkpoint.keep_last=2", "training.max_steps=10"),
-    )
+    game = ["task=reconstruction", "data.max_grids=32", "training.max_steps=10"]
+    saves = [f"checkpoint.dir={tmp_path}", "checkpoint.every_epochs=1", "checkpoint.keep_last=2"]
+    run = make_run(*game, *saves, "run_name=mine")
     others = {
         *("other_epoch_0001.pth", "mine2_epoch_0001.pth", "mine_epoch_0001.pth.txt"),
         *("mine_epoch_x.pth", "mine_epoch_0001_copy.pth", "amine_epoch_0001.pth"),
