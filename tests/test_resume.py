@@ -35,10 +35,10 @@ def last(folder: Path) -> dict[str, Any]:
     return torch.load(file(folder))
 
 
-def losses(folder: Path) -> list[tuple[int, float]]:
-    """Return step and loss of every step and validation recorded, in order."""
+def events(folder: Path) -> list[dict[str, Any]]:
+    """Return all that was recorded of every step and validation, but the time."""
     lines = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [(e["step"], e.get("loss", e.get("val_loss"))) for e in map(json.loads, lines)]
+    return [{**event, "seconds": None} for event in map(json.loads, lines)]
 
 
 def settings(corpus: Path, *overrides: str, steps: int = STEPS) -> list[str]:
@@ -112,7 +112,7 @@ def test_a_run_goes_on_exactly(
         resume(tmp_path, *([] if stop is None else [f"training.stop_at_step={stop}"]))
     assert_same(last(tmp_path), last(whole))
     assert_same(torch.load(file(tmp_path, "best")), torch.load(file(whole, "best")))
-    assert losses(tmp_path) == losses(whole)
+    assert events(tmp_path) == events(whole)
     assert len(last(tmp_path)["started_from"]) == len(stops)
 
 
@@ -125,7 +125,7 @@ def test_new_processes_go_on_exactly(
         outcome = run(tmp_path, *place(tmp_path), *overrides)
         assert outcome.status == 0, outcome.err
     assert_same(last(tmp_path), last(whole))
-    assert losses(tmp_path) == losses(whole)
+    assert events(tmp_path) == events(whole)
 
 
 @pytest.mark.parametrize("task", ["reconstruction", "selection", "puzzle_classification"])
@@ -140,7 +140,7 @@ def test_every_game_goes_on_exactly(
     fresh(other, arc_folder, *game, "training.stop_at_step=2")
     resume(other, "training.stop_at_step=5")
     assert_same(last(other), last(one))
-    assert losses(other) == losses(one)
+    assert events(other) == events(one)
 
 
 def test_saving_often_changes_nothing(whole: Path, tmp_path: Path, arc_folder: Path) -> None:
@@ -149,7 +149,7 @@ def test_saving_often_changes_nothing(whole: Path, tmp_path: Path, arc_folder: P
     content, expected = last(tmp_path), last(whole)
     del content["config"], expected["config"]
     assert_same(content, expected)
-    assert losses(tmp_path) == losses(whole)
+    assert events(tmp_path) == events(whole)
     assert file(tmp_path, "epoch_0004").exists()
 
 
