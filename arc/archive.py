@@ -77,7 +77,8 @@ class Archive:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise CheckpointError(f"{path}: no such file")
+            fault = "is a folder; name a file in it" if self.path.is_dir() else "no such file"
+            raise CheckpointError(f"{path}: {fault}")
         try:
             self._zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

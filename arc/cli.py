@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from arc.config import RunConfig, config_folder, known_keys, options_with, top_keys
 from arc.registry import nearest
 
+ALIASES = {"lr": "learning_rate"}
+
 
 def hydra_entry(
     job: Callable[[DictConfig], int], config_name: str, schema: type[BaseModel] = RunConfig
@@ -69,7 +71,10 @@ def _explain(error: Exception, schema: type[BaseModel]) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(found.group(1), schema)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {' '.join(text.split())}"
+        return (
+            f"{error.override}: not of the form key=value; a value with special characters "
+            "needs quotes within quotes: 'key=\"value\"'"
+        )
     if found := re.search(r"full_key: (\S+)", text):
         return f"{found.group(1)}: {text.splitlines()[0]}"
     return text.splitlines()[0]
@@ -94,5 +99,9 @@ def _unknown_key(key: str, schema: type[BaseModel]) -> str:
         return f"{key}: the chosen {section} has no such key; {chosen} has"
     known = known_keys(section) if name else []
     if not known:
+        wanted = ALIASES.get(section, section)
+        places = [each for each in schema.model_fields if wanted in known_keys(each)]
+        if places:
+            return f"{key}: no such key. Did you mean {places[0]}.{wanted}?"
         name, known = section, top_keys(schema)
     return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"

@@ -161,6 +161,10 @@ def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
     """Write into the configuration what the data decided, so that it alone rebuilds the model."""
     if num_classes is None:
         return config
+    if "num_classes" not in type(config.task).model_fields:
+        raise ConfigError(
+            f"task={config.task.name}: has {num_classes} classes but no num_classes key"
+        )
     task = config.task.model_copy(update={"num_classes": num_classes})
     return config.model_copy(update={"task": task})
 
@@ -207,6 +211,8 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
     if len(place) > 1 and place[0] in _REGISTRIES:
         del place[1]  # the name by which the union was told apart
     key, kind = ".".join(place), error["type"]
+    if not place:
+        return str(error["msg"]).removeprefix("Value error, ")
     context = error.get("ctx", {})
     if kind == "extra_forbidden":
         known = _known_keys(schema, error["loc"])

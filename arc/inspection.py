@@ -99,14 +99,20 @@ def table(rows: list[dict[str, Any]]) -> str:
     return tabulate(shown, headers="keys", floatfmt=".4g", missingval="–")
 
 
-def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
-    """Lay out what differs between two stored configurations."""
-    left, right = leaves(first["config"]), leaves(second["config"])
-    rows = [
-        (key, _shown(left.get(key)), _shown(right.get(key)))
+def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs between two configurations: dotted key -> (first, second)."""
+    left, right = leaves(first), leaves(second)
+    return {
+        key: (left.get(key), right.get(key))
         for key in sorted(left.keys() | right.keys())
         if left.get(key) != right.get(key)
-    ]
+    }
+
+
+def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
+    """Lay out what differs between two stored configurations."""
+    changed = changes(first["config"], second["config"])
+    rows = [(key, _shown(left), _shown(right)) for key, (left, right) in changed.items()]
     if not rows:
         return "the configurations are the same"
     return tabulate(rows, headers=("key", *names), disable_numparse=True)

@@ -23,9 +23,7 @@ from arc.config import (
     config_folder,
     parse,
     parse_config,
-    to_tree,
 )
-from arc.metadata import leaves
 from arc.overlay import overlay
 
 log = logging.getLogger(__name__)
@@ -98,6 +96,8 @@ def plan_run(tree: DictConfig, chosen: Sequence[str] = ()) -> Plan:
     except ConfigError as error:
         raise ConfigError(f"{origin.path} with these overrides: {error}") from None
     config = _in_own_folder(config, typed)
+    if origin.kind == "resume" and not any(_key(each) == "checkpoint.dir" for each in typed):
+        config = _in_folder(config, str(origin.path.parent))
     return Plan(config if origin.kind == "resume" else _named(config), origin)
 
 
@@ -159,7 +159,10 @@ def _in_own_folder(config: RunConfig, typed: list[str]) -> RunConfig:
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if not sweep or any(_key(override) == "checkpoint.dir" for override in typed):
         return config
-    folder = str(Path(HydraConfig.get().runtime.output_dir) / "checkpoints")
+    return _in_folder(config, str(Path(HydraConfig.get().runtime.output_dir) / "checkpoints"))
+
+
+def _in_folder(config: RunConfig, folder: str) -> RunConfig:
     checkpoint = config.checkpoint.model_copy(update={"dir": folder})
     return config.model_copy(update={"checkpoint": checkpoint})
 
@@ -180,20 +183,9 @@ def _named(config: RunConfig) -> RunConfig:
                 "or continue it with resume=auto"
             )
         return config
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # runs may start together
     name = base = f"{config.task.name}_{config.bottleneck.name}_{stamp}"
     number = 2
     while taken(name):
         name, number = f"{base}_{number}", number + 1
     return config.model_copy(update={"run_name": name})
-
-
-def changes(before: dict[str, Any], config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between a stored tree and ``config``: dotted key -> (then, now)."""
-    then, now = leaves(before), leaves(to_tree(config))
-    machine = {"device", "checkpoint.dir"}
-    return {
-        key: (then.get(key), now.get(key))
-        for key in sorted((then.keys() | now.keys()) - machine)
-        if then.get(key) != now.get(key)
-    }

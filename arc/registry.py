@@ -65,6 +65,8 @@ class Registry(Generic[T]):
     def config(self, name: str) -> type[ComponentConfig]:
         """Return the configuration type registered beside ``name``."""
         self._check(name)
+        if name not in self._configs:
+            raise ValueError(f"{self.kind} {name!r} is registered without a config=")
         return self._configs[name]
 
     def __iter__(self) -> Iterator[str]:

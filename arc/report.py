@@ -36,14 +36,18 @@ def evaluate(
         torch.manual_seed(config.seed)
         untrained = build_model(config).to(model.device)
     corpus = task.corpus
-    test = judge_split(model, task, corpus.test, full=True, untrained=untrained)
-    validation = judge_split(model, task, corpus.validation)
+    tested = len(corpus.test) > 0  # without a test set the controls are run on validation
+    test = judge_split(model, task, corpus.test, full=True, untrained=untrained if tested else None)
+    validation = judge_split(
+        model, task, corpus.validation, untrained=None if tested else untrained
+    )
+    judged = test if tested else validation
     return _plain(
         {
             "test": _figures(test.verdict),
             "validation": _figures(validation.verdict),
-            "controls": {name: _figures(verdict) for name, verdict in test.controls.items()},
-            "language": test.language,
+            "controls": {name: _figures(verdict) for name, verdict in judged.controls.items()},
+            "language": judged.language,
             "minutes": None if minutes is None else round(minutes, 3),
             "steps": steps,
             "config": portable_tree(config),
@@ -66,14 +70,19 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
 def table(results: dict[str, Any]) -> str:
     """Lay out what ``results`` holds: a row for each figure, controls below, then the language."""
     sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
-    rows, uncovered = [], []
+    rows, uncovered, empty = [], [], []
     for of, figures in sets.items():
+        if all(figure["targets"] == 0 for figure in figures.values()):
+            empty.append(of)
+            continue
         for name, figure in figures.items():
             if figure["targets"] > 0:
                 rows.append(_row(of.replace("_", " "), name, figure))
             else:
                 uncovered.append(f"{of} {name}".replace("_", " "))
     text = tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")
+    if empty:
+        text += f"\n\nno {' and no '.join(empty)} set"
     if uncovered:
         text += f"\n\nno target has so many distractors: {', '.join(uncovered)}"
     if results["language"]:
@@ -104,7 +113,7 @@ def _row(of: str, name: str, figure: dict[str, Any]) -> dict[str, Any]:
     values = {key: value for key, value in figure.items() if key not in ("targets", "baselines")}
     beside = {key.replace("_", " "): value for key, value in figure["baselines"].items()}
     return {
-        "of": of,
+        "set": of,
         "game": name.replace("_", " "),
         "targets": figure["targets"],
         **values,

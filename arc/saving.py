@@ -7,11 +7,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from arc.checkpointing import CheckpointError, CheckpointWriter, make_checkpoint
+from arc.checkpointing import (
+    CheckpointError,
+    CheckpointWriter,
+    make_checkpoint,
+    portable_tree,
+)
 from arc.checkpointing.loader import fit_weights, mismatches
 from arc.checkpointing.writer import Save
 from arc.config import RunConfig
-from arc.plan import Origin, changes
+from arc.inspection import changes
+from arc.plan import Origin
 from arc.training import Step, Trainer, Validated
 
 log = logging.getLogger(__name__)
@@ -22,7 +28,7 @@ RESUMED = (
     "step",
     "data_fingerprint",
 )
-HARMLESS = ("run_name", "checkpoint.", "training.stop_at_step")
+HARMLESS = ("run_name", "checkpoint.")
 
 
 class Saving:
@@ -123,7 +129,7 @@ def _take_weights(origin: Origin, trainer: Trainer) -> None:
 def _continue(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
     content = origin.content
     fit_weights(origin.path, trainer.model, content["model_state_dict"])
-    changed = changes(content["config"], config)
+    changed = changes(content["config"], portable_tree(config))
     for key, (then, now) in changed.items():
         log.info(f"resume: {key} was {then}, is {now}")
     same_data = content["data_fingerprint"] == trainer.task.corpus.fingerprint

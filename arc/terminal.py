@@ -9,7 +9,8 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from arc.training import Step, Validated
 
@@ -26,10 +27,9 @@ class Terminal:
         self._last_line = 0.0
         self._status = "no validation yet"
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(12),
             TextColumn("{task.percentage:3.0f} %"),
-            TimeElapsedColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=self.console,
             transient=True,
         )
@@ -58,15 +58,13 @@ class Terminal:
 
     def _show_step(self, step: Step) -> None:
         self._recent.append((time.monotonic(), step.targets))
-        text = (
-            f"epoch {step.epoch} batch {step.batch}/{step.batches} step {step.step}  "
-            f"loss {step.loss:.3f}  training {step.accuracy:.1f} %  {self._status}  "
-            f"{self._rates()}{_remaining(step)}"
-        )
+        done = f"epoch {step.epoch} batch {step.batch}/{step.batches} step {step.step}"
+        now = f"loss {step.loss:.3f}  training {step.accuracy:.1f} %  {self._status}"
         if self.console.is_terminal:
+            text = f"{_remaining(step)}  {now}  {self._rates()}  {done}"
             self._bar.update(self._task, description=text, completed=step.progress or 0.0)
         elif self._due():
-            log.info(text)
+            log.info(f"{done}  {now}  {self._rates()}  {_remaining(step)}")
 
     def _show_validation(self, event: Validated) -> None:
         judgement = event.judgement
@@ -107,10 +105,10 @@ def _language(measures: dict[str, float]) -> str:
 
 
 def _remaining(step: Step) -> str:
-    if not step.progress:
+    if not step.progress or not step.seconds:
         return ""
     left = step.seconds / step.progress - step.seconds
-    return f"  {int(left) // 60}:{int(left) % 60:02d} left"
+    return f"{int(left) // 60}:{int(left) % 60:02d} left"
 
 
 def log_to_terminal(console: Console) -> None:

@@ -129,7 +129,7 @@ class Run:
         path = self.folder / f"{self.config.run_name}_results.json"
         write_results(path, content)
         print(f"\n{table(content)}\n", flush=True)
-        log.info(f"results {path}; checkpoints {best} and {self.saving.path('last')}")
+        log.info(f"results and checkpoints: {self.folder}/{self.config.run_name}_*")
 
     def _describe(self, device: torch.device) -> None:
         config, corpus = self.config, self.task.corpus
@@ -140,11 +140,13 @@ class Run:
             f"{weights:,} weights, {device}, {precision}"
         )
         log.info(
-            f"data {config.data.name}: {len(corpus.training)} training, "
+            f"data: {config.data.name}, {len(corpus.training)} training, "
             f"{len(corpus.validation)} validation, {len(corpus.test)} test examples"
         )
         for note in corpus.notes + self.task.notes:
-            log.info(f"data {note}")
+            log.info(f"data: {note}")
+        if self.trainer.progress is None:
+            log.info("no length is set: trains until Ctrl-C, at a constant learning rate")
 
 
 def _record(event: Step | Validated, file: IO[str]) -> None:

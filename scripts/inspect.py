@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from arc.archive import CheckpointError
-from arc.inspection import difference, list_folder, row, sections, table
+from arc.inspection import changes, difference, list_folder, row, sections, table
 from arc.metadata import read_metadata
 
 
@@ -57,7 +57,10 @@ def main() -> int:
     try:
         if arguments.diff:
             first, second = map(read_metadata, arguments.diff)
-            print(difference(first, second, tuple(str(path) for path in arguments.diff)))
+            if arguments.json:
+                print(json.dumps(changes(first["config"], second["config"]), indent=2))
+            else:
+                print(difference(first, second, tuple(str(path) for path in arguments.diff)))
         if arguments.paths:
             content, text = show(arguments.paths)
             print(json.dumps(content, indent=2) if arguments.json else text)

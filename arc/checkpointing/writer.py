@@ -88,6 +88,8 @@ class CheckpointWriter:
     def request(self, path: Path) -> None:
         """Ask for a save of the next state that the loop offers; safe from any thread."""
         with self._changed:
+            if self._closed:
+                raise CheckpointError(f"{path}: the run has ended")
             if path not in self._pending:
                 self._pending.append(path)
 
@@ -108,10 +110,9 @@ class CheckpointWriter:
         with self._changed:
             if self._writing is not None:
                 return
-            paths, self._pending = self._pending, []
         content = self._buffers.copy(make_content())
-        with self._changed:
-            self._writing = (paths, content)
+        with self._changed:  # only now: a name is always either waiting or being written
+            self._writing, self._pending = (self._pending, content), []
             self._changed.notify_all()
 
     def save(self, path: Path, make_content: Callable[[], Content]) -> None:
@@ -127,12 +128,14 @@ class CheckpointWriter:
 
     def close(self, make_content: Callable[[], Content]) -> list[Save]:
         """Finish what is under way and what waits; returns the saves that failed."""
-        self.wait()
-        self.offer(make_content)
-        self.wait()
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        while True:
+            self.wait()
+            with self._changed:
+                if not self._pending:
+                    self._closed = True
+                    self._changed.notify_all()
+                    break
+            self.offer(make_content)
         self._thread.join()
         return self.errors
 

@@ -126,6 +126,7 @@ def load_corpus(
         parts = _by_puzzle(sets.learning, sets.test, config, pairs, notes)
     else:
         parts = _by_pair(sets.learning, config, notes)
+        notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
     parts = _without_copies(parts, notes)
     if held_out == "pairs":
         parts = _numbered(parts, notes)
@@ -244,7 +245,7 @@ def _without_puzzles_of(
     keys = set().union(*map(pair_keys, test)) if test else set()
     kept = [p for p in learning if p.id not in ids and keys.isdisjoint(pair_keys(p))]
     if len(kept) < len(learning):
-        notes.append(f"training: {len(learning) - len(kept)} puzzles are test puzzles, left out")
+        notes.append(f"training: {len(learning) - len(kept)} puzzles of the test set, left out")
     return kept
 
 

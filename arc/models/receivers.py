@@ -21,7 +21,7 @@ from arc.models.cells import LATTICE, CellBlock, Layout, activate, spread
 from arc.models.encoder import ARCEncoder, SizeEmbedding
 from arc.registry import Registry
 
-RECEIVERS: Registry[Receiver] = Registry("task")
+RECEIVERS: Registry[Receiver] = Registry("receiver of task")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ class ClassificationReceiver(Receiver):
     def __init__(self, shape: ReceiverShape) -> None:
         super().__init__(shape)
         if shape.num_classes is None:
-            raise ValueError("puzzle_classification needs num_classes (2 x number of puzzles)")
+            raise ValueError("a receiver that names classes needs num_classes")
         self.classify = nn.Sequential(
             nn.Linear(shape.signal_width, 4 * shape.hidden_dim),
             nn.GELU(),

@@ -116,12 +116,15 @@ def chunks(count: int) -> Sequence[Tensor]:
 
 
 def send_all(model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Send every example of ``split``, in order: contents, signals, and lengths or None."""
+    """Send every example of ``split``, in order: contents, signals, and lengths or None.
+
+    The signals are read from the contents, as a receiver would that got nothing else.
+    """
     messages = [model(split.grids[split.sender[part]]) for part in chunks(len(split))]
     lengths = [message.lengths for message in messages if message.lengths is not None]
     return (
         torch.cat([message.content for message in messages]),
-        torch.cat([message.signal for message in messages]),
+        torch.cat([model.bottleneck.read(message.content) for message in messages]),
         torch.cat(lengths) if lengths else None,
     )
 

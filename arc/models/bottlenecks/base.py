@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from arc.registry import Registry
@@ -26,6 +27,24 @@ class Message:
     signal: Tensor
     lengths: Tensor | None
     cost: Tensor
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return exactly ``hard``; the gradient goes to ``soft`` unchanged (Bengio et al., 2013).
+
+    The usual ``hard + soft - soft.detach()`` is ``hard`` only to rounding.
+    """
+    return _StraightThrough.apply(hard, soft)
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hard, soft):  # type: ignore[no-untyped-def]
+        return hard.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return None, grad
 
 
 class Bottleneck(nn.Module, ABC):

@@ -14,10 +14,10 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from arc.models.bottlenecks.base import Bottleneck, Message
+from arc.models.bottlenecks.base import Bottleneck, Message, straight_through
 from arc.registry import ComponentConfig
 
 STOP = 0
@@ -35,17 +35,11 @@ class DiscreteConfig(ComponentConfig):
     temperature_final: Annotated[float, Field(gt=0, le=100)] | None
     entropy_bonus: Annotated[float, Field(ge=0)]
 
-
-class _StraightThrough(torch.autograd.Function):
-    """Exactly ``hard`` forward; the gradient goes to ``soft`` unchanged (Bengio et al., 2013)."""
-
-    @staticmethod
-    def forward(ctx, hard, soft):  # type: ignore[no-untyped-def]
-        return hard.clone()
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return None, grad
+    @model_validator(mode="after")
+    def _length_can_change(self) -> DiscreteConfig:
+        if self.length_cost > 0 and not self.stop_token:
+            raise ValueError("length_cost needs stop_token=true: without it all lengths are one")
+        return self
 
 
 class DiscreteBottleneck(Bottleneck):
@@ -98,14 +92,14 @@ class DiscreteBottleneck(Bottleneck):
         symbols = noisy.argmax(-1)
         if relaxed is None:
             relaxed = noisy.softmax(-1) @ self.codes
-        sent = _StraightThrough.apply(self.codes[symbols], relaxed)
+        sent = straight_through(self.codes[symbols], relaxed)
         probabilities = logits.softmax(-1)
         alive = self._alive(symbols)
         survival = self._survival(probabilities)
         cost = self.length_cost * survival.sum(1).mean() + self._entropy_cost(probabilities)
         return Message(
             content=symbols * alive,
-            signal=_signal(sent, _StraightThrough.apply(alive.float(), survival)),
+            signal=_signal(sent, straight_through(alive.float(), survival)),
             lengths=alive.sum(1),
             cost=cost,
         )
