@@ -55,7 +55,7 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
 
 def test_the_table_has_a_row_for_each_figure() -> None:
     found = rows(table(content({})))
-    assert found["of", "game"] == ["targets", "accuracy", "chance", "random codes"]
+    assert found["set", "game"] == ["targets", "accuracy", "chance", "random codes"]
     assert found["test", "random 99"] == ["400", "87.7", "1.0", "99.9"]
     assert found["validation", "random 99"][:3] == ["40", "90.0", "1.0"]
     assert found["shuffled messages", "random 99"][:3] == ["400", "1.2", "1.0"]

@@ -198,7 +198,7 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     before = torch.load(path)
     outcome = script(LOAD, copy, "--resume", "--epochs", 1, cwd=tmp_path)
     assert outcome.status == 0, outcome.err
-    after = torch.load(tmp_path / "checkpoints" / "selection_last.pth")
+    after = torch.load(named / "selection_last.pth")
     assert after["epoch"] == before["epoch"] + 1
     assert after["step"] > before["step"] == 2
     assert after["started_from"] == ["resume x.pth step 2"]

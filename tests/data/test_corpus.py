@@ -107,7 +107,7 @@ def test_a_test_puzzle_is_not_learned_from_even_in_part(save_puzzles, make_corpu
         "data.validation_fraction=0",
     )
     assert corpus.training.puzzle_ids == ("free",)
-    assert "training: 2 puzzles are test puzzles, left out" in corpus.notes
+    assert "training: 2 puzzles of the test set, left out" in corpus.notes
 
 
 def test_arc2_without_the_evaluation_puzzles_of_arc1(make_corpus):
