@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +62,15 @@ class FolderConfig(DataConfig):
     path: str | None
 
 
-class DataSource:
+class DataSource(ABC):
     """Reads the puzzles that a configuration names."""
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
 
+    @abstractmethod
     def load(self) -> PuzzleSets:
         """Read both sets; raises DataError for what cannot be read."""
-        raise NotImplementedError
 
 
 @DATASETS.register("arc1", config=DataConfig)
