@@ -74,7 +74,7 @@ class CheckpointConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    dir: str
+    dir: Annotated[str, Field(min_length=1)]
     every_epochs: Annotated[int, Field(ge=1)] | None
     every_minutes: Annotated[float, Field(gt=0)] | None
     keep_last: Annotated[int, Field(ge=1)]
