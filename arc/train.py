@@ -116,6 +116,7 @@ class Run:
 
     def _report(self) -> None:
         """Touch the test set once, with the best checkpoint."""
+        self.heap.trim()
         best = self.saving.path("best")
         model = load(best, self.trainer.model.device).model if best.exists() else self.trainer.model
         log.info(f"testing {best if best.exists() else 'the last state'}")

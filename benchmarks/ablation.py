@@ -2,16 +2,19 @@
 
 ``recipe`` takes the default recipe apart; ``games`` plays every task through every channel.
 A cell's results are kept in ``--folder`` and not run again, so an interrupted table goes on.
-Run one table at a time on an idle machine: cells are given equal wall-clock.
+Run one table at a time on an idle machine: cells are given equal wall-clock, and with
+``--jobs`` equal shares of its cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +27,16 @@ RECIPE = {
     "batch of 32": ["training.batch_size=32"],
     "1 distractor in training": ["task.num_distractors=1"],
     "constant learning rate": ["training.schedule=constant"],
-    "Gumbel noise on the lattice": ["bottleneck.noise=gumbel"],
     "augmentation": ["data.augment=true"],
     "a continuous vector": ["bottleneck=autoencoder"],
 }
 PAIRS = "task.use_input_output_pairs=true"
 SETTINGS = {  # where the default recipe, made for selection, learns its few examples by heart
-    "reconstruction": ["data.augment=true", "training.batch_size=32"],
+    "reconstruction": [
+        *("data.augment=true", "training.batch_size=32", "model.latent_dim=256"),
+        "training.max_minutes=10",  # a row's own length counts, not --minutes
+    ],
+    "reconstruction, communication": ["bottleneck.max_message_length=20"],
     "selection, pairs": ["data.augment=true", "model.dropout=0.2"],
 }
 GAMES = {
@@ -39,6 +45,7 @@ GAMES = {
         f"bottleneck={bottleneck}",
         *([PAIRS] if pairs else []),
         *SETTINGS.get(task, []),
+        *SETTINGS.get(f"{task}, {bottleneck}", []),
         *(SETTINGS.get(f"{task}, pairs", []) if pairs else []),
     ]
     for task, pair_modes in (
@@ -52,8 +59,10 @@ GAMES = {
 TABLES = {"recipe": RECIPE, "games": GAMES}
 
 
-def run_cell(folder: Path, name: str, overrides: list[str], seed: int, minutes: float) -> Any:
-    """Train one cell unless its results are there; returns them."""
+def run_cell(
+    folder: Path, name: str, overrides: list[str], seed: int, minutes: float, threads: int
+) -> Any:
+    """Train one cell on so many ``threads`` unless its results are there; returns them."""
     slug = "".join(c if c.isalnum() else "-" for c in name)
     path = folder / f"{slug}_{seed}_results.json"
     if not path.exists():
@@ -66,7 +75,8 @@ def run_cell(folder: Path, name: str, overrides: list[str], seed: int, minutes: 
             f"hydra.run.dir={folder}/{slug}_{seed}",
             *overrides,
         ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
     return json.loads(path.read_text())
 
 
@@ -98,20 +108,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0, help="of training, per cell")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=None, help="only the first so many rows")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time, sharing the cores")
     parser.add_argument("--folder", type=Path, default=None, help="default: outputs/TABLE")
     arguments = parser.parse_args()
     folder = (arguments.folder or Path("outputs") / arguments.table).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name, overrides in list(TABLES[arguments.table].items())[: arguments.rows]:
-        cells = [
-            figures(run_cell(folder, name, overrides, seed, arguments.minutes))
-            for seed in range(arguments.seeds)
-        ]
-        row = {column: median_and_range([cell[column] for cell in cells]) for column in cells[0]}
-        rows.append({"run": name, **row})
-        print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"), flush=True)
-        print()
+    threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        table = {
+            name: [
+                pool.submit(run_cell, folder, name, row, seed, arguments.minutes, threads)
+                for seed in range(arguments.seeds)
+            ]
+            for name, row in list(TABLES[arguments.table].items())[: arguments.rows]
+        }
+        rows = []
+        for name, cells in table.items():
+            shown = [figures(cell.result()) for cell in cells]
+            row = {key: median_and_range([cell[key] for cell in shown]) for key in shown[0]}
+            rows.append({"run": name, **row})
+            print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"), flush=True)
+            print()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 MAX_INT = 2**31 - 1
 KEPT_BYTES = 2**29
+KEPT_KERNELS = 32
 
 
 def pick_device(name: str) -> torch.device:
@@ -48,15 +49,23 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 class Heap:
-    """Makes glibc keep large freed blocks for reuse, within bounds; elsewhere does nothing.
+    """Keeps the process's memory in bounds without giving any back at each step.
+
+    glibc is made to keep large freed blocks for reuse, within bounds; elsewhere does nothing.
 
     A step allocates and frees the same large blocks as the one before. By default glibc
     returns each to the kernel, and faulting them in again can cost more than the step. Kept
     for good, on the other hand, blocks of ever other sizes leave a heap full of holes. So
     they are kept until the process has grown by half a GiB over what it uses.
+
+    oneDNN keeps what it generated and laid out for each of the last 1024 shapes of a product.
+    Batches of grids hardly ever have one shape twice, so that is a GB of no use. Its limits
+    are read once, with the first product, so a Heap is made before that.
     """
 
     def __init__(self) -> None:
+        for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+            os.environ.setdefault(cache, str(KEPT_KERNELS))
         self._libc = _glibc()
         self._limit = resident_bytes() + KEPT_BYTES if self._libc is not None else 0
         if self._libc is not None:
@@ -66,6 +75,11 @@ class Heap:
     def tidy(self) -> None:
         """Return free memory to the kernel if too much of it was kept; cheap if not."""
         if self._libc is not None and resident_bytes() > self._limit:
+            self.trim()
+
+    def trim(self) -> None:
+        """Return all free memory to the kernel, where work of another kind begins."""
+        if self._libc is not None:
             self._libc.malloc_trim(0)
             self._limit = resident_bytes() + KEPT_BYTES
 
