@@ -10,7 +10,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -25,9 +25,10 @@ from pydantic import (
     model_validator,
 )
 
-from arc.data import DATASETS, MAX_GRID_SIZE, NUM_COLORS, DataConfig, load_corpus
+from arc.data import DATASETS, NUM_COLORS, DataConfig, load_corpus
 from arc.metadata import leaves
 from arc.models import BOTTLENECKS, ARCAutoencoder, ARCEncoder
+from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, Registry, nearest
 from arc.tasks import TASKS, Task, TaskConfig
 from arc.training import TrainingConfig
@@ -53,10 +54,12 @@ if TYPE_CHECKING:
     AnyTask = TaskConfig
     AnyBottleneck = ComponentConfig
     AnyData = DataConfig
+    AnyPretraining = PretrainConfig
 else:
     AnyTask = _one_of(TASKS)
     AnyBottleneck = _one_of(BOTTLENECKS)
     AnyData = _one_of(DATASETS)
+    AnyPretraining = _one_of(PRETRAINING)
 
 
 class ModelConfig(ComponentConfig):
@@ -67,6 +70,15 @@ class ModelConfig(ComponentConfig):
     latent_dim: Annotated[int, Field(ge=1, le=4096)]
     num_conv_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class EncoderConfig(BaseModel):
+    """Where the sender's encoder comes from, and whether it is trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    pretrained: Annotated[str, Field(min_length=1)] | None
+    freeze: bool
 
 
 class CheckpointConfig(BaseModel):
@@ -104,10 +116,13 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
     run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
+    mode: Literal["train", "pretrain"]
     task: AnyTask
     bottleneck: AnyBottleneck
     model: ModelConfig
     data: AnyData
+    pretrain: AnyPretraining
+    encoder: EncoderConfig
     training: TrainingConfig
     checkpoint: CheckpointConfig
 
@@ -172,37 +187,68 @@ def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
 def build_task(config: RunConfig, device: torch.device | str = "cpu") -> Task:
     """Load the data that a configuration names, onto ``device``, and make its task."""
     task_class = TASKS[config.task.name]
-    corpus = load_corpus(
-        config.data,
-        pairs=config.task.use_input_output_pairs,
-        held_out=task_class.held_out,
-        device=device,
-    )
+    pairs = config.task.use_input_output_pairs
+    corpus = load_corpus(config.data, pairs=pairs, held_out=task_class.held_out, device=device)
     return task_class(config.task, corpus)
+
+
+def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> Task:
+    """Load the data, onto ``device``, and make the task that pretrains the encoder."""
+    task_class: type[Any] = PRETRAINING[config.pretrain.name]
+    pairs = config.pretrain.game().use_input_output_pairs
+    corpus = load_corpus(config.data, pairs=pairs, held_out=task_class.held_out, device=device)
+    task: Task = task_class(config.pretrain, corpus)
+    return task
+
+
+def build_encoder(config: RunConfig) -> ARCEncoder:
+    """Build the sender's encoder, weights drawn from torch's generator."""
+    return ARCEncoder(
+        **_sizes(config), latent_dim=config.model.latent_dim, dropout=config.model.dropout
+    )
 
 
 def build_model(config: RunConfig) -> ARCAutoencoder:
     """Build the model that a configuration describes, weights drawn from torch's generator."""
-    sizes = {
+    options = config.bottleneck.model_dump(exclude={"name", "vocab_size", "max_message_length"})
+    model = ARCAutoencoder(
+        encoder=build_encoder(config),
+        vocab_size=getattr(config.bottleneck, "vocab_size", None),
+        max_length=getattr(config.bottleneck, "max_message_length", None),
+        bottleneck_type=config.bottleneck.name,
+        task_type=config.task.name,
+        num_classes=getattr(config.task, "num_classes", None),
+        dropout=config.model.dropout,
+        bottleneck_options=options,
+        **_sizes(config),
+    )
+    if config.encoder.freeze:
+        model.freeze_encoder()
+    return model
+
+
+def build_pretraining_model(config: RunConfig, num_classes: int | None) -> ARCAutoencoder:
+    """Build the encoder with the channel and receiver that it is pretrained with."""
+    return ARCAutoencoder(
+        encoder=build_encoder(config),
+        vocab_size=None,
+        max_length=None,
+        bottleneck_type="autoencoder",
+        task_type=config.pretrain.receiver,
+        num_classes=num_classes,
+        dropout=config.model.dropout,
+        **_sizes(config),
+    )
+
+
+def _sizes(config: RunConfig) -> dict[str, Any]:
+    """Return the sizes that the encoder and the rest of the model share."""
+    return {
         "num_colors": NUM_COLORS,
         "embedding_dim": config.model.embedding_dim,
         "hidden_dim": config.model.hidden_dim,
         "num_conv_layers": config.model.num_conv_layers,
     }
-    dropout = config.model.dropout
-    options = config.bottleneck.model_dump(exclude={"name", "vocab_size", "max_message_length"})
-    return ARCAutoencoder(
-        encoder=ARCEncoder(**sizes, latent_dim=config.model.latent_dim, dropout=dropout),
-        vocab_size=getattr(config.bottleneck, "vocab_size", None),
-        max_length=getattr(config.bottleneck, "max_message_length", None),
-        max_grid_size=MAX_GRID_SIZE,
-        bottleneck_type=config.bottleneck.name,
-        task_type=config.task.name,
-        num_classes=getattr(config.task, "num_classes", None),
-        dropout=dropout,
-        bottleneck_options=options,
-        **sizes,
-    )
 
 
 def _describe(schema: type[BaseModel], error: Any) -> str:
@@ -261,6 +307,7 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "task": TASKS,
     "bottleneck": BOTTLENECKS,
     "data": DATASETS,
+    "pretrain": PRETRAINING,
 }
 
 

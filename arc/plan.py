@@ -88,13 +88,21 @@ def plan_run(tree: DictConfig, chosen: Sequence[str] = ()) -> Plan:
         config = _in_own_folder(parse_config(tree), typed)
         return Plan(config if start.resume == AUTO else _named(config), None)
     stored = dict(origin.content["config"])
-    if origin.kind == "finetune":
+    if origin.kind == "finetune":  # neither its name, nor where its own encoder came from
         stored["run_name"] = None
+        stored["encoder"] = {**stored.get("encoder", {}), "pretrained": None}
+    elif any(_key(override) == "encoder.pretrained" for override in typed):
+        raise ConfigError("encoder.pretrained: a resumed run has its encoder; use finetune=…")
     typed_for_run = [each for each in typed if _key(each) not in StartConfig.model_fields]
     try:
         config = parse_config(overlay(stored, tree, typed_for_run))
     except ConfigError as error:
         raise ConfigError(f"{origin.path} with these overrides: {error}") from None
+    if config.mode == "pretrain":
+        raise ConfigError(
+            "mode=pretrain: starts afresh, or from an encoder: pretrain.init_from=PATH in place "
+            f"of {origin.kind}"
+        )
     config = _in_own_folder(config, typed)
     if origin.kind == "resume" and not any(_key(each) == "checkpoint.dir" for each in typed):
         config = _in_folder(config, str(origin.path.parent))
@@ -184,7 +192,9 @@ def _named(config: RunConfig) -> RunConfig:
             )
         return config
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # runs may start together
-    name = base = f"{config.task.name}_{config.bottleneck.name}_{stamp}"
+    pretraining = f"pretrain_{config.pretrain.name}"
+    playing = f"{config.task.name}_{config.bottleneck.name}"
+    name = base = f"{playing if config.mode == 'train' else pretraining}_{stamp}"
     number = 2
     while taken(name):
         name, number = f"{base}_{number}", number + 1

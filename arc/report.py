@@ -55,6 +55,29 @@ def evaluate(
     )
 
 
+def evaluate_pretraining(
+    config: RunConfig,
+    model: ARCAutoencoder,
+    task: Task,
+    *,
+    minutes: float,
+    steps: int,
+) -> dict[str, Any]:
+    """Judge a pretrained ``model`` on the test and validation sets; content as ``evaluate``'s."""
+    corpus = task.corpus
+    return _plain(
+        {
+            "test": _figures(judge_split(model, task, corpus.test, full=True).verdict),
+            "validation": _figures(judge_split(model, task, corpus.validation).verdict),
+            "controls": {},
+            "language": {},
+            "minutes": round(minutes, 3),
+            "steps": steps,
+            "config": portable_tree(config),
+        }
+    )
+
+
 def write_results(path: Path, content: dict[str, Any]) -> None:
     """Write the results whole or not at all; raises ValueError if they cannot be."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
+import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from arc.checkpointing import (
     CheckpointError,
     CheckpointWriter,
+    MismatchError,
+    load_encoder,
     make_checkpoint,
+    make_encoder_checkpoint,
     portable_tree,
 )
 from arc.checkpointing.loader import fit_weights, mismatches
@@ -41,6 +47,16 @@ class Saving:
         self._warm = False
         self._last_saved = trainer.seconds
 
+    @property
+    def best(self) -> Path:
+        """Where the best state so far is kept."""
+        return self.path("best")
+
+    @property
+    def last(self) -> Path | None:
+        """Where the last state is kept; None where it is not."""
+        return self.path("last")
+
     def path(self, which: str) -> Path:
         """Return the path of an automatic save."""
         return self.folder / f"{self.config.run_name}_{which}.pth"
@@ -48,31 +64,42 @@ class Saving:
     def after(self, event: Step | Validated) -> None:
         """Save what is due after ``event``; between two events the state stands still."""
         if not self._warm:  # the optimizer's state exists from the first step on
-            self.writer.warm_up(self._content())
+            self.writer.warm_up(self.content())
             self._warm = True
         if isinstance(event, Validated):
-            self._after_validation(event)
-        every = self.config.checkpoint.every_minutes
-        if every is not None and event.seconds - self._last_saved >= 60 * every:
-            self._last_saved = event.seconds
-            self.writer.request(self.path("last"))
-        self.writer.offer(self._content)
+            if event.is_best:
+                self._save_best()
+            self._save_epoch(event)
+        self._refresh_last(event)
+        self.writer.offer(self.content)
 
     def finish(self) -> list[Save]:
         """Save the last state, wait until all is on the disk, return the saves that failed."""
-        if self.trainer.step > 0:
-            self.writer.request(self.path("last"))
-        failed = self.writer.close(self._content)
+        if self.last is not None and self.trainer.step > 0:
+            self.writer.request(self.last)
+        failed = self.writer.close(self.content)
         self._prune()
         return failed
 
-    def _after_validation(self, event: Validated) -> None:
-        if event.is_best:
-            self.writer.save(self.path("best"), self._content)
+    def content(self) -> dict[str, Any]:
+        """Return what a file of this moment holds."""
+        return make_checkpoint(self.config, self.trainer)
+
+    def _save_best(self) -> None:
+        self.writer.save(self.best, self.content)
+
+    def _save_epoch(self, event: Validated) -> None:
         every = self.config.checkpoint.every_epochs
         if every is not None and event.epoch % every == 0:
             self._prune()
-            self.writer.save(self.path(f"epoch_{event.epoch:04d}"), self._content)
+            self.writer.save(self.path(f"epoch_{event.epoch:04d}"), self.content)
+
+    def _refresh_last(self, event: Step | Validated) -> None:
+        every = self.config.checkpoint.every_minutes
+        if self.last is None or every is None or event.seconds - self._last_saved < 60 * every:
+            return
+        self._last_saved = event.seconds
+        self.writer.request(self.last)
 
     def _prune(self) -> None:
         """Delete this run's oldest epoch files, never another file and never the newest."""
@@ -84,8 +111,72 @@ class Saving:
         for _, path in sorted(found)[: -self.config.checkpoint.keep_last]:
             path.unlink(missing_ok=True)
 
-    def _content(self) -> dict[str, Any]:
-        return make_checkpoint(self.config, self.trainer)
+
+class EncoderSaving(Saving):
+    """The saves of a pretraining: the encoder at each new best, and nothing else.
+
+    An earlier pretraining's file is kept beside, under its date. ``best_state`` is the whole
+    model's at the last best.
+    """
+
+    def __init__(self, config: RunConfig, trainer: Trainer) -> None:
+        super().__init__(config, trainer)
+        self.best_state: dict[str, Any] = {}
+
+    @property
+    def best(self) -> Path:
+        """Where the best encoder so far is kept."""
+        return self.folder / f"pretrained_encoder_{self.config.pretrain.file_label}.pth"
+
+    @property
+    def last(self) -> None:
+        """The best is all that is kept."""
+        return None
+
+    def content(self) -> dict[str, Any]:
+        """Return what a file of this moment holds."""
+        return make_encoder_checkpoint(self.config, self.trainer)
+
+    def _save_best(self) -> None:
+        if not self.best_state:
+            self._keep_earlier()
+        self.best_state = copy.deepcopy(self.trainer.model.state_dict())
+        super()._save_best()
+
+    def _save_epoch(self, event: Validated) -> None:
+        """An encoder that is not the best is not kept."""
+
+    def _keep_earlier(self) -> None:
+        if not self.best.exists():
+            return
+        date = datetime.fromtimestamp(self.best.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+        kept = self.best.with_stem(f"{self.best.stem}_{date}")
+        number = 2
+        while kept.exists():
+            kept = self.best.with_stem(f"{self.best.stem}_{date}_{number}")
+            number += 1
+        try:  # one file under two names, until the new one takes the first
+            kept.hardlink_to(self.best)
+        except OSError:
+            shutil.copy2(self.best, kept)
+        log.info(f"{self.best}: an earlier encoder, kept as {kept.name}")
+
+
+def start_encoder(path: str, key: str, trainer: Trainer) -> None:
+    """Take the encoder of the file that the configuration's ``key`` names.
+
+    Raises CheckpointError if it cannot be read, or naming both sides if its architecture is
+    another.
+    """
+    loaded, encoder = load_encoder(path), trainer.model.encoder
+    there, here = loaded.encoder.architecture, encoder.architecture
+    if different := [name for name in here if there[name] != here[name]]:
+        sides = ", ".join(f"{name} is {there[name]} there, {here[name]} here" for name in different)
+        raise MismatchError(f"{key}={path}: an encoder of another architecture: {sides}")
+    encoder.load_state_dict(loaded.encoder.state_dict())
+    step = loaded.metadata.get("step")
+    trainer.started_from.append(f"{key} {Path(path).name} step {step}")
+    log.info(f"{key}: the encoder of {path}, step {step}")
 
 
 def begin_from(origin: Origin, config: RunConfig, trainer: Trainer) -> None:

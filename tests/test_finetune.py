@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers_cli import Outcome, run_here, tiny
 
-import arc.train
+import arc.run
 from arc.checkpointing.loader import mismatches
 
 NAME = "selection_communication"
@@ -29,7 +29,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Path:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The state of every trainer just after it took what its origin gives."""
     states: list[dict[str, Any]] = []
-    begin_from = arc.train.begin_from
+    begin_from = arc.run.begin_from
 
     def noted(origin: Any, config: Any, trainer: Any) -> None:
         before = trainer.model.state_dict()
@@ -39,7 +39,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         state = copy.deepcopy(trainer.state_dict())
         states.append({**state, "before": before, "faults": faults})
 
-    monkeypatch.setattr(arc.train, "begin_from", noted)
+    monkeypatch.setattr(arc.run, "begin_from", noted)
     return states
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers_cli import finish, place, run_here, start, tiny, wait_for
 
-import arc.train
+import arc.run
 from arc.checkpointing import load
 
 # Two steps as they are (an epoch, its validation and the best checkpoint); the third takes long.
@@ -115,7 +115,7 @@ def ctrl_c() -> Iterator[None]:
 def test_ctrl_c_before_the_first_step(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arc.train, "build_model", interrupt_then(arc.train.build_model))
+    monkeypatch.setattr(arc.run, "build_model", interrupt_then(arc.run.build_model))
     outcome = run_here(tmp_path, *tiny(arc_folder), "task=reconstruction")
     assert outcome.status == 130
     assert "Traceback" not in outcome.err
@@ -139,7 +139,7 @@ def test_ctrl_c_while_the_last_state_is_saved_does_not_lose_it(
 def test_ctrl_c_while_testing_keeps_what_was_saved(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arc.train, "evaluate", interrupt_then(arc.train.evaluate))
+    monkeypatch.setattr(arc.run, "evaluate", interrupt_then(arc.run.evaluate))
     outcome = run_here(tmp_path, *tiny(arc_folder), "task=reconstruction", "run_name=mine")
     assert outcome.status == 130
     assert "Traceback" not in outcome.err

@@ -9,6 +9,7 @@ from arc.archive import (
 )
 from arc.checkpointing.format import (
     make_checkpoint,
+    make_encoder_checkpoint,
     portable_tree,
     prepare_folder,
     sweep_temporaries,
@@ -16,8 +17,10 @@ from arc.checkpointing.format import (
 )
 from arc.checkpointing.loader import (
     Loaded,
+    LoadedEncoder,
     MismatchError,
     load,
+    load_encoder,
     read_checkpoint,
     stored_config,
 )
@@ -31,10 +34,13 @@ __all__ = [
     "CorruptedError",
     "HostileError",
     "Loaded",
+    "LoadedEncoder",
     "MismatchError",
     "NotACheckpointError",
     "load",
+    "load_encoder",
     "make_checkpoint",
+    "make_encoder_checkpoint",
     "portable_tree",
     "prepare_folder",
     "read_checkpoint",

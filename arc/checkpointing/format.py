@@ -24,6 +24,7 @@ import arc
 from arc.archive import METADATA_RECORD, CheckpointError
 from arc.config import RunConfig, to_tree
 from arc.data import MAX_GRID_SIZE, NUM_COLORS
+from arc.flat import flat_view
 from arc.metadata import FORMAT_VERSION, metadata_of
 from arc.training import Trainer
 
@@ -33,27 +34,12 @@ TEMPORARY = ".arc-tmp"
 
 def flat_keys(config: RunConfig) -> dict[str, Any]:
     """Return the flat keys, derived from ``config``; what a task or channel lacks is None."""
-    task, channel = config.task, config.bottleneck
     return {
-        "task_type": task.name,
-        "bottleneck_type": channel.name,
-        "num_distractors": getattr(task, "num_distractors", None),
-        "use_input_output_pairs": task.use_input_output_pairs,
-        "num_classes": getattr(task, "num_classes", None),
+        **flat_view(config),
+        "num_classes": getattr(config.task, "num_classes", None),
         "num_colors": NUM_COLORS,
         "max_grid_size": MAX_GRID_SIZE,
         "embedding_dim": config.model.embedding_dim,
-        "hidden_dim": config.model.hidden_dim,
-        "latent_dim": config.model.latent_dim,
-        "num_conv_layers": config.model.num_conv_layers,
-        "vocab_size": getattr(channel, "vocab_size", None),
-        "max_message_length": getattr(channel, "max_message_length", None),
-        "temperature": getattr(channel, "temperature", None),
-        "batch_size": config.training.batch_size,
-        "learning_rate": config.training.learning_rate,
-        "num_epochs": config.training.epochs,
-        "max_grids": config.data.max_grids,
-        "filter_grid_size": config.data.filter_grid_size,
     }
 
 
@@ -72,7 +58,27 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     """Gather everything that a file holds; ``val_acc`` is in percent, ``epoch`` 1-based."""
     state = trainer.state_dict()
     model_state = dict(state.pop("model"))
-    prefix = "encoder."
+    return {
+        **_heading(config, trainer),
+        "model_state_dict": model_state,
+        "encoder_state_dict": _encoder_state(model_state),
+        "optimizer_state_dict": state.pop("optimizer"),
+        "trainer_state": state,
+        **_provenance(trainer),
+    }
+
+
+def make_encoder_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+    """Gather what a pretrained encoder's file holds: it, and how it came to be."""
+    return {
+        **_heading(config, trainer),
+        "encoder_state_dict": _encoder_state(trainer.model.state_dict()),
+        "encoder_architecture": dict(trainer.model.encoder.architecture),
+        **_provenance(trainer),
+    }
+
+
+def _heading(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "config": portable_tree(config),
@@ -83,20 +89,27 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "seconds": trainer.seconds,
         "val_loss": trainer.val_loss,
         "val_acc": trainer.val_acc,
-        "model_state_dict": model_state,
-        "encoder_state_dict": {
-            key.removeprefix(prefix): value
-            for key, value in model_state.items()
-            if key.startswith(prefix)
-        },
-        "optimizer_state_dict": state.pop("optimizer"),
-        "trainer_state": state,
+    }
+
+
+def _encoder_state(model_state: dict[str, Any]) -> dict[str, Any]:
+    prefix = "encoder."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in model_state.items()
+        if key.startswith(prefix)
+    }
+
+
+def _provenance(trainer: Trainer) -> dict[str, Any]:
+    corpus = trainer.task.corpus
+    return {
         "started_from": list(trainer.started_from),
         "arc_version": arc.__version__,
         "torch_version": str(torch.__version__),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "data_fingerprint": trainer.task.corpus.fingerprint,
-        "label_map": list(trainer.task.corpus.training.puzzle_ids),
+        "data_fingerprint": corpus.fingerprint,
+        "label_map": list(corpus.training.puzzle_ids),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from arc.archive import (
     Archive,
@@ -15,9 +16,9 @@ from arc.archive import (
     HostileError,
     NotACheckpointError,
 )
-from arc.config import ConfigError, RunConfig, build_model, parse_config
+from arc.config import ConfigError, RunConfig, build_encoder, build_model, parse_config
 from arc.metadata import STATES, check_ours
-from arc.models import ARCAutoencoder
+from arc.models import ARCAutoencoder, ARCEncoder
 
 
 class MismatchError(CheckpointError):
@@ -29,6 +30,15 @@ class Loaded:
     """A rebuilt ``model`` in eval mode, its ``config``, and the file's plain ``metadata``."""
 
     model: ARCAutoencoder
+    config: RunConfig
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """A rebuilt ``encoder`` in eval mode, its run's ``config``, and the file's ``metadata``."""
+
+    encoder: ARCEncoder
     config: RunConfig
     metadata: dict[str, Any]
 
@@ -79,6 +89,24 @@ def load(
     return Loaded(model.to(map_location).eval(), config, metadata)
 
 
+def load_encoder(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedEncoder:
+    """Rebuild the sender's encoder from a pretrained encoder's file, or from a run's.
+
+    Raises CheckpointError, naming the file and the check that failed.
+    """
+    content = read_checkpoint(path, map_location)
+    config = stored_config(path, content)
+    weights = content.get("encoder_state_dict")
+    if not isinstance(weights, dict):
+        raise NotACheckpointError(f"{path}: holds no encoder_state_dict")
+    with torch.device("meta"):
+        _refuse_mismatch(path, build_encoder(config), weights)
+    encoder = build_encoder(config)
+    encoder.load_state_dict(weights)
+    metadata = {key: value for key, value in content.items() if key not in STATES}
+    return LoadedEncoder(encoder.to(map_location).eval(), config, metadata)
+
+
 def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) -> ARCAutoencoder:
     """Build the model of a stored configuration, unless it is far larger than its weights.
 
@@ -86,6 +114,11 @@ def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) 
     memory.
     """
     weights = content.get("model_state_dict")
+    if not isinstance(weights, dict) and "encoder_state_dict" in content:
+        raise NotACheckpointError(
+            f"{path}: holds an encoder alone; load_encoder reads it, and encoder.pretrained=… "
+            "starts a training from it"
+        )
     if not isinstance(weights, dict):
         raise NotACheckpointError(f"{path}: holds no model_state_dict")
     try:
@@ -103,7 +136,7 @@ def fit_weights(path: str | Path, model: ARCAutoencoder, weights: dict[str, Any]
     model.load_state_dict(weights)
 
 
-def _refuse_mismatch(path: str | Path, model: ARCAutoencoder, weights: dict[str, Any]) -> None:
+def _refuse_mismatch(path: str | Path, model: nn.Module, weights: dict[str, Any]) -> None:
     faults = mismatches(model, weights)
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
@@ -112,7 +145,7 @@ def _refuse_mismatch(path: str | Path, model: ARCAutoencoder, weights: dict[str,
         )
 
 
-def mismatches(model: ARCAutoencoder, weights: dict[str, Any]) -> list[str]:
+def mismatches(model: nn.Module, weights: dict[str, Any]) -> list[str]:
     """Say of each tensor that is missing, unknown or of another shape what the matter is."""
     wanted, faults = model.state_dict(), []
     for name in wanted.keys() | weights.keys():

@@ -26,9 +26,14 @@ class Transform:
     colors: Tensor
 
     @classmethod
-    def sample(cls, generator: torch.Generator, count: int = 1) -> Transform:
-        """Draw ``count`` of the 8 x 10! transforms, uniformly."""
+    def sample(
+        cls, generator: torch.Generator, count: int = 1, *, colors: bool = True
+    ) -> Transform:
+        """Draw ``count`` of the 8 x 10! transforms, uniformly; 8 if ``colors`` are kept."""
         transpose, rows, columns = torch.randint(2, (3, count), generator=generator).bool()
+        if not colors:
+            same = torch.arange(NUM_COLORS, dtype=torch.uint8).expand(count, -1)
+            return cls(transpose, rows, columns, same)
         luck = torch.rand(count, NUM_COLORS, generator=generator)
         return cls(transpose, rows, columns, luck.argsort(1).to(torch.uint8))
 

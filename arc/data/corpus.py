@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from arc.data.grids import DataError, Grids, content_key
 from arc.data.puzzles import DATASETS, DataConfig, Pair, Puzzle
 
-HeldOut = Literal["puzzles", "pairs"]
+HeldOut = Literal["puzzles", "pairs", "training_pairs"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Example:
     label: int
     sender: np.ndarray
     target: np.ndarray
+
+    @property
+    def pair(self) -> str:
+        """Which of its puzzle's pairs it is of, such as ``train 0``."""
+        return " ".join(self.place.split()[:2])
 
     @property
     def contents(self) -> set[bytes]:
@@ -118,18 +123,22 @@ def load_corpus(
 
     ``pairs`` asks for (input, output) examples; ``held_out`` says what is kept from training:
     whole puzzles, or pairs of every puzzle (then ``data.test`` is not used: the puzzles' own
-    test pairs are the test set). Raises DataError when nothing is left to learn from.
+    test pairs are the test set), or pairs of those puzzles only that ``puzzles`` would train on
+    (so that what is pretrained knows nothing of what the main training holds out). Raises
+    DataError when nothing is left to learn from.
     """
     sets = DATASETS[config.name](config).load()
     notes: list[str] = []
-    if held_out == "puzzles":
-        parts = _by_puzzle(sets.learning, sets.test, config, pairs, notes)
-    else:
-        parts = _by_pair(sets.learning, config, notes)
-        notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
-    parts = _without_copies(parts, notes)
     if held_out == "pairs":
+        examples = _filtered(_all_examples(sets.learning, pairs=False), config, notes)
+    else:
+        parts = _by_puzzle(sets.learning, sets.test, config, pairs, notes)
+        parts = _without_copies(parts, notes)
+        examples = parts[0]
+    if held_out != "puzzles":
+        parts = _without_copies(_by_pair(examples, config), notes)
         parts = _numbered(parts, notes)
+        notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
     names = ("training", "validation", "test")
     if not parts[0]:
         raise DataError(f"data={config.name}: no grid is left to train on; {'; '.join(notes)}")
@@ -140,14 +149,15 @@ def load_corpus(
     return Corpus(training, validation, test, num_puzzles, _fingerprint(parts), notes)
 
 
-def _examples(
-    puzzle: Puzzle, number: int, pairs: bool, keep: Callable[[str, int], bool]
-) -> Iterable[Example]:
-    """Yield the examples of a puzzle's pairs for which ``keep(part, index)`` is true."""
-    for part, content in (("train", puzzle.train), ("test", puzzle.test)):
-        for index, pair in enumerate(content):
-            if keep(part, index):
-                yield from _examples_of_pair(puzzle, number, pairs, pair, f"{part} {index}")
+def _all_examples(puzzles: list[Puzzle], *, pairs: bool) -> list[Example]:
+    """Return the examples of every pair of every puzzle, in order."""
+    return [
+        example
+        for number, puzzle in enumerate(puzzles)
+        for part, content in (("train", puzzle.train), ("test", puzzle.test))
+        for index, pair in enumerate(content)
+        for example in _examples_of_pair(puzzle, number, pairs, pair, f"{part} {index}")
+    ]
 
 
 def _examples_of_pair(
@@ -159,10 +169,6 @@ def _examples_of_pair(
     for side, grid in enumerate(pair):
         name = f"{place} {'input' if side == 0 else 'output'}"
         yield Example(puzzle.id, name, 2 * number + side, grid, grid)
-
-
-def _every(part: str, index: int) -> bool:
-    return True
 
 
 def _filtered(examples: list[Example], config: DataConfig, notes: list[str]) -> list[Example]:
@@ -183,20 +189,11 @@ def _by_puzzle(
     learning: list[Puzzle], test: list[Puzzle], config: DataConfig, pairs: bool, notes: list[str]
 ) -> list[list[Example]]:
     learning = _without_puzzles_of(test, learning, notes)
-    examples = [
-        example
-        for number, puzzle in enumerate(learning)
-        for example in _examples(puzzle, number, pairs, _every)
-    ]
-    examples = _filtered(examples, config, notes)
+    examples = _filtered(_all_examples(learning, pairs=pairs), config, notes)
     ids = sorted({example.puzzle for example in examples})
     random.Random(config.split_seed).shuffle(ids)
     chosen = set(ids[: _held_out_count(len(ids), config.validation_fraction)])
-    testing = [
-        example
-        for number, puzzle in enumerate(test)
-        for example in _examples(puzzle, number, pairs, _every)
-    ]
+    testing = _all_examples(test, pairs=pairs)
     size = config.filter_grid_size
     if size is not None:
         testing = [e for e in testing if e.sender.shape == e.target.shape == tuple(size)]
@@ -214,22 +211,21 @@ def _held_out_count(puzzles: int, fraction: float) -> int:
     return min(max(round(fraction * puzzles), 1), puzzles - 1)
 
 
-def _by_pair(learning: list[Puzzle], config: DataConfig, notes: list[str]) -> list[list[Example]]:
+def _by_pair(examples: list[Example], config: DataConfig) -> list[list[Example]]:
     """Hold one demonstration pair of each puzzle out for validation, its test pairs for test."""
     rng = random.Random(config.split_seed)
-    examples: list[Example] = []
-    held: set[tuple[str, str]] = set()
-    for number, puzzle in enumerate(learning):
-        examples += _examples(puzzle, number, False, _every)
-        if len(puzzle.train) > 1 and config.validation_fraction > 0:
-            held.add((puzzle.id, f"train {rng.randrange(len(puzzle.train))}"))
+    shown: dict[str, list[str]] = {}
+    for example in examples:
+        pairs = shown.setdefault(example.puzzle, [])
+        if example.pair.startswith("train") and example.pair not in pairs:
+            pairs.append(example.pair)
+    held = set()
+    if config.validation_fraction > 0:
+        held = {(id_, rng.choice(pairs)) for id_, pairs in shown.items() if len(pairs) > 1}
     parts: list[list[Example]] = [[], [], []]
-    for example in _filtered(examples, config, notes):
-        part, index, _side = example.place.split()
-        if part == "test":
-            parts[2].append(example)
-        else:
-            parts[1 if (example.puzzle, f"{part} {index}") in held else 0].append(example)
+    for example in examples:
+        tested = example.pair.startswith("test")
+        parts[2 if tested else int((example.puzzle, example.pair) in held)].append(example)
     return parts
 
 

@@ -12,9 +12,7 @@ FEATURES = ("size", "colors", "histogram")
 
 def color_counts(grids: Grids) -> Tensor:
     """Return how many cells of each colour each grid has: int64 [batch, 10] on the CPU."""
-    line = torch.arange(grids.cells.shape[1], device=grids.cells.device)
-    rows = line[:, None] < grids.sizes[:, 0, None, None]
-    inside = rows & (line < grids.sizes[:, 1, None, None])
+    inside = grids.inside
     counts = [((grids.cells == color) & inside).sum((1, 2)) for color in range(NUM_COLORS)]
     return torch.stack(counts, 1).cpu()
 

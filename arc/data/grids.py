@@ -84,6 +84,13 @@ class Grids:
         indices = indices.to(self.cells.device)
         return Grids(self.cells[indices], self.sizes[indices])
 
+    @property
+    def inside(self) -> Tensor:
+        """Which cells are a grid's own, not padding: bool [batch, side, side]."""
+        line = torch.arange(self.cells.shape[1], device=self.cells.device)
+        rows = line[:, None] < self.sizes[:, 0, None, None]
+        return rows & (line < self.sizes[:, 1, None, None])
+
     def to(self, device: torch.device | str) -> Grids:
         """Return the same grids on ``device``."""
         return Grids(self.cells.to(device), self.sizes.to(device))

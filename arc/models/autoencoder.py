@@ -63,6 +63,21 @@ class ARCAutoencoder(nn.Module):
             )
         )
 
+        self.encoder_is_frozen = False
+
+    def freeze_encoder(self) -> None:
+        """Keep the sender's encoder as it is: no gradient, and no dropout in training either."""
+        self.encoder_is_frozen = True
+        self.encoder.requires_grad_(False)
+        self.encoder.eval()
+
+    def train(self, mode: bool = True) -> ARCAutoencoder:
+        """Set training mode as usual, except in a frozen encoder."""
+        super().train(mode)
+        if self.encoder_is_frozen:
+            self.encoder.eval()
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

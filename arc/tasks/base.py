@@ -84,6 +84,30 @@ class Task(ABC):
         """
         return torch.arange(len(self.corpus.training)), None, 1
 
+    def shown(
+        self,
+        split: Split,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None = None,
+    ) -> Grids:
+        """Return what the sender sees of ``examples``, int64 [batch]: their grids, transformed."""
+        return transformed(split.grids[split.sender[examples]], transform)
+
+    def send_all(self, model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Send every example of ``split``, in order: contents, signals, and lengths or None.
+
+        The signals are read from the contents, as a receiver would that got nothing else.
+        """
+        generator = torch.Generator().manual_seed(0)
+        messages = [model(self.shown(split, part, generator)) for part in chunks(len(split))]
+        lengths = [message.lengths for message in messages if message.lengths is not None]
+        return (
+            torch.cat([message.content for message in messages]),
+            torch.cat([model.bottleneck.read(message.content) for message in messages]),
+            torch.cat(lengths) if lengths else None,
+        )
+
     @abstractmethod
     def step(
         self,
@@ -113,20 +137,6 @@ def transformed(grids: Grids, transform: Transform | None) -> Grids:
 def chunks(count: int) -> Sequence[Tensor]:
     """Split 0 .. count - 1 into int64 tensors of at most CHUNK."""
     return torch.arange(count).split(CHUNK)
-
-
-def send_all(model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Send every example of ``split``, in order: contents, signals, and lengths or None.
-
-    The signals are read from the contents, as a receiver would that got nothing else.
-    """
-    messages = [model(split.grids[split.sender[part]]) for part in chunks(len(split))]
-    lengths = [message.lengths for message in messages if message.lengths is not None]
-    return (
-        torch.cat([message.content for message in messages]),
-        torch.cat([model.bottleneck.read(message.content) for message in messages]),
-        torch.cat(lengths) if lengths else None,
-    )
 
 
 def percent(right: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ one demonstration pair for validation, the test pairs for the final test.
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from arc.data import Corpus, Split, Transform
+from arc.data.corpus import HeldOut
 from arc.models import ARCAutoencoder
 from arc.tasks.base import (
     TASKS,
@@ -24,7 +25,6 @@ from arc.tasks.base import (
     TaskConfig,
     Verdict,
     percent,
-    transformed,
 )
 
 
@@ -45,7 +45,7 @@ class PuzzleClassificationConfig(TaskConfig):
 class PuzzleClassificationTask(Task):
     """Twice as many classes as puzzles."""
 
-    held_out = "pairs"
+    held_out: ClassVar[HeldOut] = "pairs"
 
     def __init__(self, config: PuzzleClassificationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -66,7 +66,7 @@ class PuzzleClassificationTask(Task):
     ) -> StepOutput:
         """Cross-entropy of the class."""
         split = self.corpus.training
-        message = model(transformed(split.grids[split.sender[examples]], transform))
+        message = model(self.shown(split, examples, generator, transform))
         logits = model.receiver(message.signal)
         label = split.label[examples].to(logits.device)
         return StepOutput(

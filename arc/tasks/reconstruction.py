@@ -46,7 +46,7 @@ class ReconstructionTask(Task):
     ) -> StepOutput:
         """Cross-entropy over every cell of the batch's targets."""
         split = self.corpus.training
-        message = model(transformed(split.grids[split.sender[examples]], transform))
+        message = model(self.shown(split, examples, generator, transform))
         target = transformed(split.grids[split.target[examples]], transform)
         layout = Layout.of(target.sizes)
         logits, wanted = model.receiver(message.signal, layout), cell_values(target, layout)

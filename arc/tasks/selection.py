@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from arc.analysis import expected_accuracy, random_code_accuracy
-from arc.data import Corpus, DataError, Split, Transform
+from arc.data import Corpus, DataError, Grids, Split, Transform
 from arc.data.distractors import KINDS, DistractorGroups, draw_lineup
 from arc.data.features import FEATURES, feature_ids
 from arc.models import ARCAutoencoder
@@ -86,6 +86,16 @@ class SelectionTask(Task):
             return examples, None, 1
         return examples, groups.of_example[examples], wanted + 1
 
+    def embed(self, model: ARCAutoencoder, candidates: Grids) -> Tensor:
+        """Return what candidates look like to the receiver, float32 [pool, latent_dim]."""
+        assert isinstance(model.receiver, SelectionReceiver)
+        return model.receiver.embed(candidates)
+
+    def score(self, model: ARCAutoencoder, signal: Tensor, embedded: Tensor) -> Tensor:
+        """Return the logit of each embedded candidate for each message, float32 [batch, pool]."""
+        assert isinstance(model.receiver, SelectionReceiver)
+        return model.receiver.score(signal, embedded)
+
     def step(
         self,
         model: ARCAutoencoder,
@@ -97,8 +107,9 @@ class SelectionTask(Task):
         split = self.corpus.training
         groups = self.groups(self.config.distractors, split)
         lineup = draw_lineup(split, groups, examples, self.config.num_distractors, generator)
-        message = model(transformed(split.grids[split.sender[examples]], transform))
-        scores = model.receiver(message.signal, transformed(split.grids[lineup.pool], transform))
+        message = model(self.shown(split, examples, generator, transform))
+        pool = self.embed(model, transformed(split.grids[lineup.pool], transform))
+        scores = self.score(model, message.signal, pool)
         logits = scores.gather(1, lineup.choices.to(scores.device))
         answer = lineup.answer.to(scores.device)
         return StepOutput(
@@ -114,14 +125,12 @@ class SelectionTask(Task):
         if len(split) == 0:
             headline = f"{self.config.distractors}_{self.config.num_distractors}"
             return Verdict(math.nan, {headline: Figure({"accuracy": math.nan}, 0, {})})
-        receiver = model.receiver
-        assert isinstance(receiver, SelectionReceiver)
         universe = split.candidates
         embedded = torch.cat(
-            [receiver.embed(split.grids[universe[part]]) for part in chunks(len(universe))]
+            [self.embed(model, split.grids[universe[part]]) for part in chunks(len(universe))]
         )
         scores = torch.cat(
-            [receiver.score(signal[part], embedded) for part in chunks(len(split))]
+            [self.score(model, signal[part], embedded) for part in chunks(len(split))]
         ).cpu()
         wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:

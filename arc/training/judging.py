@@ -9,7 +9,7 @@ import torch
 from arc.analysis import language_measures
 from arc.data import Split
 from arc.models import ARCAutoencoder
-from arc.tasks import Task, Verdict, send_all
+from arc.tasks import Task, Verdict
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def judge_split(
         return Judgement(
             task.judge(model, split, torch.zeros(0, model.bottleneck.signal_width)), {}
         )
-    content, signal, lengths = send_all(model, split)
+    content, signal, lengths = task.send_all(model, split)
     vocab_size = model.bottleneck.vocab_size
     language = language_measures(content, vocab_size, lengths) if vocab_size else {}
     controls = {}
@@ -50,7 +50,7 @@ def judge_split(
         heard = {
             "shuffled_messages": signal[shuffle.to(signal.device)],
             "constant_message": signal[:1].expand_as(signal),
-            "untrained_sender": send_all(untrained, split)[1],
+            "untrained_sender": task.send_all(untrained, split)[1],
         }
         controls = {name: task.judge(model, split, other) for name, other in heard.items()}
     return Judgement(task.judge(model, split, signal, full=full), language, controls)

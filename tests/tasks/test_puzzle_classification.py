@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 
 from arc.config import ConfigError
-from arc.tasks import send_all
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def name(make_run):
 
 @torch.no_grad()
 def judge(run, split):
-    return run.task.judge(run.model, split, send_all(run.model, split)[1])
+    return run.task.judge(run.model, split, run.task.send_all(run.model, split)[1])
 
 
 def test_figures_count_the_first_and_the_five_best(name):

@@ -5,8 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from arc.tasks import send_all
-
 
 @pytest.fixture
 def build(make_run):
@@ -20,7 +18,7 @@ def build(make_run):
 
 @torch.no_grad()
 def judge(run, split):
-    return run.task.judge(run.model, split, send_all(run.model, split)[1])
+    return run.task.judge(run.model, split, run.task.send_all(run.model, split)[1])
 
 
 def trained(run, steps=30):

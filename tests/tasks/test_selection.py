@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from arc.analysis import random_code_accuracy
 from arc.data import DataError
 from arc.data.distractors import KINDS, draw_lineup
-from arc.tasks import send_all
 
 
 def grid(color, height=1, width=1):
@@ -39,7 +38,7 @@ def two_colored(save_puzzles):
 
 @torch.no_grad()
 def judge(run, split, **options):
-    return run.task.judge(run.model, split, send_all(run.model, split)[1], **options)
+    return run.task.judge(run.model, split, run.task.send_all(run.model, split)[1], **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,7 +53,7 @@ def test_the_exact_figure_is_what_many_draws_come_to(play, two_colored, kind, pa
         f"task.use_input_output_pairs={pairs}",
     )
     split, groups = run.corpus.training, run.task.groups(kind, run.corpus.training)
-    signal = send_all(run.model, split)[1]
+    signal = run.task.send_all(run.model, split)[1]
     verdict = run.task.judge(run.model, split, signal)
     covered = (groups.available >= count).nonzero()[:, 0]
     scores, generator = run.model.receiver(signal, split.grids), torch.Generator().manual_seed(1)

@@ -1,0 +1,8 @@
+"""What the encoder may be trained on alone, before the game; one file each."""
+
+from arc.pretraining.base import PRETRAINING, PretrainConfig
+from arc.registry import import_members
+
+import_members(__name__)
+
+__all__ = ["PRETRAINING", "PretrainConfig"]
