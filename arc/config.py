@@ -36,6 +36,10 @@ from arc.training import TrainingConfig
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
 class ConfigError(ValueError):
     """A configuration is refused; one line for each value, saying what is allowed."""
 
@@ -92,17 +96,44 @@ class CheckpointConfig(BaseModel):
     keep_last: Annotated[int, Field(ge=1)]
 
 
-class StartConfig(BaseModel):
-    """Where a run starts from; not part of the run, so not stored with it."""
+class ServerConfig(BaseModel):
+    """The control endpoint: where it listens, and who may speak to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    enabled: bool
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=0, le=65_535)]
+    token: Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None
+    autostart: bool
+    required: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    @model_validator(mode="after")
+    def _guarded(self) -> ServerConfig:
+        if not self.is_local and self.token is None:
+            raise ValueError(f"host={self.host}: others can reach it, so it needs server.token=…")
+        if not self.autostart and not self.enabled:
+            raise ValueError("autostart=false: waits for the endpoint, which is not enabled")
+        return self
+
+
+class ProcessConfig(BaseModel):
+    """What this process is to do with a run; not part of the run, so not stored with it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     resume: str | None
     finetune: str | None
     strict: bool
+    server: ServerConfig
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> StartConfig:
+    def _one_start(self) -> ProcessConfig:
         if self.resume is not None and self.finetune is not None:
             raise ValueError("resume and finetune exclude each other")
         return self
@@ -115,7 +146,7 @@ class RunConfig(BaseModel):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
-    run_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
+    run_name: Annotated[str, Field(pattern=NAME_PATTERN)] | None
     mode: Literal["train", "pretrain"]
     task: AnyTask
     bottleneck: AnyBottleneck
@@ -136,7 +167,9 @@ def config_folder() -> Path:
 
 def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:
     """Check a run's composed or stored tree. Raises ConfigError with a line for each bad value."""
-    run = {key: value for key, value in plain(tree).items() if key not in StartConfig.model_fields}
+    run = {
+        key: value for key, value in plain(tree).items() if key not in ProcessConfig.model_fields
+    }
     return parse(RunConfig, run)
 
 
@@ -272,6 +305,8 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
         return f"{key}={name}: choose one of {allowed}.{nearest(str(name), allowed.split(chr(39)))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error["input"]
+    if isinstance(value, Mapping):
+        return f"{key}: {message}"
     shown = "null" if value is None else reprlib.repr(value).strip("'")
     return f"{key}={shown}: {message[0].lower() + message[1:]}"
 
@@ -287,7 +322,7 @@ def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
 
 def top_keys(schema: type[BaseModel]) -> list[str]:
     """Return the keys at the top of a command's configuration."""
-    start = list(StartConfig.model_fields) if schema is RunConfig else []
+    start = list(ProcessConfig.model_fields) if schema is RunConfig else []
     return list(schema.model_fields) + start
 
 
@@ -298,7 +333,8 @@ def known_keys(section: str) -> list[str]:
         return list(
             dict.fromkeys(key for name in registry for key in _fields(registry.config(name)))
         )
-    field = RunConfig.model_fields.get(section)
+    fields = {**RunConfig.model_fields, **ProcessConfig.model_fields}
+    field = fields.get(section)
     schema = field.annotation if field else None
     return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
 
@@ -309,6 +345,11 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "data": DATASETS,
     "pretrain": PRETRAINING,
 }
+
+
+def options_of(group: str) -> list[str]:
+    """Return the options of a group of components; empty for no group of ours."""
+    return list(_REGISTRIES.get(group, ()))
 
 
 def options_with(section: str, key: str) -> list[str]:

@@ -29,6 +29,7 @@ PLACES = {
     "freeze_encoder": "encoder.freeze",
     "load_pretrained_before_pretrain": "pretrain.init_from",
 }
+GROUPS = {"task_type": "task", "bottleneck_type": "bottleneck", "pretrain_task_type": "pretrain"}
 WHETHER = ("use_pretrained", "load_pretrained_before_pretrain")  # a file is set
 
 

@@ -80,6 +80,26 @@ def list_folder(folder: Path) -> list[dict[str, Any]]:
     return [row(path) for _, path in sorted(found, key=lambda item: item[0], reverse=True)]
 
 
+def list_encoders(folder: Path) -> list[dict[str, Any]]:
+    """Return a row for each pretrained encoder of a folder, newest first."""
+    rows = []
+    for path in folder.glob("pretrained_encoder_*.pth"):
+        try:
+            metadata, time = read_metadata(path), path.stat().st_mtime
+        except (CheckpointError, OSError):
+            continue
+        if "encoder_architecture" in metadata:
+            shown = {
+                "filename": path.name,
+                "path": str(path),
+                "task_type": metadata.get("pretrain_task_type"),
+                "val_acc": metadata.get("val_acc"),
+                "epoch": metadata.get("epoch"),
+            }
+            rows.append((time, shown))
+    return [shown for _, shown in sorted(rows, key=lambda item: item[0], reverse=True)]
+
+
 def row(path: Path) -> dict[str, Any]:
     """Return one file as a row: name, size, time, and its metadata's main columns."""
     base: dict[str, Any] = {"filename": path.name, "path": str(path)}

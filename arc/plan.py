@@ -9,17 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.config import (
     ConfigError,
+    ProcessConfig,
     RunConfig,
-    StartConfig,
     config_folder,
     parse,
     parse_config,
@@ -75,25 +73,25 @@ def stored_choices(typed: list[str]) -> list[str]:
     ]
 
 
-def plan_run(tree: DictConfig, chosen: Sequence[str] = ()) -> Plan:
-    """Read the composed ``tree`` and the overrides that were typed.
+def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> Plan:
+    """Read the composed ``tree`` and the overrides that were ``typed``.
 
-    ``chosen`` are those that ``stored_choices`` added to the command line. Raises ConfigError
-    or CheckpointError for what cannot be done.
+    ``own_folder`` is where files go unless ``typed`` says so (a job of a sweep has its own).
+    Raises ConfigError or CheckpointError for what cannot be done.
     """
-    typed = [override for override in _typed() if override not in chosen]
-    start = parse(StartConfig, tree)
+    start = parse(ProcessConfig, tree)
     origin = _origin(start, tree)
     if origin is None:
-        config = _in_own_folder(parse_config(tree), typed)
+        config = _in_own_folder(parse_config(tree), typed, own_folder)
         return Plan(config if start.resume == AUTO else _named(config), None)
     stored = dict(origin.content["config"])
     if origin.kind == "finetune":  # neither its name, nor where its own encoder came from
         stored["run_name"] = None
         stored["encoder"] = {**stored.get("encoder", {}), "pretrained": None}
-    elif any(_key(override) == "encoder.pretrained" for override in typed):
+    elif any(key_of(override) == "encoder.pretrained" for override in typed):
         raise ConfigError("encoder.pretrained: a resumed run has its encoder; use finetune=…")
-    typed_for_run = [each for each in typed if _key(each) not in StartConfig.model_fields]
+    process = tuple(ProcessConfig.model_fields)
+    typed_for_run = [each for each in typed if key_of(each).split(".")[0] not in process]
     try:
         config = parse_config(overlay(stored, tree, typed_for_run))
     except ConfigError as error:
@@ -103,24 +101,18 @@ def plan_run(tree: DictConfig, chosen: Sequence[str] = ()) -> Plan:
             "mode=pretrain: starts afresh, or from an encoder: pretrain.init_from=PATH in place "
             f"of {origin.kind}"
         )
-    config = _in_own_folder(config, typed)
-    if origin.kind == "resume" and not any(_key(each) == "checkpoint.dir" for each in typed):
+    config = _in_own_folder(config, typed, own_folder)
+    if origin.kind == "resume" and not any(key_of(each) == "checkpoint.dir" for each in typed):
         config = _in_folder(config, str(origin.path.parent))
     return Plan(config if origin.kind == "resume" else _named(config), origin)
 
 
-def _typed() -> list[str]:
-    """Return this command line's overrides as they were typed, interpolations too."""
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(overrides, list)
-    return [str(override) for override in overrides]
-
-
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """Return the key or group that an override sets."""
     return override.split("=")[0].lstrip("+~")
 
 
-def _origin(start: StartConfig, tree: DictConfig) -> Origin | None:
+def _origin(start: ProcessConfig, tree: DictConfig) -> Origin | None:
     if start.finetune is not None:
         path = Path(start.finetune)
         return Origin("finetune", path, read_checkpoint(path), start.strict)
@@ -162,12 +154,10 @@ def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
     return sorted(found, reverse=True)
 
 
-def _in_own_folder(config: RunConfig, typed: list[str]) -> RunConfig:
-    """Give a job of a sweep a folder of its own, unless one was typed."""
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if not sweep or any(_key(override) == "checkpoint.dir" for override in typed):
+def _in_own_folder(config: RunConfig, typed: Sequence[str], folder: Path | None) -> RunConfig:
+    if folder is None or any(key_of(override) == "checkpoint.dir" for override in typed):
         return config
-    return _in_folder(config, str(Path(HydraConfig.get().runtime.output_dir) / "checkpoints"))
+    return _in_folder(config, str(folder))
 
 
 def _in_folder(config: RunConfig, folder: str) -> RunConfig:

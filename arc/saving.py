@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import re
 import shutil
@@ -21,7 +22,7 @@ from arc.checkpointing import (
 )
 from arc.checkpointing.loader import fit_weights, mismatches
 from arc.checkpointing.writer import Save
-from arc.config import RunConfig
+from arc.config import NAME_PATTERN, RunConfig
 from arc.inspection import changes
 from arc.plan import Origin
 from arc.training import Step, Trainer, Validated
@@ -35,6 +36,7 @@ RESUMED = (
     "data_fingerprint",
 )
 HARMLESS = ("run_name", "checkpoint.")
+NAME = re.compile(NAME_PATTERN)
 
 
 class Saving:
@@ -60,6 +62,38 @@ class Saving:
     def path(self, which: str) -> Path:
         """Return the path of an automatic save."""
         return self.folder / f"{self.config.run_name}_{which}.pth"
+
+    def request(self, name: str | None, *, overwrite: bool = False) -> str:
+        """Ask for a named save of the next moment between two steps; returns its name.
+
+        Without a name it is ``manual_checkpoint_epoch_X``, with _2, _3 where that is taken.
+        Raises FileExistsError if ``name`` is taken, ValueError if it cannot be used.
+        """
+        if name is None:
+            name = self._free_name(f"manual_checkpoint_epoch_{self.trainer.source.epoch}")
+        elif not NAME.fullmatch(name):
+            raise ValueError(
+                f"name={name[:120]!r}: 1 to 100 letters, digits, '.', '_' or '-', the first a "
+                "letter or digit"
+            )
+        elif self._is_automatic(name):
+            raise ValueError(f"name={name}: automatic saves have it; choose another")
+        elif self._is_taken(name) and not overwrite:
+            raise FileExistsError(f"{name} exists; another name, or overwrite=true")
+        self.writer.request(self.folder / f"{name}.pth")
+        return name
+
+    def _free_name(self, base: str) -> str:
+        names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
+        return next(name for name in names if not self._is_taken(name))
+
+    def _is_taken(self, name: str) -> bool:
+        path = self.folder / f"{name}.pth"
+        return path.exists() or path in self.writer.pending
+
+    def _is_automatic(self, name: str) -> bool:
+        own = name.startswith((f"{self.config.run_name}_epoch_", "pretrained_encoder_"))
+        return own or name in (self.best.stem, self.last.stem if self.last else None)
 
     def after(self, event: Step | Validated) -> None:
         """Save what is due after ``event``; between two events the state stands still."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from types import TracebackType
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from arc.history import Rates
 from arc.training import Step, Validated
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Terminal:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
-        self._recent: deque[tuple[float, int]] = deque(maxlen=50)
+        self._rates = Rates()
         self._last_line = 0.0
         self._status = "no validation yet"
         self._bar = Progress(
@@ -57,14 +57,14 @@ class Terminal:
             self._show_step(event)
 
     def _show_step(self, step: Step) -> None:
-        self._recent.append((time.monotonic(), step.targets))
+        self._rates.add(step.targets)
         done = f"epoch {step.epoch} batch {step.batch}/{step.batches} step {step.step}"
         now = f"loss {step.loss:.3f}  training {step.accuracy:.1f} %  {self._status}"
         if self.console.is_terminal:
-            text = f"{_remaining(step)}  {now}  {self._rates()}  {done}"
+            text = f"{_remaining(step)}  {now}  {self._pace()}  {done}"
             self._bar.update(self._task, description=text, completed=step.progress or 0.0)
         elif self._due():
-            log.info(f"{done}  {now}  {self._rates()}  {_remaining(step)}")
+            log.info(f"{done}  {now}  {self._pace()}  {_remaining(step)}")
 
     def _show_validation(self, event: Validated) -> None:
         judgement = event.judgement
@@ -79,12 +79,9 @@ class Terminal:
                 f"(beside {beside}){language}; best so far"
             )
 
-    def _rates(self) -> str:
-        if len(self._recent) < 2:
-            return ""
-        seconds = max(self._recent[-1][0] - self._recent[0][0], 1e-9)
-        targets = sum(count for _, count in self._recent) - self._recent[0][1]
-        return f"{(len(self._recent) - 1) / seconds:.1f} steps/s {targets / seconds:.0f} targets/s"
+    def _pace(self) -> str:
+        rates = self._rates.per_second()
+        return f"{rates[0]:.1f} steps/s {rates[1]:.0f} targets/s" if rates else ""
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -105,10 +102,8 @@ def _language(measures: dict[str, float]) -> str:
 
 
 def _remaining(step: Step) -> str:
-    if not step.progress or not step.seconds:
-        return ""
-    left = step.seconds / step.progress - step.seconds
-    return f"{int(left) // 60}:{int(left) % 60:02d} left"
+    left = step.seconds_left
+    return "" if left is None else f"{int(left) // 60}:{int(left) % 60:02d} left"
 
 
 def log_to_terminal(console: Console) -> None:

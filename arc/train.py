@@ -11,13 +11,18 @@ from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from arc.cli import hydra_entry
-from arc.plan import plan_run, stored_choices
+from arc.config import ConfigError, ProcessConfig, ServerConfig, parse
+from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.report import table
 from arc.run import make_run
+from arc.server import endpoint
+from arc.session import Session
+from arc.settings import Settings
 from arc.terminal import Terminal, log_to_terminal
 from arc.training import Heap, RunControl
 
@@ -25,22 +30,95 @@ log = logging.getLogger("arc.train")
 
 
 def train(tree: DictConfig, chosen: Sequence[str] = ()) -> int:
-    """Plan, train, save, report; returns the exit status. ``chosen``: see ``plan_run``."""
-    console = Console()
-    log_to_terminal(console)
-    heap = Heap()
-    output = Path(HydraConfig.get().runtime.output_dir)
-    run = make_run(plan_run(tree, chosen), output, heap)
-    if run.is_finished:
-        return 0
-    control = RunControl()
-    with _signals(control) as received, Terminal(console) as terminal:
-        outcome = run.execute(control, terminal.show)
-    if outcome.kind == "finished":
-        print(f"\n{table(run.report())}\n", flush=True)
-    if outcome.kind == "failed":
-        return 1
-    return 128 + received[0] if received else 0
+    """Run what was typed, or serve until runs are asked for; returns the exit status.
+
+    ``chosen`` are the overrides that ``stored_choices`` put before those that were typed.
+    """
+    process = Process(tree, chosen)
+    with endpoint(process.server, process.session):
+        return process.run_once() if process.server.autostart else process.serve()
+
+
+class Process:
+    """What the runs of one process share."""
+
+    def __init__(self, tree: DictConfig, chosen: Sequence[str]) -> None:
+        self.console = Console()
+        log_to_terminal(self.console)
+        self.heap = Heap()
+        self.output = Path(HydraConfig.get().runtime.output_dir)
+        self.tree = tree
+        self.typed = [override for override in _typed() if override not in chosen]
+        is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        self.own_folder = self.output / "checkpoints" if is_sweep else None
+        self.server = self._server(parse(ProcessConfig, tree), is_sweep)
+        self.session = Session(Settings(self.typed), once=self.server.autostart)
+        _hide(self.server.token, self.output)
+
+    def _server(self, config: ProcessConfig, is_sweep: bool) -> ServerConfig:
+        """Return the endpoint's settings; in a sweep there is none unless it was asked for."""
+        if not config.server.autostart and (config.resume or config.finetune):
+            raise ConfigError("server.autostart=false: POST /start_train says what to start from")
+        asked = any(key_of(override).startswith("server.") for override in self.typed)
+        if is_sweep and not asked:
+            return config.server.model_copy(update={"enabled": False})
+        return config.server
+
+    def run_once(self) -> int:
+        """Run what was typed; returns the exit status."""
+        plan = plan_run(self.tree, self.typed, self.own_folder)
+        return self._perform(plan, self.output)
+
+    def serve(self) -> int:
+        """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
+        log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
+        while True:
+            plan = self.session.next_plan()
+            output = self.output / str(plan.config.run_name)
+            try:
+                status = self._perform(plan, output)
+            except ValueError as error:
+                log.error(str(error))
+            except Exception:  # the edge of a run: the next one must still be possible
+                log.exception("the run failed")
+            else:
+                if status > 128:
+                    return status
+
+    def _perform(self, plan: Plan, output: Path) -> int:
+        """Make a run and see it through; returns the exit status that it asks for."""
+        session = self.session
+        with session.running(plan) as control:
+            output.mkdir(parents=True, exist_ok=True)
+            run = make_run(plan, output, self.heap)
+            if run.is_finished:
+                return 0
+            session.attach(run)
+            with _signals(control) as received, Terminal(self.console) as terminal:
+                outcome = run.execute(control, terminal.show, session.watch)
+            session.end(outcome)
+            if outcome.kind == "finished":
+                print(f"\n{table(run.report())}\n", flush=True)
+        if outcome.kind == "failed":
+            return 1
+        return 128 + received[0] if received else 0
+
+
+def _typed() -> list[str]:
+    """Return this command line's overrides as they were typed, interpolations too."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
+
+
+def _hide(secret: str | None, output: Path) -> None:
+    """Take a typed secret out of what Hydra wrote down."""
+    if secret is None:
+        return
+    for path in (output / ".hydra").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        if secret in text:
+            path.write_text(text.replace(secret, "***"), encoding="utf-8")
 
 
 @contextmanager

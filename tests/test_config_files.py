@@ -8,26 +8,36 @@ from helpers_cli import composed
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from arc.config import ModelConfig, RunConfig, StartConfig, config_folder, parse_config, to_tree
+from arc.config import ModelConfig, ProcessConfig, RunConfig, config_folder, parse_config, to_tree
 from arc.data import DATASETS
 from arc.evaluate import EvaluateConfig
 from arc.models import BOTTLENECKS
+from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS
 
 CONF = config_folder()
-REGISTRIES = {"task": TASKS, "bottleneck": BOTTLENECKS, "data": DATASETS}
+REGISTRIES = {
+    "task": TASKS,
+    "bottleneck": BOTTLENECKS,
+    "data": DATASETS,
+    "pretrain": PRETRAINING,
+}
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
 EXPERIMENTS = [option for option in OPTIONS if option.startswith("experiment/")]
 COMPONENTS = [option for option in OPTIONS if not option.startswith("experiment/")]
 MAIN = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
 SECTIONS = [
     schema
-    for schema in (field.annotation for field in RunConfig.model_fields.values())
+    for schema in (
+        field.annotation
+        for fields in (RunConfig.model_fields, ProcessConfig.model_fields)
+        for field in fields.values()
+    )
     if isinstance(schema, type) and issubclass(schema, BaseModel)
 ]
 SCHEMAS = [
     RunConfig,
-    StartConfig,
+    ProcessConfig,
     EvaluateConfig,
     *SECTIONS,
     *(registry.config(name) for registry in REGISTRIES.values() for name in registry),
@@ -60,7 +70,7 @@ def test_the_main_file_holds_exactly_the_keys_of_the_run() -> None:
     groups = {next(iter(entry)) for entry in MAIN["defaults"] if isinstance(entry, dict)}
     own = set(MAIN) - {"defaults", "hydra"}
     assert own.isdisjoint(groups)
-    known = set(RunConfig.model_fields) | set(StartConfig.model_fields)
+    known = set(RunConfig.model_fields) | set(ProcessConfig.model_fields)
     assert own | groups - {"experiment"} == known
 
 
@@ -74,7 +84,8 @@ def test_a_section_of_the_main_file_holds_exactly_the_keys_of_its_schema(section
     if section == "hydra":  # not ours; ours must not move the working directory
         assert MAIN["hydra"]["job"]["chdir"] is False
     else:
-        schema = RunConfig.model_fields[section].annotation
+        fields = {**RunConfig.model_fields, **ProcessConfig.model_fields}
+        schema = fields[section].annotation
         assert isinstance(schema, type)
         assert set(MAIN[section]) == set(schema.model_fields)
 

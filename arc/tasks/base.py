@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -127,6 +127,16 @@ class Task(ABC):
         ``signal`` is float32 [examples, signal_width]; the caller chooses what was sent, which
         is how the controls are run. ``full`` adds the figures of the final report.
         """
+
+    def answer(
+        self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
+    ) -> list[dict[str, Any]]:
+        """Return, in plain types, what the receiver makes of each message, for people to look at.
+
+        ``signal`` is float32 [len(examples), signal_width]. ``correct`` says whether it is
+        right; None where that cannot be said.
+        """
+        return [{"correct": None} for _ in examples]
 
 
 def transformed(grids: Grids, transform: Transform | None) -> Grids:

@@ -7,7 +7,7 @@ one demonstration pair for validation, the test pairs for the final test.
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -93,3 +93,26 @@ class PuzzleClassificationTask(Task):
         )
         loss = float(F.cross_entropy(logits, split.label))
         return Verdict(loss, {"puzzle_classification": figure})
+
+    def answer(
+        self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
+    ) -> list[dict[str, Any]]:
+        """Return the ``top`` five puzzles, and whether the first is right."""
+        probabilities = model.receiver(signal).softmax(1).cpu()
+        best = probabilities.topk(min(5, probabilities.shape[1]), dim=1)
+        ids = self.corpus.training.puzzle_ids
+        answers = []
+        for row, label in enumerate(split.label[examples].tolist()):
+            top = [
+                {
+                    "puzzle": ids[guess // 2],
+                    "side": ("input", "output")[guess % 2],
+                    "probability": probability,
+                    "is_target": guess == label,
+                }
+                for guess, probability in zip(
+                    best.indices[row].tolist(), best.values[row].tolist(), strict=True
+                )
+            ]
+            answers.append({"top": top, "correct": top[0]["is_target"]})
+        return answers

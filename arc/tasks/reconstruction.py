@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +78,19 @@ class ReconstructionTask(Task):
         values = {"cells": 100 * right / total, "exact": 100 * exact / len(split)}
         figure = Figure(values, len(split), self._references(split))
         return Verdict(loss / total, {"reconstruction": figure})
+
+    def answer(
+        self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
+    ) -> list[dict[str, Any]]:
+        """Return the grid that the receiver ``built``, at the size of the right one."""
+        target = split.grids[split.target[examples]]
+        logits = model.receiver.receive(signal, sizes=target.sizes)
+        built = [cells.argmax(0).tolist() for cells in logits]
+        wanted = [grid.tolist() for grid in target.arrays()]
+        return [
+            {"built": made, "correct": made == right}
+            for made, right in zip(built, wanted, strict=True)
+        ]
 
     def _references(self, split: Split) -> dict[str, float]:
         """Return the cell accuracy of guesses that are told the size, as the receiver is."""

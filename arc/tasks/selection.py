@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from arc.tasks.base import (
 )
 
 REPORTED_DISTRACTORS = (9, 49, 99, 999)
+SHOWN_DISTRACTORS = 9
 
 
 class SelectionConfig(TaskConfig):
@@ -143,6 +144,25 @@ class SelectionTask(Task):
             figures[f"{kind}_{count}"] = Figure({"accuracy": accuracy}, targets, references)
         return Verdict(self._loss(split, scores), figures)
 
+    def answer(
+        self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
+    ) -> list[dict[str, Any]]:
+        """Return up to ten ``candidates`` with their probabilities, the same at each call."""
+        groups = self.groups(self.config.distractors, split)
+        generator = torch.Generator().manual_seed(0)
+        answers: list[dict[str, Any]] = []
+        for row, example in enumerate(examples):
+            available = int(groups.available[example])
+            count = min(self.config.num_distractors, SHOWN_DISTRACTORS, available)
+            if count == 0:
+                answers.append({"candidates": [], "correct": None})
+                continue
+            lineup = draw_lineup(split, groups, example[None], count, generator)
+            candidates = split.grids[lineup.pool[lineup.choices[0]]]
+            scores = self.score(model, signal[row, None], self.embed(model, candidates))[0]
+            answers.append(_lineup_answer(candidates, scores.softmax(0), int(lineup.answer)))
+        return answers
+
     def _accuracy(
         self, split: Split, kind: str, num_distractors: int, scores: Tensor
     ) -> tuple[float, int]:
@@ -201,3 +221,14 @@ class SelectionTask(Task):
             logits = scores[part].gather(1, columns)
             total += float(F.cross_entropy(logits, lineup.answer, reduction="sum"))
         return total / len(examples)
+
+
+def _lineup_answer(candidates: Grids, probabilities: Tensor, answer: int) -> dict[str, Any]:
+    """Return candidates in plain types, with float32 [candidates] probabilities."""
+    shown = [
+        {"grid": grid.tolist(), "probability": probability, "is_target": number == answer}
+        for number, (grid, probability) in enumerate(
+            zip(candidates.arrays(), probabilities.tolist(), strict=True)
+        )
+    ]
+    return {"candidates": shown, "correct": int(probabilities.argmax()) == answer}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from arc.analysis import language_measures
 from arc.data import Split
@@ -14,11 +15,16 @@ from arc.tasks import Task, Verdict
 
 @dataclass(frozen=True)
 class Judgement:
-    """``verdict`` beside ``language`` (empty for a continuous channel) and ``controls``."""
+    """``verdict`` beside ``language`` (empty for a continuous channel) and ``controls``.
+
+    ``messages``: what was sent for each example, int64 [examples, max_length] on the CPU; None
+    for a continuous channel.
+    """
 
     verdict: Verdict
     language: dict[str, float]
     controls: dict[str, Verdict] = field(default_factory=dict)
+    messages: Tensor | None = None
 
 
 @torch.no_grad()
@@ -53,4 +59,6 @@ def judge_split(
             "untrained_sender": task.send_all(untrained, split)[1],
         }
         controls = {name: task.judge(model, split, other) for name, other in heard.items()}
-    return Judgement(task.judge(model, split, signal, full=full), language, controls)
+    messages = content.cpu() if vocab_size else None
+    verdict = task.judge(model, split, signal, full=full)
+    return Judgement(verdict, language, controls, messages)

@@ -49,6 +49,13 @@ class Step:
     seconds: float
     progress: float | None
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this pace; None where that cannot be said."""
+        if not self.progress or not self.seconds:
+            return None
+        return self.seconds / self.progress - self.seconds
+
 
 @dataclass(frozen=True)
 class Validated:

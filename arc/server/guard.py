@@ -1,0 +1,70 @@
+"""Who may speak to the endpoint.
+
+A page from anywhere can send requests to an address of this machine. So every request must
+name this machine as its host (a name that was made to point here is not one), anything that
+changes something must come from no page or from our own, and others than this machine need a
+token.
+"""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, abort, request
+
+from arc.config import LOOPBACK, ServerConfig
+
+BODY_LIMIT = 64 * 1024
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def install_guard(app: Flask, config: ServerConfig) -> None:
+    """Check every request to ``app``, and mark every answer."""
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
+
+    @app.before_request
+    def check() -> None:
+        _check_host(request, config)
+        _check_origin(request)
+        _check_token(request, config)
+        if (request.content_length or 0) > BODY_LIMIT:
+            abort(413, f"a body of at most {BODY_LIMIT} bytes")
+
+    @app.after_request
+    def mark(response: Response) -> Response:
+        response.headers.update(HEADERS)
+        return response
+
+
+def _check_host(request: Request, config: ServerConfig) -> None:
+    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname
+    if host not in (*LOOPBACK, config.host):
+        abort(403, f"host {host!r} is not this endpoint's; use localhost or server.host")
+
+
+def _check_origin(request: Request) -> None:
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site not in (None, "same-origin", "none"):
+        abort(403, "a page of another origin may not do this")
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+        abort(403, f"origin {origin!r} may not do this")
+
+
+def _check_token(request: Request, config: ServerConfig) -> None:
+    """Ask for the token, but for the page itself, which asks its user."""
+    if config.token is None or request.endpoint in ("page.index", "static"):
+        return
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), config.token.encode()):
+        abort(401, "send the header Authorization: Bearer TOKEN (server.token)")

@@ -1,0 +1,123 @@
+"""Start, stop, save, settings, and where the run is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, abort
+
+from arc.flat import flat_view
+from arc.server.catalogue import path_of
+from arc.server.schema import task_schema
+from arc.server.state import body, here, number, wanted
+
+blueprint = Blueprint("control", __name__)
+
+
+@blueprint.post("/start_train")
+def start_train() -> dict[str, Any]:
+    """Start a training; the body may hold ``overrides``, and ``resume`` or ``finetune``."""
+    return _start("train", body("overrides", "resume", "finetune"))
+
+
+@blueprint.post("/start_pretrain")
+def start_pretrain() -> dict[str, Any]:
+    """Start a pretraining; the body may hold ``overrides``."""
+    return _start("pretrain", body("overrides"))
+
+
+def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
+    overrides = wanted(content, "overrides", list) or []
+    if not all(isinstance(override, str) for override in overrides):
+        abort(400, "overrides: must be a list of strings such as task=selection")
+    session, starts = here().session, {}
+    for key in ("resume", "finetune"):
+        if (name := wanted(content, key, str)) is not None:
+            starts[key] = str(path_of(name, session.settings.config()))
+    if len(starts) == 2:
+        abort(400, "resume and finetune exclude each other")
+    session.start(mode, overrides, **starts)
+    return {"status": "started", "mode": mode}
+
+
+@blueprint.post("/stop")
+def stop() -> dict[str, Any]:
+    """Stop after the step under way."""
+    here().session.stop()
+    return {"status": "stopped"}
+
+
+@blueprint.post("/save_checkpoint")
+def save_checkpoint() -> dict[str, Any]:
+    """Ask for a save; the body may hold ``name`` and ``overwrite``."""
+    content = body("name", "overwrite")
+    name, overwrite = wanted(content, "name", str), wanted(content, "overwrite", bool)
+    saved = here().session.save(name, overwrite=bool(overwrite))
+    return {
+        "status": "requested",
+        "checkpoint_name": saved,
+        "message": f"Checkpoint save requested: {saved}",
+    }
+
+
+@blueprint.get("/status")
+def status() -> dict[str, Any]:
+    """Return where the run is, and the settings of the next."""
+    session = here().session
+    run = session.run
+    writer = run.saving.writer if run else None
+    last = writer.last if writer else None
+    return {
+        "running": session.mode is not None,
+        "state": session.state,
+        "mode": session.mode,
+        **session.board.figures(),
+        "pending_saves": [path.stem for path in writer.pending] if writer else [],
+        "last_save": last
+        and {
+            "name": last.path.stem,
+            "state": "failed" if last.error else "saved",
+            "error": last.error,
+        },
+        **flat_view(session.board.config or session.settings.config()),
+    }
+
+
+@blueprint.get("/metrics_history")
+def metrics_history() -> dict[str, Any]:
+    """Return the run's course; ``?since=STEP`` what is new."""
+    session = here().session
+    return {
+        **session.board.history(number("since", -1)),
+        "running": session.mode is not None,
+        "mode": session.mode,
+    }
+
+
+@blueprint.get("/task_config")
+def task_config() -> dict[str, Any]:
+    """Return the settings of the next run under their flat names."""
+    return flat_view(here().session.settings.config())
+
+
+@blueprint.post("/task_config")
+def change_task_config() -> Any:
+    """Change any of the settings, all or none."""
+    session = here().session
+    if session.mode is not None:
+        return {"error": f"a run is under way ({session.state}): stop it first"}, 409
+    config = session.settings.change(body())
+    return {"status": "success", **flat_view(config)}
+
+
+@blueprint.get("/task_schema")
+def schema() -> dict[str, Any]:
+    """Return the type, range and meaning of each setting."""
+    return {"keys": task_schema(here().session.settings.config())}
+
+
+@blueprint.get("/config")
+def config() -> dict[str, Any]:
+    """Return the whole tree of the run (of the next, before the first), and what was typed."""
+    session = here().session
+    return {"config": session.tree(), "overrides": session.settings.overrides}

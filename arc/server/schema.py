@@ -1,0 +1,56 @@
+"""What each setting may be, from the schemas beside the components and the files in conf/."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter
+
+from arc.config import RunConfig, config_folder, options_of
+from arc.flat import GROUPS, PLACES, WHETHER
+
+COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
+
+
+def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Return, for each flat key, type, range, options, whether null is allowed, and help.
+
+    A key that the chosen task or channel lacks is described by its name alone.
+    """
+    return {key: _describe(config, key, place) for key, place in PLACES.items()}
+
+
+def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
+    section, name = place.split(".")
+    blank = {"minimum": None, "maximum": None, "options": None, "nullable": False, "help": ""}
+    if key in GROUPS:
+        return {**blank, "type": "string", "options": options_of(GROUPS[key])}
+    if key in WHETHER:
+        return {**blank, "type": "boolean", "help": _help(config, section, name)}
+    field = type(getattr(config, section)).model_fields.get(name)
+    if field is None:
+        return {**blank, "type": None, "applies": False}
+    kind: Any = field.annotation
+    for constraint in field.metadata:
+        kind = Annotated[kind, constraint]
+    schema = TypeAdapter(kind).json_schema()
+    parts = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
+    return {
+        **blank,
+        "type": "size" if parts[0]["type"] == "array" else parts[0]["type"],
+        "minimum": parts[0].get("minimum", parts[0].get("exclusiveMinimum")),
+        "maximum": parts[0].get("maximum", parts[0].get("exclusiveMaximum")),
+        "options": parts[0].get("enum"),
+        "nullable": len(parts) < len(schema.get("anyOf", [schema])),
+        "help": _help(config, section, name),
+        "applies": True,
+    }
+
+
+def _help(config: RunConfig, section: str, name: str) -> str:
+    """Return the comment that stands beside the key in conf/."""
+    option = getattr(getattr(config, section), "name", None)
+    path = config_folder() / (f"{section}/{option}.yaml" if option else "config.yaml")
+    comments = dict(COMMENT.findall(path.read_text(encoding="utf-8")))
+    return comments.get(name, "")

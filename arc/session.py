@@ -1,0 +1,221 @@
+"""What one process does: nothing, a run, or the end of one; and what others may ask of it.
+
+The thread that trains calls ``running``, ``watch`` and ``next_plan``; everybody else may call
+the rest, from any thread. Requests only leave a word; what needs the model is answered by the
+training thread between two steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from arc.board import Board
+from arc.checkpointing import portable_tree
+from arc.looking import Looker
+from arc.plan import Plan
+from arc.run import Outcome, Run
+from arc.settings import Settings
+from arc.training import RunControl, Step, Validated
+
+log = logging.getLogger(__name__)
+State = Literal["idle", "training", "pretraining", "testing", "stopping"]
+STATES: dict[str, State] = {"train": "training", "pretrain": "pretraining"}
+ANSWER_SECONDS = 30.0
+WAIT_FOR_STOP_SECONDS = 120.0
+T = TypeVar("T")
+
+
+class NotNow(ValueError):
+    """What was asked for does not go with what the process is doing."""
+
+
+@dataclass
+class Question:
+    """Something that the training thread is asked to find out."""
+
+    work: Callable[[Looker], Any]
+    done: threading.Event = field(default_factory=threading.Event)
+    answer: Any = None
+    error: Exception | None = None
+
+
+class Session:
+    """The state of this process; ``once`` says that it ends with its run."""
+
+    def __init__(self, settings: Settings, *, once: bool) -> None:
+        self.settings, self.once = settings, once
+        self.board = Board()
+        self._changed = threading.Condition(threading.RLock())
+        self._state: State = "idle"
+        self._mode: str | None = None
+        self._plan: Plan | None = None
+        self._control = RunControl()
+        self._run: Run | None = None
+        self._looker: Looker | None = None
+        self._questions: deque[Question] = deque()
+        self._over = False
+
+    # -- anybody ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What the process is doing."""
+        return self._state
+
+    @property
+    def mode(self) -> str | None:
+        """``train`` or ``pretrain`` while a run is under way."""
+        return self._mode
+
+    @property
+    def run(self) -> Run | None:
+        """The run under way, or else the last one."""
+        return self._run
+
+    def tree(self) -> dict[str, Any]:
+        """Return the configuration of the run, or of the next before the first."""
+        return self.board.tree() or portable_tree(self.settings.config())
+
+    def start(
+        self,
+        mode: str,
+        overrides: Sequence[str] = (),
+        *,
+        resume: str | None = None,
+        finetune: str | None = None,
+    ) -> None:
+        """Ask for a run, after a stop that is under way.
+
+        Raises NotNow if there is a run, ConfigError or CheckpointError if there can be none.
+        """
+        with self._changed:
+            if self._state == "stopping" and not self.once:
+                self._changed.wait_for(lambda: self._state == "idle", WAIT_FOR_STOP_SECONDS)
+            if self._over or (self.once and self._state in ("idle", "stopping")):
+                raise NotNow("this process ends with its run; server.autostart=false keeps it")
+            if self._state != "idle":
+                raise NotNow(f"a run is under way ({self._state})")
+            self._plan = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
+            self._enter(STATES[mode], mode)
+
+    def stop(self, reason: str = "stop") -> None:
+        """Ask the run to stop after the step under way; raises NotNow if there is none."""
+        with self._changed:
+            if self._state == "idle":
+                raise NotNow("nothing is running")
+            self._control.request_stop(reason)
+            if self._state in ("training", "pretraining"):
+                self._enter("stopping", self._mode)
+
+    def save(self, name: str | None, *, overwrite: bool = False) -> str:
+        """Ask for a save of the next moment between two steps; returns its name.
+
+        Raises NotNow if no training runs, FileExistsError if the name is taken, ValueError if
+        it cannot be used.
+        """
+        with self._changed:
+            if self._mode == "pretrain":
+                raise NotNow("a pretraining saves its best encoder by itself")
+            if self._state != "training" or self._run is None or self.board.step is None:
+                raise NotNow("no training is under way")
+            return self._run.saving.request(name, overwrite=overwrite)
+
+    def ask(self, work: Callable[[Looker], T], seconds: float = ANSWER_SECONDS) -> T:
+        """Have ``work`` done by the training thread, with the model as it is between two steps.
+
+        Raises NotNow if there is no model, TimeoutError, or what ``work`` raises.
+        """
+        question = Question(work)
+        with self._changed:
+            if self._looker is None or self._over:
+                raise NotNow("no model is loaded: start a run first")
+            self._questions.append(question)
+            self._changed.notify_all()
+        if not question.done.wait(seconds):
+            raise TimeoutError(f"no answer within {seconds:.0f} s")
+        if question.error is not None:
+            raise question.error
+        answer: T = question.answer
+        return answer
+
+    # -- the thread that trains --------------------------------------------------------------
+
+    def next_plan(self) -> Plan:
+        """Wait for a run to be asked for, answering questions about the last one meanwhile."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._plan or self._questions, 1.0)
+                if self._plan is not None:
+                    plan, self._plan = self._plan, None
+                    return plan
+            self.answer_questions()
+
+    @contextmanager
+    def running(self, plan: Plan) -> Iterator[RunControl]:
+        """Be in the state that ``plan`` asks for; what goes wrong inside is shown and raised."""
+        with self._changed:
+            if self._state != "stopping":
+                self._control = RunControl()
+                self._enter(STATES[plan.config.mode], plan.config.mode)
+            self._run = self._looker = None  # let go of the last one before there is another
+        self.board.begin(plan.config)
+        try:
+            yield self._control
+        except BaseException as error:
+            self.board.end(Outcome("failed", str(error) or type(error).__name__))
+            raise
+        finally:
+            with self._changed:
+                self._enter("idle", None)
+                self._control = RunControl()
+
+    def attach(self, run: Run) -> None:
+        """Show ``run``, which is about to begin."""
+        with self._changed:
+            self._run = run
+            self._looker = Looker(run.trainer.model, run.task)
+        self.board.attach(run)
+
+    def watch(self, event: Step | Validated) -> None:
+        """Publish an event of the run, and answer what was asked since the last one."""
+        self.board.publish(event)
+        self.answer_questions()
+
+    def end(self, outcome: Outcome) -> None:
+        """Publish how the training ended; a finished one is being tested from now on."""
+        self.board.end(outcome)
+        with self._changed:
+            if outcome.kind == "finished":
+                self._enter("testing", self._mode)
+
+    def answer_questions(self) -> None:
+        """Do what was asked for."""
+        while self._questions:
+            question = self._questions.popleft()
+            try:
+                if self._looker is None:
+                    raise NotNow("the run that was asked about has ended")
+                question.answer = question.work(self._looker)
+            except Exception as error:  # the asker's to handle, in its own thread
+                question.error = error
+            question.done.set()
+
+    def close(self) -> None:
+        """Refuse what is asked from now on."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        for question in self._questions:
+            question.error = NotNow("the process is ending")
+            question.done.set()
+
+    def _enter(self, state: State, mode: str | None) -> None:
+        with self._changed:
+            self._state, self._mode = state, mode
+            self._changed.notify_all()

@@ -1,0 +1,164 @@
+"""What the next run is composed from: the command line, and what was changed since.
+
+The control endpoint knows the configuration under flat names (``arc.flat``); here they become
+Hydra overrides, so that there is one configuration and not two.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from arc.config import ConfigError, ProcessConfig, RunConfig, options_of, options_with, parse_config
+from arc.explain import explain
+from arc.flat import GROUPS, PLACES, WHETHER, flat_view
+from arc.inspection import list_encoders
+from arc.plan import Plan, key_of, plan_run, stored_choices
+from arc.registry import nearest
+
+
+class Settings:
+    """The overrides of this process's runs; safe to use from any thread.
+
+    Hydra must have been initialised (inside ``hydra.main``, or by ``initialize_config_dir``).
+    """
+
+    def __init__(self, typed: Sequence[str]) -> None:
+        self._lock = threading.RLock()
+        self._overrides = [
+            override for override in typed if key_of(override) not in ("resume", "finetune", "mode")
+        ]
+
+    @property
+    def overrides(self) -> list[str]:
+        """What conf/ is overridden with, but for what is of this process alone."""
+        with self._lock:
+            return [each for each in self._overrides if key_of(each).split(".")[0] != "server"]
+
+    def config(self) -> RunConfig:
+        """Return the configuration that a run started now would have."""
+        with self._lock:
+            return parse_config(_compose(self._overrides))
+
+    def plan(
+        self,
+        mode: str,
+        overrides: Sequence[str] = (),
+        *,
+        resume: str | None = None,
+        finetune: str | None = None,
+    ) -> Plan:
+        """Plan a run with further ``overrides``, in Hydra's grammar; a start is a file's path.
+
+        Raises ConfigError or CheckpointError for what cannot be done.
+        """
+        with self._lock:
+            for override in overrides:
+                if key_of(override).split(".")[0] in (*ProcessConfig.model_fields, "mode"):
+                    raise ConfigError(f"{override}: not an override of the run")
+            starts = {"resume": resume, "finetune": finetune, "mode": mode}
+            fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
+            if resume or finetune:  # what its file says stands, but for what is asked for now
+                typed = [*_of_process(self._overrides), *overrides, *fixed]
+            else:
+                typed = [*self._overrides, *overrides, *fixed]
+            return plan_run(_compose([*stored_choices(typed), *typed]), typed)
+
+    def change(self, values: Mapping[str, Any]) -> RunConfig:
+        """Change settings by their flat names, all or none; raises ConfigError."""
+        with self._lock:
+            changed = list(self._overrides)
+            for key in sorted(values, key=lambda key: key not in GROUPS):  # options first
+                changed = self._changed(changed, key, values[key], values)
+            config = parse_config(_compose(changed))
+            self._overrides = changed
+            return config
+
+    def _changed(
+        self, before: list[str], key: str, value: Any, values: Mapping[str, Any]
+    ) -> list[str]:
+        """Return the overrides ``before`` with one flat key set to ``value``."""
+        if key not in PLACES:
+            raise ConfigError(
+                f"{key}: no such key.{nearest(key, PLACES)} Known: {', '.join(PLACES)}"
+            )
+        if key in GROUPS:
+            return _with_option(before, key, value)
+        view = flat_view(parse_config(_compose(before)))
+        if value is None and view[key] is None:  # it may be one that does not apply
+            return before
+        if key in WHETHER:
+            value = self._file(key, value, view)
+        place = PLACES[key]
+        kept = [override for override in before if key_of(override) != place]
+        return [*kept, f"{place}={_quoted(value)}"]
+
+    def _file(self, key: str, value: Any, view: Mapping[str, Any]) -> str | None:
+        """Return the path that ``true`` stands for: the newest encoder of that pretraining."""
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key}={value}: must be true or false")
+        if not value:
+            return None
+        if view[key]:
+            return _set_file(self._overrides, PLACES[key])
+        folder, task = Path(self.config().checkpoint.dir), view["pretrain_task_type"]
+        for row in list_encoders(folder):
+            if row["task_type"] == task:
+                return str(row["path"])
+        raise ConfigError(f"{key}=true: {folder} holds no encoder pretrained by {task}")
+
+
+def _set_file(overrides: list[str], place: str) -> str | None:
+    tree = _compose(overrides)
+    section, key = place.split(".")
+    return str(tree[section][key])
+
+
+def _with_option(before: list[str], key: str, value: Any) -> list[str]:
+    """Choose a group's option; settings of keys that it does not have are dropped."""
+    group = GROUPS[key]
+    options = options_of(group)
+    if value not in options:
+        raise ConfigError(
+            f"{key}={value}: choose one of {', '.join(options)}.{nearest(str(value), options)}"
+        )
+    kept = []
+    for override in before:
+        place = key_of(override)
+        section, _, name = place.partition(".")
+        if place != group and (section != group or value in options_with(group, name)):
+            kept.append(override)
+    return [f"{group}={value}", *kept]
+
+
+def _of_process(overrides: list[str]) -> list[str]:
+    """Return what belongs to the machine and the process rather than to a run."""
+    return [
+        override
+        for override in overrides
+        if key_of(override) in ("device", "checkpoint.dir")
+        or key_of(override).split(".")[0] == "server"
+    ]
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    try:
+        return compose("config", list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, RunConfig, overrides)) from None
+
+
+def _quoted(value: Any) -> str:
+    """Return a value in Hydra's grammar."""
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return json.dumps(value)
