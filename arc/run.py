@@ -142,10 +142,13 @@ class Run:
             fault = f"{error}. The last good state is in {self.saving.last or self.saving.best}"
             log.error(fault)
         failed = self.saving.finish()
+        failures = self.saving.writer.failures
         if failed:
-            log.error(f"{len(failed)} saves failed, the last one: {failed[-1].error}")
-        if fault is None and any(save.path == self.saving.last for save in failed[-1:]):
-            fault = failed[-1].error
+            log.error(f"{failures} saves failed; not on the disk: {failed[-1].error}")
+        elif failures:
+            log.warning(f"{failures} saves failed on the way; later ones made each of them good")
+        if fault is None:
+            fault = next((save.error for save in failed if save.path == self.saving.last), None)
         if fault is not None:
             return Outcome("failed", fault)
         if control.stop_requested or not self.trainer.reached_limit:

@@ -74,7 +74,7 @@ class Saving:
         self.writer.offer(self.content)
 
     def finish(self) -> list[Save]:
-        """Save the last state, wait until all is on the disk, return the saves that failed."""
+        """Save the last state, wait until all is on the disk; returns what was not made good."""
         if self.last is not None and self.trainer.step > 0:
             self.writer.request(self.last)
         failed = self.writer.close(self.content)
