@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
+from arc.checkpointing.loader import config_fault
 from arc.config import (
     ConfigError,
     RunConfig,
@@ -97,6 +98,9 @@ def plan_run(tree: DictConfig, chosen: Sequence[str] = ()) -> Plan:
     try:
         config = parse_config(overlay(stored, tree, typed_for_run))
     except ConfigError as error:
+        if error.missing:  # what is typed is laid over it, so that it need not stay so
+            fault = f"{config_fault(error, origin.content)}; type them to go on"
+            raise ConfigError(f"{origin.path}: {fault}") from None
         raise ConfigError(f"{origin.path} with these overrides: {error}") from None
     if config.mode == "pretrain":
         raise ConfigError(

@@ -250,3 +250,15 @@ def test_a_file_that_lacks_something_is_refused_by_name(stopped: Path, key: str)
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1].startswith(f"error: {file(stopped)}")
     assert name in outcome.err.splitlines()[-1]
+
+
+def test_a_key_that_a_files_config_lacks_can_be_typed(stopped: Path) -> None:
+    content = last(stopped)
+    del content["config"]["model"]["dropout"]
+    torch.save({**content, "arc_version": "0.0.7"}, file(stopped))
+    outcome = run_here(stopped, f"resume={file(stopped)}", "device=cpu")
+    assert outcome.complaint.startswith(f"{file(stopped)}: its config lacks model.dropout, which")
+    assert "arc_version 0.0.7" in outcome.complaint
+    assert outcome.complaint.endswith("type them to go on")
+    resume(stopped, "model.dropout=0.1")
+    assert last(stopped)["step"] == 6
