@@ -25,6 +25,7 @@ ROOMS = [
     ["plan"],
     ["saving"],
     ["report"],
+    ["export"],
     ["run"],
     ["terminal"],
     ["cli"],
