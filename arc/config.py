@@ -277,11 +277,15 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         name = context.get("tag")
         allowed = context.get("expected_tags", "a mapping with a name")
-        return f"{key}={name}: choose one of {allowed}.{nearest(str(name), allowed.split(chr(39)))}"
+        hint = nearest(str(name), allowed.split(chr(39)))
+        return f"{key}={_brief(name)}: choose one of {allowed}.{hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error["input"]
-    shown = "null" if value is None else reprlib.repr(value).strip("'")
-    return f"{key}={shown}: {message[0].lower() + message[1:]}"
+    return f"{key}={_brief(value)}: {message[0].lower() + message[1:]}"
+
+
+def _brief(value: Any) -> str:
+    return "null" if value is None else reprlib.repr(value).strip("'")
 
 
 def _place(error: Any) -> str:
