@@ -26,6 +26,7 @@ ROOMS = [
     ["saving"],
     ["report"],
     ["export"],
+    ["record"],
     ["run"],
     ["terminal"],
     ["cli"],
