@@ -22,11 +22,14 @@ from arc.metadata import read_metadata
 
 def verify(path: Path) -> str:
     """Check every byte of a file and rebuild its model; raises CheckpointError."""
-    from arc.checkpointing import load  # needs torch, which looking alone does not
+    from arc.checkpointing import load, load_encoder  # need torch, which looking alone does not
 
-    model = load(path).model
+    if "encoder_architecture" in read_metadata(path):
+        what, model = "encoder", load_encoder(path).encoder
+    else:
+        what, model = "model", load(path).model
     count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{path}: every record's CRC-32 is right; the model rebuilds, {count:,} parameters"
+    return f"{path}: every record's CRC-32 is right; the {what} rebuilds, {count:,} parameters"
 
 
 def show(paths: list[Path], wide: bool) -> tuple[Any, str]:

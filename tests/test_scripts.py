@@ -186,6 +186,16 @@ def test_verify_tells_good_files_from_flipped_bytes(path: Path, tmp_path: Path, 
     assert f"{good}: every record's CRC-32 is right" in outcome.out
 
 
+def test_verify_knows_a_pretrained_encoder(tmp_path: Path, path: Path, here: Any) -> None:
+    content = torch.load(path)
+    kept = {key: value for key, value in content.items() if key != "model_state_dict"}
+    encoder = tmp_path / "pretrained_encoder_binary.pth"
+    torch.save({**kept, "encoder_architecture": {}}, encoder)
+    outcome = here(INSPECT, encoder, "--verify")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "the encoder rebuilds" in outcome.out
+
+
 def test_diff_shows_what_differs_alone(folder: Path, here: Any) -> None:
     one, other = folder / "selection_last.pth", folder / "reconstruction_last.pth"
     outcome = here(INSPECT, "--diff", one, other)
@@ -242,14 +252,22 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def exported(path: Path, tmp_path: Path) -> Path:
+def exported(path: Path, tmp_path: Path, here: Any) -> Path:
     folder = tmp_path / "a" / "model"
-    outcome = script(EXPORT, path, "-o", folder, cwd=SCRIPTS)
+    outcome = here(EXPORT, path, "-o", folder)
     assert (outcome.status, outcome.err) == (0, "")
     files = [folder / name for name in ("model.safetensors", "config.json", "README.md")]
     assert outcome.out.splitlines() == list(map(str, files))
     assert sorted(folder.iterdir()) == sorted(files)
     return folder
+
+
+def test_it_exports_from_anywhere(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "x.pth"
+    copy.hardlink_to(path)
+    outcome = script("export.py", copy, cwd=SCRIPTS)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[0] == str(tmp_path / "x_export" / "model.safetensors")
 
 
 def test_an_export_loads_as_its_card_says(
