@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import pickle
 import struct
 import zipfile
@@ -23,9 +24,12 @@ from typing import Any, ClassVar
 
 METADATA_RECORD = "arc.json"
 TREE_RECORD = "data.pkl"
-MAX_RECORDS = 200_000
-MAX_TREE_BYTES = 64 * 2**20
-MAX_METADATA_BYTES = 16 * 2**20
+# What a file may make a reader hold; far above what a model of ours needs.
+MAX_RECORDS = 50_000
+MAX_DIRECTORY_BYTES = 4 * 2**20
+MAX_TREE_BYTES = 16 * 2**20
+MAX_TREE_READS = 1_000_000
+MAX_METADATA_BYTES = 4 * 2**20
 MAX_NODES = 1_000_000
 MAX_DEPTH = 64
 TAIL_BYTES = 128 * 2**10
@@ -71,22 +75,32 @@ class TensorStub:
         return self.numel * ITEM_SIZES[self.storage]
 
 
+class _BoundedFile(io.BufferedReader):
+    """A file that is not read in large parts: zipfile takes an archive's directory in one."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"a directory of over {MAX_DIRECTORY_BYTES} bytes")
+        return super().read(size)
+
+
 class Archive:
     """An opened checkpoint file whose directory was checked; use as a context manager."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            fault = "is a folder; name a file in it" if self.path.is_dir() else "no such file"
-            raise CheckpointError(f"{path}: {fault}")
+        _require_file(self.path)
         try:
-            self._zip = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise NotACheckpointError(f"{path}: not a whole checkpoint archive: {error}") from None
+            self._file = _BoundedFile(io.FileIO(self.path))
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
         try:
+            self._zip = self._open()
             self.records = self._check_directory()
         except BaseException:
-            self._zip.close()
+            self._file.close()
             raise
 
     def __enter__(self) -> Archive:
@@ -99,6 +113,14 @@ class Archive:
         trace: TracebackType | None,
     ) -> None:
         self._zip.close()
+        self._file.close()
+
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self._file)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            fault = f"not a whole checkpoint archive: {error}"
+            raise NotACheckpointError(f"{self.path}: {fault}") from None
 
     def _check_directory(self) -> dict[str, zipfile.ZipInfo]:
         """Return the records by name without the prefix; refuses what we would not write."""
@@ -159,26 +181,12 @@ class Archive:
         except CheckpointError:
             raise
         except Exception as error:  # a pickle can fail in any way; none of them is our fault
-            raise CorruptedError(f"{self.path}: {TREE_RECORD}: {error}") from None
+            fault = f"{type(error).__name__} {str(error)[:200]}"
+            raise CorruptedError(f"{self.path}: {TREE_RECORD}: {fault}") from None
         if not isinstance(content, dict):
             raise NotACheckpointError(f"{self.path}: holds a {type(content).__name__}, not a dict")
-        self._check_extent(content)
+        _check_extent(self.path, content)
         return content
-
-    def _check_extent(self, content: Any) -> None:
-        """Refuse a tree that is deep, endless, or unfolds to far more than its bytes."""
-        level, depth, count = [content], 0, 0
-        while level:
-            depth, count = depth + 1, count + len(level)
-            if depth > MAX_DEPTH or count > MAX_NODES:
-                raise HostileError(f"{self.path}: a tree of over {MAX_NODES} nodes or too deep")
-            below: list[Any] = []
-            for node in level:
-                if isinstance(node, dict):
-                    below += [*node.keys(), *node.values()]
-                elif isinstance(node, list | tuple):
-                    below += node
-            level = below
 
     def metadata(self) -> dict[str, Any] | None:
         """Return the metadata record; None if there is none (a file written again by hand)."""
@@ -194,6 +202,7 @@ def quick_metadata(path: str | Path) -> dict[str, Any] | None:
     CorruptedError if it is there but its bytes are wrong.
     """
     path = Path(path)
+    _require_file(path)
     try:
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
@@ -231,13 +240,51 @@ def _metadata(path: Path, data: bytes) -> dict[str, Any]:
         raise CorruptedError(f"{path}: {METADATA_RECORD} is not JSON: {error}") from None
     if not isinstance(metadata, dict):
         raise CorruptedError(f"{path}: {METADATA_RECORD} is not an object")
+    _check_extent(path, metadata)
     return metadata
+
+
+def _require_file(path: Path) -> None:
+    """Raise CheckpointError for what is no file: opening a pipe would wait for ever."""
+    if not path.is_file():
+        fault = "is a folder; name a file in it" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {fault}")
+
+
+def _check_extent(path: Path, content: Any) -> None:
+    """Refuse a tree that is deep, endless, or unfolds to far more than its bytes."""
+    level, depth, count = [content], 0, 0
+    while level:
+        depth, count = depth + 1, count + len(level)
+        if depth > MAX_DEPTH or count > MAX_NODES:
+            raise HostileError(f"{path}: a tree of over {MAX_NODES} nodes or too deep")
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                below += [*node.keys(), *node.values()]
+            elif isinstance(node, list | tuple):
+                below += node
+        level = below
 
 
 def _empty_dict(*arguments: Any) -> OrderedDict[Any, Any]:
     if arguments:
         raise ValueError("a dictionary is filled item by item")
     return OrderedDict()
+
+
+class _CountedBytes(io.BytesIO):
+    """Bytes that are read so many times at most: each object of a pickle takes a read or more."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_TREE_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"takes over {MAX_TREE_READS} reads")
+        return super().read(size)
 
 
 class _StubUnpickler(pickle._Unpickler):
@@ -248,7 +295,8 @@ class _StubUnpickler(pickle._Unpickler):
     """
 
     def __init__(self, archive: Archive, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="utf-8")
+        super().__init__(_CountedBytes(data), encoding="utf-8")
+        self.stack: list[Any] = []
         self._archive = archive
 
     # The opcodes of plain data and tensors; others can ask for memory that they do not fill.
@@ -264,6 +312,14 @@ class _StubUnpickler(pickle._Unpickler):
             *(pickle.LONG1, pickle.BINFLOAT, pickle.BINUNICODE, pickle.BUILD),
         )
     }
+
+    def load_build(self) -> None:
+        """Leave out what torch hangs on a state dict; nothing else has attributes to set."""
+        self.stack.pop()
+        if not isinstance(self.stack[-1], OrderedDict):
+            raise HostileError(f"{self._archive.path}: sets attributes; plain data only")
+
+    dispatch[ord(pickle.BUILD)] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         known = {

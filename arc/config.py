@@ -8,7 +8,7 @@ a stranger.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
@@ -41,7 +41,14 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ConfigError(ValueError):
-    """A configuration is refused; one line for each value, saying what is allowed."""
+    """A configuration is refused; one line for each value, saying what is allowed.
+
+    ``missing`` are the keys that are not there and must be.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
 
 
 def _one_of(registry: Registry[Any]) -> Any:
@@ -178,7 +185,10 @@ def parse(schema: type[Schema], tree: DictConfig | Mapping[str, Any]) -> Schema:
     try:
         return schema.model_validate(plain(tree))
     except ValidationError as error:
-        raise ConfigError("\n".join(_describe(schema, each) for each in error.errors())) from None
+        faults = error.errors()
+        missing = [_place(each) for each in faults if each["type"] == "missing"]
+        lines = "\n".join(_describe(schema, each) for each in faults)
+        raise ConfigError(lines, missing) from None
 
 
 def plain(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
@@ -286,29 +296,39 @@ def _sizes(config: RunConfig) -> dict[str, Any]:
 
 def _describe(schema: type[BaseModel], error: Any) -> str:
     """Return one line for one of pydantic's errors: the key, the value, what is allowed."""
-    place = [str(part) for part in error["loc"]]
-    if len(place) > 1 and place[0] in _REGISTRIES:
-        del place[1]  # the name by which the union was told apart
-    key, kind = ".".join(place), error["type"]
-    if not place:
+    key, kind = _place(error), error["type"]
+    if not key:
         return str(error["msg"]).removeprefix("Value error, ")
     context = error.get("ctx", {})
     if kind == "extra_forbidden":
         known = _known_keys(schema, error["loc"])
-        return f"{key}: no such key.{nearest(place[-1], known)} Known: {', '.join(known)}"
+        hint = nearest(str(error["loc"][-1]), known)
+        return f"{key}: no such key.{hint} Known: {', '.join(known)}"
     if kind == "missing":
         options = f"; choose one of {', '.join(_REGISTRIES[key])}" if key in _REGISTRIES else ""
         return f"{key}: missing{options}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         name = context.get("tag")
         allowed = context.get("expected_tags", "a mapping with a name")
-        return f"{key}={name}: choose one of {allowed}.{nearest(str(name), allowed.split(chr(39)))}"
+        hint = nearest(str(name), allowed.split(chr(39)))
+        return f"{key}={_brief(name)}: choose one of {allowed}.{hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error["input"]
     if isinstance(value, Mapping):
         return f"{key}: {message}"
-    shown = "null" if value is None else reprlib.repr(value).strip("'")
-    return f"{key}={shown}: {message[0].lower() + message[1:]}"
+    return f"{key}={_brief(value)}: {message[0].lower() + message[1:]}"
+
+
+def _brief(value: Any) -> str:
+    return "null" if value is None else reprlib.repr(value).strip("'")
+
+
+def _place(error: Any) -> str:
+    """Return the dotted key that one of pydantic's errors is about; empty for the whole tree."""
+    place = [str(part) for part in error["loc"]]
+    if len(place) > 1 and place[0] in _REGISTRIES:
+        del place[1]  # the name by which the union was told apart
+    return ".".join(place)
 
 
 def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:

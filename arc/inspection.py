@@ -53,13 +53,26 @@ COLUMNS = (
     "vocab_size",
     "max_message_length",
 )
+ROW = ("filename", "size_mb", "modified", *COLUMNS)
+NARROW = {
+    "filename": "file",
+    "size_mb": "MB",
+    "modified": "modified",
+    "epoch": "epoch",
+    "step": "step",
+    "task_type": "task",
+    "bottleneck_type": "bottleneck",
+    "val_acc": "val_acc",
+}
+NUMBERS = {"size_mb", *COLUMNS} - {"task_type", "bottleneck_type"}
+WIDTH = 120
 
 
 def sections(metadata: dict[str, Any]) -> str:
     """Lay one checkpoint's metadata out in a table a section; val_acc in percent."""
     parts = []
     for title, keys in SECTIONS.items():
-        rows = [(key, _shown(metadata.get(key))) for key in keys]
+        rows = [(key, shown(metadata.get(key))) for key in keys]
         parts.append(f"{title}\n{tabulate(rows, tablefmt='simple', disable_numparse=True)}")
     return "\n\n".join(parts)
 
@@ -113,10 +126,34 @@ def row(path: Path) -> dict[str, Any]:
     return {**base, **{key: metadata.get(key) for key in COLUMNS}}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Lay rows out, one file a line."""
-    shown = [{key: value for key, value in each.items() if key != "path"} for each in rows]
-    return tabulate(shown, headers="keys", floatfmt=".4g", missingval="–")
+def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
+    """Lay rows out, one file a line, and below them why a file could not be read.
+
+    The main columns within WIDTH characters, or all of them where ``wide`` is set.
+    """
+    columns = {key: key for key in ROW} if wide else NARROW
+    cells = [[shown(row.get(key)) for key in columns] for row in rows]
+    text = _laid_out(columns, cells)
+    excess = len(text.splitlines()[1]) - WIDTH
+    if excess > 0 and not wide:
+        room = max(max(len(name) for name, *_ in cells) - excess, 24)
+        text = _laid_out(columns, [[shortened(name, room), *rest] for name, *rest in cells])
+    errors = [f"error: {row['error']}" for row in rows if "error" in row]
+    return "\n".join([text, "", *errors]) if errors else text
+
+
+def _laid_out(columns: dict[str, str], cells: list[list[str]]) -> str:
+    align = ["right" if key in NUMBERS else "left" for key in columns]
+    headers = list(columns.values())
+    return tabulate(cells, headers, colalign=align, disable_numparse=True)
+
+
+def shortened(name: str, room: int) -> str:
+    """Return ``name`` with its middle left out if it is longer than ``room``."""
+    if len(name) <= room:
+        return name
+    head = room // 3
+    return f"{name[:head]}…{name[head + 1 - room :]}"
 
 
 def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -132,13 +169,27 @@ def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[An
 def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
     """Lay out what differs between two stored configurations."""
     changed = changes(first["config"], second["config"])
-    rows = [(key, _shown(left), _shown(right)) for key, (left, right) in changed.items()]
+    rows = [(key, exact(left), exact(right)) for key, (left, right) in changed.items()]
     if not rows:
         return "the configurations are the same"
     return tabulate(rows, headers=("key", *names), disable_numparse=True)
 
 
-def _shown(value: Any) -> str:
-    if value is None:
+def shown(value: Any) -> str:
+    """Return a value as a table shows it: four digits of a fraction, a list as its items."""
+    if type(value) is float:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple) and value:
+        return ", ".join(map(shown, value))
+    return f"{value:,}" if type(value) is int and value >= 10_000 else exact(value)
+
+
+def exact(value: Any) -> str:
+    """Return a value as text that differs where values differ."""
+    if value is None or value == []:
         return "–"
-    return f"{value:,}" if type(value) is int and value >= 10_000 else str(value)
+    if type(value) is bool:
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(exact, value))
+    return str(value)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from arc.archive import Archive, NotACheckpointError, quick_metadata
 
 FORMAT_VERSION = 1
+# A format_version -> what makes the next one of it. Each gets a whole tree or its metadata
+# alone (no states), and returns a new one with the next number in it.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 STATES = ("model_state_dict", "encoder_state_dict", "optimizer_state_dict", "trainer_state")
 
 
@@ -22,19 +25,27 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     if metadata is None:
         with Archive(path) as archive:
             metadata = archive.metadata() or metadata_of(archive.tree())
-    check_ours(path, metadata)
-    return metadata
+    return migrated(path, metadata)
 
 
-def check_ours(path: str | Path, content: dict[str, Any]) -> None:
-    """Raise NotACheckpointError unless ``content`` has a config and a format that we read."""
+def migrated(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return ``content`` as this version would have written it, with the meaning it had.
+
+    Raises NotACheckpointError unless it has a config and a format that we read.
+    """
     if not isinstance(content.get("config"), dict):
         raise NotACheckpointError(f"{path}: holds no config; not one of our checkpoints")
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or not (version in MIGRATIONS or version == FORMAT_VERSION):
+        known = ", ".join(map(str, sorted({*MIGRATIONS, FORMAT_VERSION})))
+        origin = f" (from arc_version {content['arc_version']})" if "arc_version" in content else ""
         raise NotACheckpointError(
-            f"{path}: format_version {version}; this version reads {FORMAT_VERSION}"
+            f"{path}: format_version {version}{origin}; this version reads {known}"
         )
+    while version != FORMAT_VERSION:
+        content = MIGRATIONS[version](content)
+        version += 1
+    return content
 
 
 def metadata_of(content: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
+from arc.checkpointing.loader import config_fault
 from arc.config import (
     ConfigError,
     ProcessConfig,
@@ -95,6 +96,9 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     try:
         config = parse_config(overlay(stored, tree, typed_for_run))
     except ConfigError as error:
+        if error.missing:  # what is typed is laid over it, so that it need not stay so
+            fault = f"{config_fault(error, origin.content)}; type them to go on"
+            raise ConfigError(f"{origin.path}: {fault}") from None
         raise ConfigError(f"{origin.path} with these overrides: {error}") from None
     if config.mode == "pretrain":
         raise ConfigError(

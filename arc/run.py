@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.config import (
@@ -18,9 +17,9 @@ from arc.config import (
     build_task,
     with_data,
 )
-from arc.metadata import json_plain
 from arc.models import ARCAutoencoder
 from arc.plan import Plan
+from arc.record import Record
 from arc.report import evaluate, evaluate_pretraining, write_results
 from arc.saving import EncoderSaving, Saving, begin_from, start_encoder
 from arc.tasks import Task
@@ -142,10 +141,13 @@ class Run:
             fault = f"{error}. The last good state is in {self.saving.last or self.saving.best}"
             log.error(fault)
         failed = self.saving.finish()
+        failures = self.saving.writer.failures
         if failed:
-            log.error(f"{len(failed)} saves failed, the last one: {failed[-1].error}")
-        if fault is None and any(save.path == self.saving.last for save in failed[-1:]):
-            fault = failed[-1].error
+            log.error(f"{failures} saves failed; not on the disk: {failed[-1].error}")
+        elif failures:
+            log.warning(f"{failures} saves failed on the way; later ones made each of them good")
+        if fault is None:
+            fault = next((save.error for save in failed if save.path == self.saving.last), None)
         if fault is not None:
             return Outcome("failed", fault)
         if control.stop_requested or not self.trainer.reached_limit:
@@ -155,10 +157,9 @@ class Run:
         return Outcome("finished")
 
     def _train(self, control: RunControl, watchers: tuple[Watcher, ...]) -> None:
-        path = self.output / "metrics.jsonl"
-        with path.open("a", encoding="utf-8", buffering=1) as metrics:
+        with Record(self.output / "metrics.jsonl") as record:
             for event in self.trainer.run(control):
-                _record(event, metrics)
+                record.add(event)
                 self.saving.after(event)
                 for watcher in watchers:
                     watcher(event)
@@ -250,25 +251,3 @@ RUNS = {"train": Run, "pretrain": PretrainRun}
 def make_run(plan: Plan, output: Path, heap: Heap) -> Run:
     """Make the run that ``plan`` asks for; raises ValueError for what cannot be done."""
     return RUNS[plan.config.mode](plan, output, heap)
-
-
-def _record(event: Step | Validated, file: IO[str]) -> None:
-    """Write one event as a line of JSON."""
-    if isinstance(event, Step):
-        line = {"kind": "step", **vars(event)}
-    else:
-        figure = event.judgement.verdict.headline
-        line = {
-            "kind": "validation",
-            "step": event.step,
-            "epoch": event.epoch,
-            "seconds": event.seconds,
-            "train_loss": event.train_loss,
-            "train_accuracy": event.train_accuracy,
-            "val_loss": event.judgement.verdict.loss,
-            **{f"val_{name}": value for name, value in figure.values.items()},
-            "targets": figure.targets,
-            "baselines": figure.baselines,
-            "language": event.judgement.language,
-        }
-    file.write(json.dumps(json_plain(line)) + "\n")

@@ -108,7 +108,7 @@ class Saving:
         self.writer.offer(self.content)
 
     def finish(self) -> list[Save]:
-        """Save the last state, wait until all is on the disk, return the saves that failed."""
+        """Save the last state, wait until all is on the disk; returns what was not made good."""
         if self.last is not None and self.trainer.step > 0:
             self.writer.request(self.last)
         failed = self.writer.close(self.content)
@@ -137,13 +137,20 @@ class Saving:
 
     def _prune(self) -> None:
         """Delete this run's oldest epoch files, never another file and never the newest."""
+        try:
+            for path in self._epochs()[: -self.config.checkpoint.keep_last]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.error(f"{self.folder}: cannot be tidied: {error}; training goes on")
+
+    def _epochs(self) -> list[Path]:
+        """Return this run's epoch files, the oldest first."""
         pattern = re.compile(re.escape(f"{self.config.run_name}_epoch_") + r"(\d+)\.pth")
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if match := pattern.fullmatch(path.name):
                 found.append((int(match.group(1)), path))
-        for _, path in sorted(found)[: -self.config.checkpoint.keep_last]:
-            path.unlink(missing_ok=True)
+        return [path for _, path in sorted(found)]
 
 
 class EncoderSaving(Saving):

@@ -112,6 +112,8 @@ def log_to_terminal(console: Console) -> None:
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
+        elif isinstance(handler, logging.FileHandler):
+            handler.handleError = _without_a_word  # type: ignore[method-assign]
     if console.is_terminal:
         rich_handler = RichHandler(console=console, show_level=False, show_path=False)
         root.addHandler(rich_handler)
@@ -120,3 +122,7 @@ def log_to_terminal(console: Console) -> None:
         plain.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(plain)
     root.setLevel(logging.INFO)
+
+
+def _without_a_word(record: logging.LogRecord) -> None:
+    """Let a full disk cost the log's lines on it: the terminal has them, and no traceback each."""

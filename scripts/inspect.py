@@ -1,4 +1,4 @@
-"""Show what checkpoints hold: scripts/inspect.py PATH… [--verify] [--diff A B] [--json]."""
+"""Show what checkpoints hold: PATH… [--verify] [--wide] [--diff A B] [--json]."""
 
 # ruff: noqa: E402
 import os
@@ -22,14 +22,17 @@ from arc.metadata import read_metadata
 
 def verify(path: Path) -> str:
     """Check every byte of a file and rebuild its model; raises CheckpointError."""
-    from arc.checkpointing import load  # needs torch, which looking alone does not
+    from arc.checkpointing import load, load_encoder  # need torch, which looking alone does not
 
-    model = load(path).model
+    if "encoder_architecture" in read_metadata(path):
+        what, model = "encoder", load_encoder(path).encoder
+    else:
+        what, model = "model", load(path).model
     count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{path}: every record's CRC-32 is right; the model rebuilds, {count:,} parameters"
+    return f"{path}: every record's CRC-32 is right; the {what} rebuilds, {count:,} parameters"
 
 
-def show(paths: list[Path]) -> tuple[Any, str]:
+def show(paths: list[Path], wide: bool) -> tuple[Any, str]:
     """Return what the paths hold, for programs and for people."""
     if len(paths) == 1 and paths[0].is_file():
         metadata = read_metadata(paths[0])
@@ -39,7 +42,7 @@ def show(paths: list[Path]) -> tuple[Any, str]:
         if not path.exists():
             raise CheckpointError(f"{path}: no such file or folder")
         rows += list_folder(path) if path.is_dir() else [row(path)]
-    return rows, table(rows) if rows else "no checkpoints here"
+    return rows, table(rows, wide=wide) if rows else "no checkpoints here"
 
 
 def main() -> int:
@@ -48,6 +51,7 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", type=Path, help="checkpoints, or folders of them")
     parser.add_argument("--verify", action="store_true", help="check every byte, rebuild models")
     parser.add_argument("--diff", nargs=2, type=Path, metavar=("A", "B"), help="compare configs")
+    parser.add_argument("--wide", action="store_true", help="every column of a folder's table")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--info-only", action="store_true", help="the default; accepted")
     arguments = parser.parse_args()
@@ -62,7 +66,7 @@ def main() -> int:
             else:
                 print(difference(first, second, tuple(str(path) for path in arguments.diff)))
         if arguments.paths:
-            content, text = show(arguments.paths)
+            content, text = show(arguments.paths, arguments.wide)
             print(json.dumps(content, indent=2) if arguments.json else text)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)

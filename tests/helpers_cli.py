@@ -57,6 +57,7 @@ def tiny(corpus: Path, steps: int | None = 4) -> list[str]:
         "data.validation_fraction=0.25",
         "model=tiny",
         "device=cpu",
+        "server.enabled=false",
         "training.batch_size=16",
         "training.max_minutes=null",
         f"training.max_steps={'null' if steps is None else steps}",

@@ -1,7 +1,9 @@
 """Continuing a run through the command line: exactly, and with what was typed."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from helpers_cli import Outcome, place, run, run_here, tiny
 
 import arc.run
+from arc.training import Trainer
 
 NOISE = [
     "bottleneck.noise=gumbel",
@@ -117,6 +120,34 @@ def test_a_run_goes_on_exactly(
     assert_same(torch.load(file(tmp_path, "best")), torch.load(file(whole, "best")))
     assert events(tmp_path) == events(whole)
     assert len(last(tmp_path)["started_from"]) == len(stops)
+
+
+@pytest.mark.parametrize("step", [3, 4])  # at the end of an epoch, before its validation; in one
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_was_signalled_goes_on_exactly(
+    step: int,
+    number: signal.Signals,
+    whole: Path,
+    tmp_path: Path,
+    arc_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = Trainer.run
+
+    def signalled(self: Trainer, control: Any) -> Iterator[Any]:
+        for event in train(self, control):
+            if event.step == step:
+                os.kill(os.getpid(), number)
+            yield event
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "run", signalled)
+        outcome = run_here(tmp_path, *settings(arc_folder, *GAME))
+    assert outcome.status == 128 + number, outcome.err
+    assert last(tmp_path)["step"] == step
+    resume(tmp_path)
+    assert_same(last(tmp_path), last(whole))
+    assert events(tmp_path) == events(whole)
 
 
 def test_new_processes_go_on_exactly(
@@ -250,3 +281,15 @@ def test_a_file_that_lacks_something_is_refused_by_name(stopped: Path, key: str)
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1].startswith(f"error: {file(stopped)}")
     assert name in outcome.err.splitlines()[-1]
+
+
+def test_a_key_that_a_files_config_lacks_can_be_typed(stopped: Path) -> None:
+    content = last(stopped)
+    del content["config"]["model"]["dropout"]
+    torch.save({**content, "arc_version": "0.0.7"}, file(stopped))
+    outcome = run_here(stopped, f"resume={file(stopped)}", "device=cpu")
+    assert outcome.complaint.startswith(f"{file(stopped)}: its config lacks model.dropout, which")
+    assert "arc_version 0.0.7" in outcome.complaint
+    assert outcome.complaint.endswith("type them to go on")
+    resume(stopped, "model.dropout=0.1")
+    assert last(stopped)["step"] == 6

@@ -27,6 +27,8 @@ ROOMS = [
     ["settings"],
     ["saving"],
     ["report"],
+    ["export"],
+    ["record"],
     ["run"],
     ["history"],
     ["board"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from typing import Any
 import pytest
 import torch
 from helpers_cli import CHECKOUT, TIMEOUT, Outcome, run_here, tiny
+from omegaconf import OmegaConf
 
 from arc.checkpointing import load
+from arc.inspection import shortened, shown
+from arc.report import table
 
 SCRIPTS = CHECKOUT / "scripts"
 INSPECT, LOAD = SCRIPTS / "inspect.py", SCRIPTS / "load_checkpoint.py"
+EXPORT = SCRIPTS / "export.py"
 SECTIONS = ["Training state", "Task", "Architecture", "Training", "Data", "Provenance"]
 
 
@@ -120,18 +125,45 @@ def test_a_folder_is_listed_newest_first_with_broken_files(
     os.utime(shown / "broken.pth", (1, 1))
     (shown / ".hidden.pth").touch()
     (shown / "notes.txt").touch()
-    outcome = here(INSPECT, shown)
-    assert outcome.status == 0
-    head, _, *rows = outcome.out.splitlines()
-    assert [row.split()[0] for row in rows] == [
-        *("reconstruction_last.pth", "selection_last.pth", "broken.pth")
-    ]
-    assert "error" in head
-    assert "not a whole checkpoint" in rows[-1]
+    names = ["reconstruction_last.pth", "selection_last.pth", "broken.pth"]
+    for wide in ([], ["--wide"]):
+        outcome = here(INSPECT, shown, *wide)
+        assert outcome.status == 0
+        head, _, *rows, empty, error = outcome.out.splitlines()
+        assert [row.split()[0] for row in rows] == names
+        assert empty == ""
+        assert error.startswith(f"error: {shown / 'broken.pth'}: not a whole checkpoint")
+        assert ("latent_dim" in head) == bool(wide)
+        assert wide or max(map(len, [head, *rows])) <= 120
     listed = json.loads(here(INSPECT, shown, "--json").out)
     assert [each.get("step") for each in listed] == [2, 2, None]
     assert [str(shown / "broken.pth") in each.get("error", "") for each in listed] == [0, 0, 1]
     assert listed[0]["task_type"] == "reconstruction"
+
+
+def test_a_long_name_is_shortened_in_its_middle(folder: Path, tmp_path: Path, here: Any) -> None:
+    name = f"puzzle_classification_communication_{'x' * 40}_epoch_0001.pth"
+    (tmp_path / name).hardlink_to(folder / "selection_last.pth")
+    head, line, row = here(INSPECT, tmp_path).out.splitlines()
+    assert max(map(len, (head, line, row))) == 120
+    begin, end = row.split()[0].split("…")
+    assert name.startswith(begin)
+    assert name.endswith(end)
+    assert len(end) > len("_epoch_0001.pth")
+    assert name in here(INSPECT, tmp_path, "--wide").out
+    assert shortened("abcdefghij", 6) == "ab…hij"
+    assert shortened("abcdef", 6) == "abcdef"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((None, "–"), ([], "–"), (True, "true"), (3, "3"), (12345, "12,345"), ("x", "x")),
+        *((97.36842, "97.37"), (1e-6, "1e-06"), (12345.6, "12,346"), (0.0, "0"), ([3, 4], "3, 4")),
+    ],
+)
+def test_values_are_shown_as_text(value: Any, text: str) -> None:
+    assert shown(value) == text
 
 
 def test_json_of_a_file(path: Path, here: Any) -> None:
@@ -152,6 +184,16 @@ def test_verify_tells_good_files_from_flipped_bytes(path: Path, tmp_path: Path, 
     outcome = here(INSPECT, tmp_path, "--verify")
     assert f"{bad}: record data/" in outcome.complaint
     assert f"{good}: every record's CRC-32 is right" in outcome.out
+
+
+def test_verify_knows_a_pretrained_encoder(tmp_path: Path, path: Path, here: Any) -> None:
+    content = torch.load(path)
+    kept = {key: value for key, value in content.items() if key != "model_state_dict"}
+    encoder = tmp_path / "pretrained_encoder_binary.pth"
+    torch.save({**kept, "encoder_architecture": {}}, encoder)
+    outcome = here(INSPECT, encoder, "--verify")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "the encoder rebuilds" in outcome.out
 
 
 def test_diff_shows_what_differs_alone(folder: Path, here: Any) -> None:
@@ -204,3 +246,97 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     assert after["started_from"] == ["resume x.pth step 2"]
     weights = [content["model_state_dict"]["encoder.color.weight"] for content in (before, after)]
     assert not torch.equal(*weights)
+
+
+# -- export.py ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(path: Path, tmp_path: Path, here: Any) -> Path:
+    folder = tmp_path / "a" / "model"
+    outcome = here(EXPORT, path, "-o", folder)
+    assert (outcome.status, outcome.err) == (0, "")
+    files = [folder / name for name in ("model.safetensors", "config.json", "README.md")]
+    assert outcome.out.splitlines() == list(map(str, files))
+    assert sorted(folder.iterdir()) == sorted(files)
+    return folder
+
+
+def test_it_exports_from_anywhere(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "x.pth"
+    copy.hardlink_to(path)
+    outcome = script("export.py", copy, cwd=SCRIPTS)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[0] == str(tmp_path / "x_export" / "model.safetensors")
+
+
+def test_an_export_loads_as_its_card_says(
+    exported: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(exported)
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    model, original = names["model"], load(path).model
+    grids = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
+    message = model.send(grids)
+    assert message.equal(original.send(grids))
+    answers = (each.receive(message, candidates=[grids] * 3) for each in (model, original))
+    assert torch.equal(*answers)
+    assert json.loads((exported / "config.json").read_text()) == torch.load(path)["config"]
+
+
+def test_a_card_says_what_it_is_and_how_good(exported: Path, path: Path) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    results = json.loads(path.with_name("selection_results.json").read_text(encoding="utf-8"))
+    assert card.count(table(results)) == 1
+    assert "histogram" in table(results)
+    assert "measured with `selection_best.pth`, not with this file" in card
+    for part in ("picks the target out", "# selection", "over a lattice", "| step ", "hidden_dim"):
+        assert part in card, part
+    assert card.endswith(f"```yaml\n{OmegaConf.to_yaml(torch.load(path)['config'])}```\n")
+
+
+def test_a_card_without_results_or_with_older_ones(path: Path, tmp_path: Path, here: Any) -> None:
+    copy = tmp_path / "x.pth"
+    copy.hardlink_to(path)
+    assert here(EXPORT, copy).status == 0
+    card = tmp_path / "x_export" / "README.md"
+    assert "without the baselines" in card.read_text(encoding="utf-8")
+    results = tmp_path / "selection_results.json"
+    older = {"test": {}, "validation": {}, "controls": {}, "language": {}, "steps": 1}
+    results.write_text(json.dumps(older), encoding="utf-8")
+    assert here(EXPORT, copy, "--overwrite").status == 0
+    assert "written before this file" in card.read_text(encoding="utf-8")
+    for broken in ("[]", "{", '{"test": {"x": 1}, "validation": {}, "controls": {}}'):
+        results.write_text(broken, encoding="utf-8")
+        complaint = here(EXPORT, copy, "--overwrite").complaint
+        assert complaint.startswith(f"{results}: not the results of a run")
+
+
+def test_what_is_there_is_replaced_only_when_told(exported: Path, path: Path, here: Any) -> None:
+    (exported / "notes.txt").write_text("mine")
+    (exported / "README.md").write_text("mine")
+    (exported / "config.json").unlink()
+    complaint = here(EXPORT, path, "-o", exported).complaint
+    assert complaint == (
+        f"{exported}: holds model.safetensors, README.md already; --overwrite replaces"
+    )
+    assert (exported / "README.md").read_text() == "mine"
+    assert here(EXPORT, path, "-o", exported, "--overwrite").status == 0
+    assert (exported / "README.md").read_text() != "mine"
+    assert (exported / "config.json").exists()
+    assert (exported / "notes.txt").read_text() == "mine"
+
+
+def test_what_cannot_be_exported_is_one_line(path: Path, tmp_path: Path, here: Any) -> None:
+    folder = tmp_path / "model"
+    bad = flipped(path, tmp_path / "bad.pth")
+    assert here(EXPORT, bad, "-o", folder).complaint.startswith(f"{bad}: record data/")
+    absent = tmp_path / "absent.pth"
+    assert here(EXPORT, absent).complaint == f"{absent}: no such file"
+    assert not folder.exists()
+    folder.touch()
+    complaint = here(EXPORT, path, "-o", folder).complaint
+    assert complaint.startswith(f"{folder}: cannot be written to")

@@ -12,11 +12,12 @@ import contextlib
 import json
 import os
 import secrets
+import time
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -28,8 +29,14 @@ from arc.flat import flat_view
 from arc.metadata import FORMAT_VERSION, metadata_of
 from arc.training import Trainer
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PREFIX = "archive"  # what torch.save calls the archive in a file that it is handed open
 TEMPORARY = ".arc-tmp"
+UNLOCKED_SECONDS = 60  # a writer locks its file much sooner
 
 
 def flat_keys(config: RunConfig) -> dict[str, Any]:
@@ -137,9 +144,10 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     CheckpointError if that fails; then nothing is left behind.
     """
     check_plain(content)
-    temporary = path.parent / f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
+    temporary = _temporary(path.parent, path.stem)
     try:
         with open(temporary, "xb+") as file:
+            _lock(file)
             torch.save(content, file)
             with zipfile.ZipFile(file, "a") as archive:
                 record = zipfile.ZipInfo(f"{PREFIX}/{METADATA_RECORD}")
@@ -155,20 +163,49 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
             temporary.unlink()
 
 
+def _temporary(folder: Path, stem: str) -> Path:
+    """Return a name that nobody else has, and that says which process chose it."""
+    return folder / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
+
+
 def sweep_temporaries(folder: Path) -> Iterator[Path]:
     """Delete temporary files whose writer is dead; yields each."""
     for path in folder.glob(f".*{TEMPORARY}"):
-        writer = path.name.removesuffix(TEMPORARY).split(".")[-2:][0]
-        if writer.isdigit() and not _is_alive(int(writer)):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if _is_abandoned(path):
                 path.unlink()
                 yield path
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Hold a file for as long as it is open, where the system and the disk can."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Tell a dead writer's file from a living one's; raises OSError where that cannot be told.
+
+    A process number says little: another process may have it by now, or the writer may be in
+    another container. The lock says it, but for the instant before a new file is locked.
+    """
+    *_, writer, _ = ["", *path.name.removesuffix(TEMPORARY).split(".")]
+    if not writer.isdecimal():
+        return False
+    if fcntl is None:  # and so on Windows, where what is open cannot be deleted
+        return True
+    if _is_alive(int(writer)) and time.time() - path.stat().st_mtime < UNLOCKED_SECONDS:
+        return False
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
 
 
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -187,11 +224,11 @@ def _sync_folder(folder: Path) -> None:
 
 def prepare_folder(folder: Path) -> None:
     """Make sure that files can be written to ``folder``; raises CheckpointError if not."""
-    probe = folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
+    probe = _temporary(folder, "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(
             f"checkpoint.dir={folder}: cannot be written to: {error.strerror}"

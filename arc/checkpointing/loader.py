@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import arc
 from arc.archive import (
     Archive,
     CheckpointError,
@@ -17,7 +18,7 @@ from arc.archive import (
     NotACheckpointError,
 )
 from arc.config import ConfigError, RunConfig, build_encoder, build_model, parse_config
-from arc.metadata import STATES, check_ours
+from arc.metadata import STATES, migrated
 from arc.models import ARCAutoencoder, ARCEncoder
 
 
@@ -54,24 +55,37 @@ def read_checkpoint(
     """
     with Archive(path) as archive:
         archive.verify()
-        check_ours(path, archive.tree())
+        migrated(path, archive.tree())
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise HostileError(f"{path}: {str(error).splitlines()[0]}") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    return content
+    return migrated(path, content)
 
 
 def stored_config(path: str | Path, content: dict[str, Any]) -> RunConfig:
     """Return the configuration that ``content`` was made with; raises CheckpointError."""
     try:
-        tree = content["config"]
-        checkpoint = {**tree["checkpoint"], "dir": "checkpoints"}
-        return parse_config({**tree, "device": "auto", "checkpoint": checkpoint})
-    except (ConfigError, KeyError, TypeError, RecursionError) as error:
+        tree = dict(content["config"])
+        if "checkpoint" in tree:
+            tree["checkpoint"] = {**tree["checkpoint"], "dir": "checkpoints"}
+        return parse_config({**tree, "device": "auto"})
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {config_fault(error, content)}") from None
+    except (KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its config is not valid: {error}") from None
+
+
+def config_fault(error: ConfigError, content: dict[str, Any]) -> str:
+    """Say in one line why the configuration in ``content`` is refused."""
+    if not error.missing:
+        return f"its config is not valid: {'; '.join(str(error).splitlines())}"
+    return (
+        f"its config lacks {', '.join(error.missing)}, which this version needs; the file comes "
+        f"from arc_version {content.get('arc_version', 'unknown')}, this is {arc.__version__}"
+    )
 
 
 def load(
@@ -114,7 +128,7 @@ def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) 
     memory.
     """
     weights = content.get("model_state_dict")
-    if not isinstance(weights, dict) and "encoder_state_dict" in content:
+    if not isinstance(weights, dict) and "encoder_architecture" in content:
         raise NotACheckpointError(
             f"{path}: holds an encoder alone; load_encoder reads it, and encoder.pretrained=… "
             "starts a training from it"

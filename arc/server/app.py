@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 class FiniteJson(JSONProvider):
     """JSON in which NaN and infinity are null, as the standard has it."""
 
-    def dumps(self, value: Any, **options: Any) -> str:
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
         """Return compact JSON."""
-        return json.dumps(json_plain(value), separators=(",", ":"), allow_nan=False)
+        return json.dumps(json_plain(obj), separators=(",", ":"), allow_nan=False)
 
-    def loads(self, text: str | bytes, **options: Any) -> Any:
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Read JSON."""
-        return json.loads(text)
+        return json.loads(s)
 
 
 def create_app(state: State, config: ServerConfig) -> Flask:

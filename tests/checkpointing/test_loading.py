@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from arc.checkpointing import CheckpointError, load
+import arc
+from arc import metadata
+from arc.checkpointing import CheckpointError, load, read_checkpoint, read_metadata
 
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
@@ -203,7 +205,16 @@ BROKEN = {
     "interpolation": (replace("${oc.env:HOME}", "config", "data", "path"), "data.path"),
     "code by name": (replace("os.system", "config", "task", "_target_"), "task._target_"),
     "later version": (replace(10**6, "format_version"), "format_version 1000000"),
-    "no version": (remove("format_version"), "format_version"),
+    "no version": (remove("format_version"), "format_version None"),
+    "a version that is no number": (replace("1", "format_version"), "format_version 1 (from"),
+    "a truth for a version": (replace(True, "format_version"), "format_version True"),
+    "version 0": (replace(0, "format_version"), "format_version 0"),
+    "a section missing": (remove("config", "encoder"), "its config lacks encoder, which"),
+    "no checkpoint section": (remove("config", "checkpoint"), "its config lacks checkpoint, which"),
+    "keys missing": (
+        lambda content: [content["config"]["model"].pop(key) for key in ("dropout", "latent_dim")],
+        "its config lacks model.latent_dim, model.dropout, which",
+    ),
     "no weights": (remove("model_state_dict"), "model_state_dict"),
     "a list as weights": (replace([1], "model_state_dict"), "model_state_dict"),
     "a weight missing": (
@@ -220,3 +231,43 @@ BROKEN = {
 def test_a_broken_content_is_refused_by_name(case: str, changed: Callable[..., Path]) -> None:
     change, named = BROKEN[case]
     assert named in refusal(changed(change))
+
+
+def test_a_config_of_another_version_says_which(changed: Callable[..., Path]) -> None:
+    def age(content: dict[str, Any]) -> None:
+        del content["config"]["task"]["num_distractors"], content["config"]["mode"]
+        content["arc_version"] = "0.0.7"
+
+    said = refusal(changed(age))
+    assert "lacks mode, task.num_distractors, which this version needs" in said
+    assert said.endswith(f"the file comes from arc_version 0.0.7, this is {arc.__version__}")
+
+
+def test_an_older_format_is_brought_to_this_one(
+    one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As if format 3 had renamed a key of format 2, which had divided one of format 1."""
+
+    def to_2(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "format_version": 2, "percent": content["val_acc"] / 2}
+
+    def to_3(content: dict[str, Any]) -> dict[str, Any]:
+        rest = {key: value for key, value in content.items() if key != "percent"}
+        return {**rest, "format_version": 3, "halved": content["percent"]}
+
+    monkeypatch.setattr(metadata, "MIGRATIONS", {1: to_2, 2: to_3})
+    monkeypatch.setattr(metadata, "FORMAT_VERSION", 3)
+    halved = one.content["val_acc"] / 2
+    again = tmp_path / "again.pth"  # without a metadata record
+    torch.save(one.content, again)
+    for path in (one.path, again):
+        read = [read_checkpoint(path), read_metadata(path), load(path).metadata]
+        assert [content["halved"] for content in read] == [halved] * 3
+        assert [content["format_version"] for content in read] == [3] * 3
+    torch.save({**one.content, "format_version": 4}, again)
+    assert "format_version 4 (from arc_version" in refusal(again)
+    assert refusal(again).endswith("this version reads 1, 2, 3")
+
+
+def test_every_older_format_leads_to_this_one() -> None:
+    assert set(metadata.MIGRATIONS) == set(range(1, metadata.FORMAT_VERSION))

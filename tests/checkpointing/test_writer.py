@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_cli import environment
 
 import arc.checkpointing.writer as writer_module
 from arc.checkpointing import (
+    CheckpointError,
     CheckpointWriter,
     make_checkpoint,
     read_checkpoint,
@@ -199,6 +201,115 @@ def test_a_failure_costs_one_save_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [good]
 
 
+@pytest.mark.parametrize("fault", [MemoryError, RuntimeError, KeyError])
+def test_a_state_that_cannot_be_copied_costs_what_waits_for_it(
+    fault: type[Exception],
+    writer: CheckpointWriter,
+    state: State,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = paths(tmp_path, "a", "b")
+
+    def no_memory(*_: Any) -> None:
+        raise fault("no memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer_module.HostBuffers, "_buffer", no_memory)
+        writer.warm_up(state())
+        writer.request(first)
+        writer.request(second)
+        writer.offer(state)
+    assert "training goes on" in caplog.text
+    assert writer.pending == []
+    assert [save.path for save in writer.errors] == [first, second]
+    assert all("no memory" in save.error for save in writer.errors)
+    looked = state.looked
+    writer.offer(state)  # nothing is tried again by itself
+    assert (state.looked, list(tmp_path.iterdir())) == (looked, [])
+    writer.save(first, state)
+    writer.wait()
+    assert [save.path for save in writer.errors] == [second]  # the first was made good
+    assert writer.failures == 2
+    assert value(first) == 0
+
+
+def test_a_thread_that_dies_keeps_nobody_waiting_and_is_started_anew(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = paths(tmp_path, "a", "b", "c")
+
+    def dies(path: Path, content: Any) -> None:
+        raise SystemExit
+
+    writer = CheckpointWriter()
+    with monkeypatch.context() as patched:
+        patched.setattr(writer_module, "write_checkpoint", dies)
+        patched.setattr(threading, "excepthook", lambda _: None)
+        writer.request(first)
+        writer.save(second, state)
+        writer.wait()
+        writer._thread.join(TIMEOUT)
+    assert not writer._thread.is_alive()
+    assert {save.path: save.error for save in writer.errors} == {
+        path: f"{path}: the writer's thread ended" for path in (first, second)
+    }
+    writer.save(third, state)
+    assert [save.path for save in writer.close(state)] == [first, second]
+    assert list(tmp_path.iterdir()) == [third]
+
+
+def test_closing_twice_is_closing_once(state: State, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    writer = CheckpointWriter()
+    writer.request(path)
+    closing = [threading.Thread(target=writer.close, args=(state,)) for _ in range(2)]
+    for thread in closing:
+        thread.start()
+        thread.join(TIMEOUT)
+    assert not any(thread.is_alive() for thread in closing)
+    assert (writer.close(state), value(path)) == ([], 0)
+    with pytest.raises(CheckpointError, match="the run has ended"):
+        writer.save(path, state)
+
+
+def test_failures_are_counted_and_the_newest_kept(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise CheckpointError("full")
+
+    monkeypatch.setattr(writer_module, "write_checkpoint", full)
+    writer = CheckpointWriter()
+    asked = paths(tmp_path, *(f"{number}" for number in range(writer_module.MAX_ERRORS + 10)))
+    for path in [*asked, asked[20]]:
+        writer.save(path, state)
+    kept = [save.path for save in writer.close(state)]
+    assert kept == [*asked[10:20], *asked[21:], asked[20]]
+    assert writer.failures == len(asked) + 1
+
+
+def test_places_with_a_separator_in_a_key_have_buffers_of_their_own() -> None:
+    tree = {"a": {"b": torch.zeros(2)}, "a/b": torch.ones(2), "/a": [{"b": torch.full((2,), 2)}]}
+    copied = writer_module.HostBuffers().copy(tree)
+    assert copied["a"]["b"].tolist() == [0, 0]
+    assert copied["a/b"].tolist() == [1, 1]
+    assert copied["/a"][0]["b"].tolist() == [2, 2]
+
+
+HELD = """
+import sys, torch
+from pathlib import Path
+from arc.checkpointing import write_checkpoint
+def held(*_):
+    print("writing", flush=True)
+    sys.stdin.read()
+torch.save = held
+write_checkpoint(Path(sys.argv[1]), {})
+"""
+
+
 def test_leftovers_of_dead_writers_alone_are_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -208,6 +319,28 @@ def test_leftovers_of_dead_writers_alone_are_swept(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert list(sweep_temporaries(tmp_path)) == [left]
     assert {path.name for path in tmp_path.iterdir()} == {f"x.{dead.pid}.ab12.arc-tmp", *kept}
+
+
+def test_a_leftover_is_swept_though_its_writers_number_was_given_away(tmp_path: Path) -> None:
+    left = tmp_path / f".x.{os.getpid()}.ab12.arc-tmp"
+    left.touch()
+    assert list(sweep_temporaries(tmp_path)) == []  # its writer may be about to lock it
+    os.utime(left, (1, 1))
+    assert list(sweep_temporaries(tmp_path)) == [left]
+
+
+def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HELD, str(tmp_path / "x.pth")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment(), **pipes) as process:
+        assert process.stdout.readline() == b"writing\n"
+        (writing,) = tmp_path.iterdir()
+        os.utime(writing, (1, 1))
+        unseen = tmp_path / writing.name.replace(str(process.pid), str(2**22 + 1))
+        writing.rename(unseen)  # as if its writer were in a container, where numbers are others
+        assert list(sweep_temporaries(tmp_path)) == []
+        process.kill()
+    assert list(sweep_temporaries(tmp_path)) == [unseen]
 
 
 def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(

@@ -14,6 +14,7 @@ RANDOM_EVERYWHERE = [
     "training.batch_size=16",
     "model.dropout=0.1",
     "data.augment=true",
+    "training.precision=bf16",
 ]
 NOISY = [
     "bottleneck=categorical",
@@ -33,6 +34,19 @@ RUNS = {
         "bottleneck=communication",
         "bottleneck.noise=gumbel",
     ],
+}
+EVERY_GAME = {
+    f"{task} {channel}": [f"task={task}", f"bottleneck={channel}", *more, *noise]
+    for task, more in {
+        "reconstruction": [],
+        "puzzle_classification": [],
+        "selection": ["task.num_distractors=3"],
+    }.items()
+    for channel, noise in {
+        "communication": NOISY[1:],
+        "categorical": NOISY[1:],
+        "autoencoder": [],
+    }.items()
 }
 
 
@@ -90,6 +104,18 @@ def assert_same(one, other, place="state"):
 
 
 def test_resuming_at_any_boundary_changes_nothing(make_trainer):
+    resume_at_every_boundary(make_trainer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("game", EVERY_GAME.values(), ids=EVERY_GAME.keys())
+def test_resuming_any_game_at_any_boundary_changes_nothing(game, make_run):
+    resume_at_every_boundary(
+        lambda *overrides: make_run(*RANDOM_EVERYWHERE, *game, *overrides).trainer()
+    )
+
+
+def resume_at_every_boundary(make_trainer):
     whole = make_trainer()
     events, states = [], [stored(whole)]
     for event in whole.run(RunControl()):

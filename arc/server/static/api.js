@@ -1,0 +1,107 @@
+// Talking to the endpoint: JSON in and out, one kind of error, and a token where one is wanted.
+
+export class ApiError extends Error {
+  /** `status` is the HTTP status, or 0 when the server did not answer at all. */
+  constructor(message, status, body = {}) {
+    super(message);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+const TOKEN = "arc.token";
+const TIMEOUT_MS = 15000;
+let askToken = null; // set by the page: async (wasWrong) => token or null
+let asking = null; // the one open question, shared by all requests that wait for it
+
+export const onTokenWanted = (ask) => (askToken = ask);
+
+export const get = (path, signal) => request(path, { signal });
+
+export const post = (path, body) =>
+  request(path, {
+    method: "POST",
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+
+/** Download `path`: a plain link cannot carry the token, so with one the file is fetched first. */
+export async function download(path, name) {
+  const link = document.createElement("a");
+  link.download = name;
+  if (!storedToken()) {
+    link.href = path;
+    link.click();
+    return;
+  }
+  const response = await fetch(path, { headers: authorization() });
+  if (!response.ok) throw await failure(response);
+  link.href = URL.createObjectURL(await response.blob());
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+async function request(path, options) {
+  const used = storedToken();
+  const response = await send(path, options);
+  if (response.status === 401 && askToken) {
+    const token = storedToken() !== used ? storedToken() : await wantToken(used !== null);
+    if (token) return request(path, options);
+  }
+  if (!response.ok) throw await failure(response);
+  try {
+    return await response.json();
+  } catch {
+    throw new ApiError(`${path}: the answer is not JSON`, response.status);
+  }
+}
+
+async function send(path, { signal, headers, ...rest }) {
+  const limit = AbortSignal.timeout(TIMEOUT_MS);
+  try {
+    return await fetch(path, {
+      cache: "no-store",
+      ...rest,
+      headers: { ...headers, ...authorization() },
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const why = limit.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection";
+    throw new ApiError(`${path.split("?")[0]}: ${why}`, 0);
+  }
+}
+
+async function failure(response) {
+  let body = {};
+  try {
+    body = await response.json();
+  } catch {
+    // an error page of something in between
+  }
+  const text = typeof body?.error === "string" ? body.error : `HTTP ${response.status}`;
+  return new ApiError(text, response.status, body ?? {});
+}
+
+function wantToken(wasWrong) {
+  asking ??= askToken(wasWrong)
+    .then((token) => {
+      if (token) sessionStorage.setItem(TOKEN, token);
+      return token;
+    })
+    .finally(() => (asking = null));
+  return asking;
+}
+
+function storedToken() {
+  try {
+    return sessionStorage.getItem(TOKEN);
+  } catch {
+    return null;
+  }
+}
+
+function authorization() {
+  const token = storedToken();
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}

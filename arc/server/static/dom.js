@@ -1,0 +1,102 @@
+// Building elements. Text only ever enters as text nodes, so nothing the server says can be markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** `h("button.quiet", {onclick, title}, "Text", child, …)`; null, undefined and false are skipped. */
+export function h(spec, attributes, ...children) {
+  const [tag, ...classes] = spec.split(".");
+  const element = document.createElement(tag || "div");
+  if (classes.length) element.className = classes.join(" ");
+  return fill(element, attributes, children);
+}
+
+/** The same for SVG. */
+export function s(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value" || name === "checked") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  for (const child of children.flat(2)) {
+    if (child !== null && child !== undefined && child !== false) element.append(child);
+  }
+  return element;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+/** Set text only where it differs, so that selections and live regions are left in peace. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** A short line in place of content: what is missing and why. `kind`: "", "bad". */
+export function note(text, kind = "") {
+  return h(`p.note${kind && `.${kind}`}`, { role: kind === "bad" ? "alert" : null }, text);
+}
+
+/** Disable a control and say why, in a tooltip and to screen readers; null enables it. */
+export function disable(element, reason) {
+  element.disabled = reason !== null;
+  if (reason === null) {
+    if (element.dataset.why !== undefined) element.removeAttribute("title");
+    delete element.dataset.why;
+  } else {
+    element.title = reason;
+    element.dataset.why = reason;
+  }
+}
+
+/** A button that runs async `action`, is busy meanwhile, and lets `failed` show what went wrong. */
+export function actionButton(spec, label, action, failed) {
+  const button = h(`button.${spec}`, { type: "button" }, label);
+  button.addEventListener("click", async () => {
+    if (button.getAttribute("aria-busy") === "true") return;
+    button.setAttribute("aria-busy", "true");
+    try {
+      await action(button);
+    } catch (error) {
+      if (error?.status === undefined) console.error(error);
+      failed(error);
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  });
+  return button;
+}
+
+/** Copy text; on plain http the clipboard is closed to scripts, so fall back on a selection. */
+export async function copyText(text) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const area = h("textarea.vh", {}, text);
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+/** Remembered choices of this browser; nothing breaks where storage is off. */
+export const memory = {
+  get(key, fallback) {
+    try {
+      return JSON.parse(localStorage.getItem(`arc.${key}`)) ?? fallback;
+    } catch {
+      return fallback;
+    }
+  },
+  set(key, value) {
+    try {
+      localStorage.setItem(`arc.${key}`, JSON.stringify(value));
+    } catch {
+      // then it lasts as long as the page
+    }
+  },
+};

@@ -1,0 +1,109 @@
+// The dashboard: mounts the panels, and holds what belongs to the page as a whole.
+
+import { onTokenWanted } from "./api.js";
+import { App } from "./app.js";
+import { prompt, show } from "./dialog.js";
+import { byId, h, memory, setText } from "./dom.js";
+import { mountCharts } from "./panels/charts.js";
+import { mountCheckpoints } from "./panels/checkpoints.js";
+import { mountConfig } from "./panels/config.js";
+import { mountControls } from "./panels/controls.js";
+import { mountExamples } from "./panels/examples.js";
+import { mountLanguage } from "./panels/language.js";
+import { mountLog } from "./panels/log.js";
+import { mountSettings } from "./panels/settings.js";
+import { mountStatus } from "./panels/status.js";
+import { mountTabs } from "./tabs.js";
+
+const KEYS = {
+  s: "save a checkpoint (under the name typed beside Save, or a default one)",
+  l: "show the log; again: back to the examples",
+  "/": "filter the list in view",
+  "?": "this help",
+};
+const CHART_KEYS = {
+  "← →": "on a chart: move the crosshair (Shift: faster)",
+  "+ −": "on a chart: zoom in and out; or drag across it",
+  0: "on a chart: show all and follow; or double-click",
+};
+
+const app = new App();
+onTokenWanted((wrong) =>
+  prompt("This run wants a token", wrong ? "That token was not accepted." : "The one set as server.token.", { label: "token", type: "password", ok: "Use it" }),
+);
+const { tabs, select, current } = mountTabs(app);
+const settings = mountSettings(app);
+const controls = mountControls(app, settings);
+mountCharts(app);
+mountExamples(app, tabs.examples);
+mountLanguage(app, tabs.language);
+mountCheckpoints(app, tabs.checkpoints);
+mountConfig(app, tabs.config);
+mountLog(app, tabs.log);
+select(memory.get("tab", "examples"));
+if (!current()) select("examples");
+mountStatus(app);
+
+mountTheme();
+mountKeys();
+const sidebar = byId("settings-box");
+sidebar.open = memory.get("settings", matchMedia("(min-width: 900px)").matches);
+sidebar.addEventListener("toggle", () => memory.set("settings", sidebar.open));
+
+function mountTheme() {
+  const button = byId("theme");
+  const names = { system: "◐ system", light: "☀ light", dark: "☾ dark" };
+  let chosen = document.documentElement.dataset.theme ?? "system";
+  const paint = () => {
+    if (chosen === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = chosen;
+    setText(button, names[chosen]);
+    button.setAttribute("aria-label", `Theme: ${chosen}. Change it`);
+  };
+  button.addEventListener("click", () => {
+    chosen = { system: "light", light: "dark", dark: "system" }[chosen];
+    try {
+      localStorage.setItem("arc.theme", chosen); // read by theme.js, before the first paint
+    } catch {
+      // then it lasts as long as the page
+    }
+    paint();
+  });
+  paint();
+}
+
+function mountKeys() {
+  const acts = {
+    s: () => controls.save(),
+    l: () => select(current() === "log" ? "examples" : "log", true),
+    "/": focusFilter,
+    "?": help,
+  };
+  byId("help").addEventListener("click", help);
+  document.addEventListener("keydown", (event) => {
+    const act = acts[event.key];
+    if (!act || event.ctrlKey || event.metaKey || event.altKey || !memory.get("keys", true)) return;
+    const typing = event.target.closest("input, textarea, select, [contenteditable]");
+    if ((typing && typing.type !== "checkbox" && typing.type !== "range") || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    act();
+  });
+}
+
+function focusFilter() {
+  const find = () => byId(current()).querySelector("[data-filter]");
+  if (!find()) select("examples");
+  find().focus();
+  find().select();
+}
+
+function help() {
+  const rows = (keys) => Object.entries(keys).map(([key, text]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)]);
+  const box = h("input", { type: "checkbox", checked: memory.get("keys", true) });
+  box.addEventListener("change", () => memory.set("keys", box.checked));
+  const content = [
+    h("dl.keys", {}, rows(KEYS), rows(CHART_KEYS)),
+    h("label.inline", {}, box, " single keys are on"),
+  ];
+  show("Keyboard", content, [{ label: "Close", value: "" }]);
+}

@@ -1,0 +1,152 @@
+// The charts: follows /metrics_history, keeps it in bounded memory, draws all with one x axis.
+
+import { get } from "../api.js";
+import { Chart } from "../chart.js";
+import { byId, h, memory, setText } from "../dom.js";
+import { integer } from "../format.js";
+import { poll } from "../poll.js";
+import { Columns } from "../series.js";
+import { accuracyView, entropyView, gradientView, lossView, rateView, useView } from "./chart_views.js";
+
+const HISTORY = [["batch_num", "epoch", "batch", "seconds", "learning_rate", "grad_norm"], ["loss", "accuracy"]];
+
+export function mountCharts(app) {
+  const host = byId("charts");
+  const history = new Columns(...HISTORY);
+  let validations = [];
+  let run = null;
+  let frame = 0;
+  let visible = true;
+  const view = { byTime: memory.get("byTime", false), smoothing: memory.get("smoothing", 0.6), range: [0, 1], zoomed: null, hover: null };
+  const on = { hover, zoom };
+
+  const toggle = (chart, label, pressed, act) => {
+    const button = h("button.toggle", { type: "button", "aria-pressed": String(pressed) }, label);
+    button.addEventListener("click", () => {
+      const next = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(next));
+      memory.set(chart, next);
+      act(next);
+    });
+    return button;
+  };
+  const options = { log: memory.get("log", false), baselines: memory.get("baselines", true) };
+  const log = toggle("log", "log", options.log, (now) => redraw({ log: now }));
+  const baselines = toggle("baselines", "baselines", options.baselines, (now) => redraw({ baselines: now }));
+  const charts = [
+    [new Chart({ title: "Loss", view, on, tools: [log] }), lossView],
+    [new Chart({ title: "Accuracy", unit: "%", view, on, bounds: [0, 100], tools: [baselines] }), accuracyView],
+    [new Chart({ title: "Message entropy", unit: "bits, held-out", view, on, bounds: [0, Infinity] }), entropyView],
+    [new Chart({ title: "Symbol use", unit: "%, held-out", view, on, bounds: [0, 100] }), useView],
+    [new Chart({ title: "Gradient norm", view, on, bounds: [0, Infinity] }), gradientView],
+    [new Chart({ title: "Learning rate", view, on, bounds: [0, Infinity] }), rateView],
+  ];
+  const count = h("span.hint");
+  host.append(toolbar(), h("div.charts", {}, charts.map(([chart]) => chart.element)));
+
+  function toolbar() {
+    const slider = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: view.smoothing, id: "smoothing" });
+    const shown = h("output", { for: "smoothing" }, view.smoothing.toFixed(2));
+    slider.addEventListener("input", () => {
+      view.smoothing = slider.valueAsNumber;
+      setText(shown, view.smoothing.toFixed(2));
+      memory.set("smoothing", view.smoothing);
+      redraw();
+    });
+    const axis = h("select", { "aria-label": "Horizontal axis" }, h("option", { value: "step" }, "by step"), h("option", { value: "time" }, "by time"));
+    axis.value = view.byTime ? "time" : "step";
+    axis.addEventListener("change", () => {
+      view.byTime = axis.value === "time";
+      memory.set("byTime", view.byTime);
+      zoom(null);
+    });
+    const follow = h("button.quiet", { type: "button", id: "follow", hidden: true, onclick: () => zoom(null) }, "Show all and follow");
+    return h("div.toolbar", {}, axis, h("label.inline", {}, "smoothing ", slider, shown), follow, count);
+  }
+
+  function hover(x) {
+    view.hover = x;
+    for (const [chart] of charts) chart.hover(x);
+  }
+
+  function zoom(range) {
+    view.zoomed = range;
+    view.hover = null;
+    byId("follow").hidden = range === null;
+    redraw();
+  }
+
+  function redraw(changes = {}) {
+    Object.assign(options, changes);
+    frame ||= requestAnimationFrame(draw);
+  }
+
+  /** One update of all charts; how long it took is left on the section for tests to read. */
+  function draw() {
+    frame = 0;
+    const began = performance.now();
+    view.range = view.zoomed ? clamp(view.zoomed) : whole();
+    charts[0][0].log = options.log;
+    const data = { history, validations, x: view.byTime ? history.data.seconds : history.data.batch_num, options, byTime: view.byTime, range: view.range, status: app.status };
+    for (const [chart, make] of charts) {
+      const { lines, references, summary, empty } = make(data);
+      chart.update(lines, references, summary, empty);
+    }
+    const rows = history.length ? `${integer(history.last("batch_num"))} steps, ${integer(history.length)} points` : "";
+    setText(count, rows);
+    host.dataset.updateMs = (performance.now() - began).toFixed(1);
+    host.dataset.points = history.length;
+  }
+
+  function whole() {
+    const name = view.byTime ? "seconds" : "batch_num";
+    const ends = validations.length ? [validations[0][name], validations.at(-1)[name]] : [];
+    if (history.length) ends.push(history.data[name][0], history.last(name));
+    if (!ends.length) return [0, 1];
+    const [low, high] = [Math.min(...ends), Math.max(...ends)];
+    return low === high ? [low - 1, high + 1] : [low, high];
+  }
+
+  function clamp([from, to]) {
+    const [low, high] = whole();
+    const [a, b] = [Math.max(from, low), Math.min(to, high)];
+    return b > a ? [a, b] : [low, high];
+  }
+
+  async function fetchMore() {
+    // Ask from one step back: a validation may arrive after the row of its own step.
+    const last = Math.max(history.last("batch_num") || 0, 0);
+    const answer = await get(last > 1 ? `/metrics_history?since=${last - 1}` : "/metrics_history");
+    if (answer.run_id !== run) {
+      const restart = run !== null && last > 1;
+      run = answer.run_id;
+      history.clear();
+      validations = [];
+      view.zoomed = null;
+      byId("follow").hidden = true;
+      if (restart) return fetchMore(); // that answer began in the middle of another run
+    }
+    let newest = history.length ? history.last("batch_num") : -Infinity;
+    for (const row of answer.history ?? []) {
+      if (row.batch_num <= newest) continue;
+      newest = row.batch_num;
+      history.push(row);
+    }
+    const known = validations.at(-1)?.batch_num ?? -Infinity;
+    validations.push(...(answer.validations ?? []).filter((each) => each.batch_num > known));
+    if (validations.length > 20000) validations = validations.filter((_, i) => i % 2);
+    redraw();
+  }
+
+  const now = poll(fetchMore, {
+    every: () => (app.running ? 2000 : 8000),
+    active: () => visible && !app.lost,
+  });
+  new IntersectionObserver(([entry]) => {
+    visible = entry.isIntersecting;
+    if (visible) now();
+  }).observe(host);
+  app.on("run", now);
+  app.on("connection", (up) => up && now());
+  redraw();
+}

@@ -1,0 +1,63 @@
+// The latest examples that the run looked at, as cards; a card opens in the explorer below.
+
+import { get } from "../api.js";
+import { byId, h, note, setText } from "../dom.js";
+import { integer } from "../format.js";
+import { gridView, setDigits, showsDigits } from "../grid.js";
+import { messageView } from "../message.js";
+import { poll } from "../poll.js";
+import { outcome, verdict } from "../sample.js";
+import { mountExplorer } from "./explorer.js";
+
+export function mountExamples(app, tab) {
+  const host = byId("examples");
+  const step = h("span.hint");
+  const digits = h("input", { type: "checkbox", id: "digits", checked: showsDigits() });
+  digits.addEventListener("change", () => setDigits(digits.checked));
+  const cards = h("div.cards", { tabindex: "0", role: "region", "aria-label": "Latest examples" });
+  const explorer = mountExplorer(app, tab);
+  host.append(
+    h("div.toolbar", {}, h("h3", {}, "Latest from the run"), step, h("label.inline", {}, digits, " digits")),
+    cards,
+    explorer.element,
+  );
+  let shown = null;
+
+  async function load() {
+    const answer = await get("/samples").catch((error) => {
+      if (shown === null) cards.replaceChildren(note(error.message, error.status === 409 ? "" : "bad"));
+      throw error;
+    });
+    const stamp = `${answer.run_id} ${answer.step}`;
+    if (stamp === shown) return;
+    shown = stamp;
+    setText(step, answer.samples?.length ? `at step ${integer(answer.step)}` : "");
+    if (!answer.samples?.length) cards.replaceChildren(note("The run has looked at no examples yet."));
+    else cards.replaceChildren(...answer.samples.map(card));
+  }
+
+  function card(sample) {
+    const mark = verdict(sample.correct);
+    const open = () => explorer.open(sample.example, sample);
+    const said = sample.message
+      ? messageView(sample.message, { length: sample.length })
+      : h("span.hint", {}, sample.vector ? `vector of ${sample.vector.length}` : "");
+    return h(
+      "button.card",
+      { type: "button", onclick: open, title: `${sample.example}: open below` },
+      gridView(sample.grid, { size: 96, role: `Sent grid ${sample.example}` }),
+      h("span.id", {}, sample.puzzle),
+      said,
+      h("span.outcome", {}, mark, mark && " ", outcome(sample)),
+    );
+  }
+
+  const now = poll(load, { every: () => (app.running ? 3000 : 10000), active: () => tab.active && !app.lost });
+  tab.shown.push(now);
+  app.on("run", () => {
+    shown = null;
+    now();
+  });
+  app.on("explore", (example) => explorer.open(example));
+  app.on("connection", (up) => up && now());
+}

@@ -1,0 +1,111 @@
+// The language: which messages are sent how often, about what, and which symbols stand where.
+
+import { get } from "../api.js";
+import { byId, h, note, setText } from "../dom.js";
+import { integer, percent } from "../format.js";
+import { gridView } from "../grid.js";
+import { messageView } from "../message.js";
+import { poll } from "../poll.js";
+
+const FIRST = 40;
+
+export function mountLanguage(app, tab) {
+  const host = byId("language");
+  const state = h("p.summary", { role: "status" });
+  const readout = h("p.hint.readout");
+  const [heat, table] = [h("div.scroll"), h("div.scroll")];
+  host.append(state, h("h3", {}, "Symbol use by place"), heat, readout, h("h3", {}, "Messages"), table);
+  let shown = null;
+  let all = false;
+  let latest = null;
+
+  async function load() {
+    const answer = await get("/language").catch((error) => {
+      if (shown === null) show(note(error.message, error.status === 409 ? "" : "bad"));
+      throw error;
+    });
+    const stamp = `${answer.run_id} ${answer.step}`;
+    if (stamp === shown && latest) return;
+    shown = stamp;
+    latest = answer;
+    render();
+  }
+
+  function show(message) {
+    setText(state, "");
+    heat.replaceChildren(message);
+    table.replaceChildren();
+  }
+
+  function render() {
+    const { messages = [], positions = [], distinct, total, step } = latest;
+    if (!messages.length) {
+      const vector = app.status?.running && (app.status.vocab_size ?? null) === null;
+      show(note(vector ? "This run sends a vector: there are no symbols to count." : "No messages yet. A channel of vectors has none."));
+      return;
+    }
+    setText(state, `${integer(distinct)} different messages for ${integer(total)} held-out grids, at step ${integer(step)}.`);
+    heat.replaceChildren(heatTable(positions));
+    table.replaceChildren(messageTable(messages, total));
+  }
+
+  function heatTable(positions) {
+    const columns = positions[0]?.length ?? 0;
+    const head = h("tr", {}, h("th", { scope: "col" }, "place"), Array.from({ length: columns }, (_, symbol) => h("th", { scope: "col" }, symbol)));
+    const rows = positions.map((counts, place) => {
+      const sum = counts.reduce((a, b) => a + b, 0) || 1;
+      const cells = counts.map((count, symbol) => {
+        const share = count / sum;
+        const text = `place ${place + 1}, symbol ${symbol}: ${integer(count)} times, ${percent(100 * share)} %`;
+        const cell = h("td", { title: text }, count ? integer(count) : "·");
+        cell.style.setProperty("--share", `${Math.round(100 * Math.min(1, share * 2.5))}%`);
+        if (share > 0.22) cell.className = "strong";
+        return cell;
+      });
+      return h("tr", {}, h("th", { scope: "row" }, place + 1), cells);
+    });
+    const whole = h("table.heat", {}, h("caption.vh", {}, "How often each symbol stands at each place"), h("thead", {}, head), h("tbody", {}, rows));
+    whole.addEventListener("pointerover", (event) => setText(readout, event.target.title ?? ""));
+    return whole;
+  }
+
+  function messageTable(messages, total) {
+    const shownRows = all ? messages : messages.slice(0, FIRST);
+    const rows = shownRows.map((each) => {
+      const grids = (each.examples ?? []).map(({ example, grid }) =>
+        h(
+          "button.thumb",
+          { type: "button", title: `${example}: ask the agents about it`, onclick: () => explore(example) },
+          gridView(grid, { size: 44, role: example }),
+        ),
+      );
+      return h(
+        "tr",
+        {},
+        h("td", {}, messageView(each.message, { length: each.length })),
+        h("td.number", {}, integer(each.count)),
+        h("td.number", {}, percent((100 * each.count) / (total || 1))),
+        h("td.number", {}, integer(each.length)),
+        h("td.thumbs", {}, grids),
+      );
+    });
+    const titles = ["message", "times", "%", "length", "about"].map((title, i) => h(`th${i && i < 4 ? ".number" : ""}`, { scope: "col" }, title));
+    const more =
+      messages.length > FIRST &&
+      h("button.quiet", { type: "button", onclick: () => ((all = !all), render()) }, all ? `Show the first ${FIRST}` : `Show all ${integer(messages.length)}`);
+    return h("div", {}, h("table.rows", {}, h("thead", {}, h("tr", {}, titles)), h("tbody", {}, rows)), more);
+  }
+
+  function explore(example) {
+    app.emit("tab", "examples");
+    app.emit("explore", example);
+  }
+
+  const now = poll(load, { every: () => (app.running ? 5000 : 15000), active: () => tab.active && !app.lost });
+  tab.shown.push(now);
+  app.on("run", () => {
+    shown = null;
+    now();
+  });
+  app.on("connection", (up) => up && now());
+}

@@ -1,0 +1,158 @@
+// The status strip: what the run is doing, in one look; and whether the server still answers.
+
+import { get } from "../api.js";
+import { byId, h, setText } from "../dom.js";
+import { clock, DASH, duration, figure, integer, percent, words } from "../format.js";
+import { poll } from "../poll.js";
+
+const STATES = {
+  idle: "○ idle",
+  training: "● training",
+  pretraining: "● pretraining",
+  stopping: "◐ stopping",
+  finished: "✓ finished",
+  stopped: "■ stopped",
+  failed: "✗ failed",
+  lost: "⚡ no connection",
+};
+
+export function mountStatus(app) {
+  const facts = byId("facts");
+  const cells = new Map();
+  let seen = {};
+
+  const now = poll(
+    async () => {
+      let status;
+      try {
+        status = await get("/status");
+      } catch (error) {
+        lose(error);
+        throw error;
+      }
+      find();
+      const fresh = status.run_id !== app.status?.run_id;
+      app.status = status;
+      show(status);
+      speak(status);
+      if (fresh) app.emit("run", status);
+      app.emit("status", status);
+    },
+    { every: () => 1000, hidden: true },
+  );
+  app.refresh = now;
+  byId("retry").addEventListener("click", now);
+
+  function lose(error) {
+    if (!app.lost) {
+      app.lost = new Date();
+      app.announce("Connection to the run lost");
+      app.emit("connection", false);
+    }
+    const why = error.status ? `the server answers: ${error.message}` : "the server does not answer";
+    setText(byId("lost-text"), `Connection lost since ${clock(app.lost)} (${why}). What is shown is from then; trying again.`);
+    byId("lost").hidden = false;
+    paintState("lost");
+    document.title = "no connection · arc";
+  }
+
+  function find() {
+    if (!app.lost) return;
+    app.lost = null;
+    byId("lost").hidden = true;
+    app.announce("Connection restored");
+    app.emit("connection", true);
+  }
+
+  function paintState(state) {
+    const element = byId("state");
+    element.dataset.state = state;
+    setText(element, STATES[state] ?? state);
+  }
+
+  function show(status) {
+    const state = status.running || status.state !== "idle" ? status.state : (status.outcome ?? "idle");
+    paintState(state);
+    setText(byId("run-name"), status.run_name ?? "no run yet");
+    byId("run-name").title = status.run_name ?? "";
+    const failed = state === "failed" && status.error;
+    byId("failure").hidden = !failed;
+    setText(byId("failure"), failed ? `The run failed: ${status.error}` : "");
+    const bar = byId("progress");
+    bar.hidden = typeof status.progress !== "number";
+    bar.value = status.progress ?? 0;
+    for (const [name, [value, title]] of Object.entries(facts_of(status))) put(name, value, title);
+    const lead = status.running ? `${percent(status.metrics?.val_acc ?? status.metrics?.accuracy)} % · ` : "";
+    document.title = `${lead}${STATES[state] ?? state} · arc`;
+  }
+
+  function put(name, value, title = "") {
+    if (!cells.has(name)) {
+      const cell = h("dd");
+      cells.set(name, cell);
+      facts.append(h("div", {}, h("dt", {}, name), cell));
+    }
+    const cell = cells.get(name);
+    setText(cell, value);
+    cell.title = title;
+  }
+
+  function speak(status) {
+    const last = status.last_save;
+    const saved = last && `${last.name} ${last.state} ${last.time}`;
+    const end = status.outcome && `${status.run_id} ${status.outcome}`;
+    if (seen.state !== undefined) {
+      if (status.state !== seen.state) {
+        const why = status.outcome === "failed" ? `: ${status.error}` : "";
+        app.announce(status.state === "idle" ? `Run ${status.outcome ?? "over"}${why}` : `Now ${status.state}`);
+      }
+      if (last && saved !== seen.saved && !automatic(last.name)) {
+        if (last.state === "saved") app.toast(`Saved ${last.name}`, "good");
+        else app.toast(`Saving ${last.name} failed: ${last.error}`, "bad");
+      }
+    }
+    seen = { state: status.state, saved, end };
+  }
+
+  now();
+}
+
+const automatic = (name) => /_(best|last|epoch_\d+)(\.pth)?$/.test(name ?? "");
+
+/** Name → [value, tooltip], in the order shown. */
+function facts_of(status) {
+  const { metrics = {}, throughput = {} } = status;
+  const vector = status.vocab_size === null || status.vocab_size === undefined;
+  const channel = vector
+    ? `vector${status.latent_dim ? ` of ${status.latent_dim}` : ""}`
+    : `${status.max_message_length} of ${status.vocab_size} symbols`;
+  const steps = typeof status.step === "number" && status.step > 0;
+  const loss = steps && metrics.loss === null ? "not finite ⚠" : figure(metrics.loss);
+  const game = words(status.task_type ?? DASH);
+  const others = status.num_distractors ? `, ${status.num_distractors} distractors` : "";
+  const pairs = status.use_input_output_pairs ? ", pairs" : "";
+  return {
+    task: [game + others + pairs],
+    channel: [`${words(status.bottleneck_type ?? DASH)}, ${channel}`],
+    epoch: [status.epoch ? `${integer(status.epoch)}, batch ${integer(status.batch)}/${integer(status.batches_per_epoch)}` : DASH],
+    step: [integer(status.step)],
+    loss: [loss, loss.endsWith("⚠") ? "The last loss was NaN or infinite" : ""],
+    "accuracy %": [percent(metrics.accuracy)],
+    "held-out %": [percent(metrics.val_acc), "on the validation puzzles"],
+    "steps/s": [figure(throughput.steps_per_second, 3)],
+    "targets/s": [figure(throughput.targets_per_second, 3)],
+    elapsed: [duration(status.seconds)],
+    "time left": [status.running ? duration(status.eta_seconds) : DASH],
+    device: [[status.device, status.precision].filter(Boolean).join(", ") || DASH],
+    "last save": saving(status),
+    folder: [status.folder ?? DASH, status.folder ?? ""],
+  };
+}
+
+function saving({ pending_saves: pending, last_save: last }) {
+  if (pending?.length) return [`⟳ writing ${pending.join(", ")}`, pending.join(", ")];
+  if (!last) return ["none yet"];
+  const time = String(last.time ?? "").match(/\d\d:\d\d(:\d\d)?/)?.[0] ?? "";
+  if (last.state === "failed") return [`✗ ${last.name} failed`, last.error ?? ""];
+  return [`✓ ${last.name}${time && ` ${time}`}`, `${last.name}, ${last.time ?? ""}`];
+}

@@ -1,0 +1,104 @@
+// What the receiver made of a message: candidates with probabilities, a grid built, or puzzles.
+
+import { h, note } from "./dom.js";
+import { integer, percent } from "./format.js";
+import { gridView, wrongCells } from "./grid.js";
+
+const FIRST = 12;
+
+/** "right" or "wrong" in words and a sign, never by colour alone. */
+export function verdict(correct) {
+  if (correct === null || correct === undefined) return null;
+  return h(`span.verdict.${correct ? "right" : "wrong"}`, {}, correct ? "✓ right" : "✗ wrong");
+}
+
+/** One line about the outcome, for cards. */
+export function outcome(sample) {
+  if (sample.candidates?.length) {
+    const target = sample.candidates.find((each) => each.is_target);
+    return `target ${percent(100 * target?.probability)} % of ${sample.candidates.length}`;
+  }
+  if (sample.built) {
+    const wanted = sample.target ?? sample.grid;
+    const cells = wanted.length * wanted[0].length;
+    return `${integer(wrongCells(sample.built, wanted))} of ${integer(cells)} cells wrong`;
+  }
+  if (sample.top?.length) return `${sample.top[0].puzzle} ${sample.top[0].side}, ${percent(100 * sample.top[0].probability)} %`;
+  return "";
+}
+
+/** Everything that the receiver answered; `state.all` remembers whether all candidates show. */
+export function answer(sample, state) {
+  if (sample.candidates?.length) return candidates(sample, state);
+  if (sample.built) return built(sample);
+  if (sample.top?.length) return puzzles(sample);
+  return note("The receiver gave no answer to show.");
+}
+
+function bar(probability) {
+  const fill = h("span.fill");
+  fill.style.width = `${Math.max(0.5, 100 * (probability ?? 0))}%`;
+  return h("span.meter", { "aria-hidden": "true" }, fill);
+}
+
+function candidates(sample, state) {
+  const ranked = [...sample.candidates].sort((a, b) => (b.probability ?? 0) - (a.probability ?? 0));
+  const rank = ranked.findIndex((each) => each.is_target);
+  const few = ranked.slice(0, FIRST);
+  if (rank >= FIRST) few[FIRST - 1] = ranked[rank];
+  const shown = state.all ? ranked : few;
+  const items = shown.map((each) => {
+    const place = ranked.indexOf(each) + 1;
+    const marks = [place === 1 && "picked", each.is_target && "target"].filter(Boolean);
+    const style = `${each.is_target ? ".target" : ""}${place === 1 ? ".picked" : ""}`;
+    return h(
+      `li.candidate${style}`,
+      {},
+      gridView(each.grid, { size: 72, role: `Candidate ${place}${marks.length ? `, ${marks.join(" and ")}` : ""}` }),
+      h("span.caption", {}, h("span.place", {}, `${place}.`), ` ${percent(100 * each.probability)} %`),
+      bar(each.probability),
+      h("span.marks", {}, marks.length ? `${each.is_target ? "◎" : "▸"} ${marks.join(", ")}` : ""),
+    );
+  });
+  const text = `The target is number ${rank + 1} of ${ranked.length}, with ${percent(100 * ranked[rank]?.probability)} %.`;
+  const more =
+    ranked.length > FIRST &&
+    h("button.quiet", { type: "button", onclick: () => state.toggle() }, state.all ? `Show the first ${FIRST}` : `Show all ${ranked.length}`);
+  return h("div.answer", {}, h("p", {}, text), h("ol.candidates", {}, items), more);
+}
+
+function built(sample) {
+  const wanted = sample.target ?? sample.grid;
+  const wrong = wrongCells(sample.built, wanted);
+  const cells = wanted.length * wanted[0].length;
+  const text = wrong ? `${integer(wrong)} of ${integer(cells)} cells are wrong, crossed out below.` : `All ${integer(cells)} cells are right.`;
+  return h(
+    "div.answer",
+    {},
+    h("p", {}, text),
+    h(
+      "div.pair",
+      {},
+      h("figure", {}, h("figcaption", {}, "built"), gridView(sample.built, { size: 260, target: wanted, role: "Built grid" })),
+      h("figure", {}, h("figcaption", {}, "wanted"), gridView(wanted, { size: 260, role: "Wanted grid" })),
+    ),
+  );
+}
+
+function puzzles(sample) {
+  const rows = sample.top.map((each, i) =>
+    h(
+      `li.puzzle${each.is_target ? ".target" : ""}`,
+      {},
+      h("span.place", {}, `${i + 1}.`),
+      h("code", {}, each.puzzle),
+      h("span", {}, each.side),
+      bar(each.probability),
+      h("span.value", {}, `${percent(100 * each.probability)} %`),
+      h("span.marks", {}, each.is_target ? "◎ right one" : ""),
+    ),
+  );
+  const right = sample.top.findIndex((each) => each.is_target);
+  const text = right < 0 ? `The right puzzle is not among the first ${rows.length}.` : `The right puzzle is number ${right + 1}.`;
+  return h("div.answer", {}, h("p", {}, text), h("ol.puzzles", {}, rows));
+}

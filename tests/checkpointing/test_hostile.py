@@ -1,0 +1,316 @@
+"""A stranger's files: refused in one line, with little memory, and without running anything.
+
+Each file meets each reader in a process of its own, whose memory is measured.
+"""
+
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_cli import TIMEOUT, environment
+
+MIB = 2**20
+MAX_GROWTH = 300 * MIB
+
+READERS = """
+import contextlib, json, os, resource, sys, warnings
+from pathlib import Path
+from arc.checkpointing import CheckpointError, load, read_checkpoint, read_metadata
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def attempt(reader, path):
+    before = peak()
+    try:
+        reader(path)
+    except CheckpointError as error:
+        kind, said = type(error).__name__, str(error)
+    except BaseException as error:
+        kind, said = "uncaught", repr(error)
+    else:
+        kind, said = "accepted", ""
+    return {"kind": kind, "said": said, "growth": peak() - before}
+
+def in_a_child(reader, path):
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with open(into, "w") as file:
+            json.dump(attempt(reader, path), file)
+            file.flush()
+            os._exit(0)
+    os.close(into)
+    with open(out) as file:
+        answer = json.load(file)
+    os.waitpid(child, 0)
+    return {"file": path, "reader": reader.__name__, **answer}
+
+warnings.simplefilter("ignore")
+load(sys.argv[1])
+readers = {reader.__name__: reader for reader in (load, read_checkpoint, read_metadata)}
+tries = [argument.split("=", 1) for argument in sys.argv[2:]]
+print(json.dumps([in_a_child(readers[name], path) for name, path in tries]))
+"""
+
+
+def pack(path: Path, records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, record in records.items():
+            archive.writestr(name, record)
+
+
+def with_tree(path: Path, tree: bytes, **records: bytes) -> None:
+    rest = {"x/version": b"3\n", "x/byteorder": b"little", "x/data/0": bytes(24)}
+    pack(path, {"x/data.pkl": tree, **rest, **records})
+
+
+# -- archives ----------------------------------------------------------------------------
+
+
+def compressed(path: Path) -> None:
+    """Much in little."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", pickle.dumps({}, 2), zipfile.ZIP_STORED)
+        with archive.open("x/data/0", "w", force_zip64=True) as record:
+            for _ in range(64):
+                record.write(bytes(MIB))
+
+
+def overlapping(path: Path) -> None:
+    """A thousand records of four megabytes that are the same four megabytes."""
+    with_tree(path, pickle.dumps({}, 2), **{"x/data/1": bytes(4 * MIB)})
+    with zipfile.ZipFile(path, "a") as archive:
+        (large,) = [entry for entry in archive.infolist() if entry.filename == "x/data/1"]
+        for number in range(2, 1002):
+            entry = zipfile.ZipInfo(f"x/data/{number}")
+            for field in ("header_offset", "CRC", "file_size", "compress_size"):
+                setattr(entry, field, getattr(large, field))
+            archive.filelist.append(entry)
+        archive._didModify = True  # type: ignore[attr-defined]
+
+
+def twice(path: Path) -> None:
+    with_tree(path, pickle.dumps({}, 2))
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("x/data.pkl", pickle.dumps({"other": 1}, 2))
+
+
+def linked(path: Path) -> None:
+    with_tree(path, pickle.dumps({}, 2))
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("x/data/1")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+
+
+def crowded(path: Path) -> None:
+    """A directory of a million entries."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *[0] * 9, 1, *[0] * 6) + b"x"
+    directory = entry * 1_000_000
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 9, 9, len(directory), 0, 0)
+    path.write_bytes(directory + end)
+
+
+def claimed(path: Path) -> None:
+    """A small file that says its directory has four gigabytes."""
+    with_tree(path, pickle.dumps({}, 2))
+    content = bytearray(path.read_bytes())
+    content[-10:-6] = struct.pack("<L", 2**32 - 2)
+    path.write_bytes(content)
+
+
+# -- trees -------------------------------------------------------------------------------
+
+
+class Code:
+    """Runs a shell command when it is unpickled without care."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)
+
+
+def coded(path: Path) -> None:
+    with_tree(path, pickle.dumps({"config": Code()}, 2))
+
+
+def bare(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"config": Code()}, 2))
+
+
+def referred(path: Path) -> None:
+    """Code where a storage's reference is expected."""
+
+    class Pickler(pickle._Pickler):  # type: ignore[name-defined]
+        def persistent_id(self, value: Any) -> Any:
+            return ("storage", Code(), "0", "cpu", 6) if value == "here" else None
+
+    tree = io.BytesIO()
+    Pickler(tree, 2).dump({"config": "here"})
+    with_tree(path, tree.getvalue())
+
+
+def attributed(path: Path) -> None:
+    """Sets an attribute of a function that the reader uses."""
+    built = b"\x80\x02}ccollections\nOrderedDict\nN}X\x0c\x00\x00\x00__defaults__)s\x86b0."
+    with_tree(path, built)
+
+
+def text(value: str) -> bytes:
+    encoded = value.encode()
+    return b"X" + struct.pack("<L", len(encoded)) + encoded
+
+
+HUGE = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+HUGE += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+SIZE = b"\x8a\x06" + (2**40).to_bytes(6, "little")
+EMPTY = b"\x89ccollections\nOrderedDict\n)RtR"
+ONE = b"X\x01\x00\x00\x00w"
+TREES = {
+    "huge storage": ONE + HUGE + SIZE + b"tQK\x00K\x02\x85K\x01\x85" + EMPTY + b"s",
+    "expanded": ONE + HUGE + b"K\x06tQK\x00" + SIZE + b"\x85K\x00\x85" + EMPTY + b"s",
+    "strides": ONE + HUGE + b"K\x06tQK\x00K\x02K\x02\x86" + SIZE + b"K\x01\x86" + EMPTY + b"s",
+    "empty lists": b"]" * (15 * MIB),
+    "dictionaries": b"(" + b"}" * 700_000 + b"l",
+    "a long memo": b"".join(b"r" + struct.pack("<L", number) for number in range(300_000)),
+    "a memo of billions": b"r\xff\xff\xff\x7f",
+    "bytes that are not there": b"\x96" + (2**40).to_bytes(8, "little"),
+    "a wide text": text("a" * (12 * MIB - 4) + "\U0001f600"),
+    "a text cut off": text("\U0001f600" * (3 * MIB))[:-1],
+    "tuples in tuples": b")" + b"\x85" * 500_000,
+}
+
+
+# -- contents ----------------------------------------------------------------------------
+
+
+def recorded(record: bytes, content: dict[str, Any], path: Path) -> None:
+    """Write a good file with another metadata record."""
+    with path.open("xb+") as file:
+        torch.save(content, file)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("archive/arc.json", record)
+
+
+RECORDS = {
+    "a wide record": b"[" + b"{}," * (5 * MIB) + b"{}]",
+    "a record within bounds": b'{"config":[' + b"{}," * (MIB + 200_000) + b"{}]}",
+    "a deep record": b'{"config":{},"format_version":1,"x":' + b"[" * 900 + b"]" * 900 + b"}",
+    "a record that is no object": b"1",
+    "a long number": b'{"config":{},"format_version":' + b"1" * 10_000 + b"}",
+}
+
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "code by name": ("task", {"_target_": "os.system", "command": "touch ran"}),
+    "an interpolation": ("data", {"path": "${oc.env:HOME}"}),
+    "a resolver": ("data", {"path": "${arc_run:touch ran}"}),
+    "a huge model": ("model", {"hidden_dim": 4096, "num_conv_layers": 64}),
+    "a huge latent": ("model", {"latent_dim": 4096, "embedding_dim": 512}),
+    "a huge vocabulary": ("bottleneck", {"vocab_size": 10**9, "max_message_length": 10**9}),
+    "a vocabulary within bounds": ("bottleneck", {"vocab_size": 4096, "max_message_length": 64}),
+    "a number of layers": ("model", {"num_conv_layers": 10**12}),
+    "a long name": ("task", {"name": "selection" * 10_000}),
+    "an infinity": ("model", {"dropout": float("inf")}),
+}
+
+ARCHIVES = (compressed, overlapping, twice, linked, crowded, claimed)
+CODE = (coded, bare, referred, attributed)
+FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
+
+
+@pytest.fixture(scope="module")
+def hostile(
+    save_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Every hostile file by what is wrong with it."""
+    folder = tmp_path_factory.mktemp("hostile")
+    content = save_run("task=selection", "task.num_distractors=3").content
+    found = {}
+
+    def place(name: str) -> Path:
+        found[name] = folder / f"{name.replace(' ', '_')}.pth"
+        return found[name]
+
+    for name, write in FILES.items():
+        write(place(name))
+    for name, tree in TREES.items():
+        with_tree(place(name), b"\x80\x02}" + tree + b".")
+    for name, record in RECORDS.items():
+        recorded(record, content, place(name))
+    for name, (section, change) in CONFIGS.items():
+        config = content["config"]
+        changed = {**config, section: {**config[section], **change}}
+        torch.save({**content, "config": changed}, place(name))
+    os.mkfifo(place("a pipe"))
+    place("a device").symlink_to("/dev/zero")
+    return found
+
+
+@pytest.fixture(scope="module")
+def answers(
+    hostile: dict[str, Path], save_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What each reader answered to each file: name -> reader -> kind, said, growth."""
+    good = save_run("task=selection", "task.num_distractors=3").path
+    cwd = tmp_path_factory.mktemp("cwd")
+    tries = [f"{reader}={path}" for name, path in hostile.items() for reader in readers_of(name)]
+    done = subprocess.run(
+        [sys.executable, "-c", READERS, str(good), *tries],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(cwd.iterdir()) == []  # nothing ran
+    names = {str(path): name for name, path in hostile.items()}
+    found: dict[str, dict[str, Any]] = {name: {} for name in hostile}
+    for answer in json.loads(done.stdout):
+        found[names[answer["file"]]][answer["reader"]] = answer
+    return found
+
+
+NAMES = [*FILES, *TREES, *RECORDS, *CONFIGS, "a pipe", "a device"]
+
+
+def readers_of(name: str) -> list[str]:
+    """All of them, but for trees, which all of them read in the same way."""
+    return ["read_metadata"] if name in TREES else ["load", "read_checkpoint", "read_metadata"]
+
+
+def must_refuse(name: str) -> list[str]:
+    """Who must refuse a file: a bad config only where it is used, a bad record where it is read."""
+    if name in CONFIGS:
+        return ["load"]
+    return ["read_metadata"] if name in RECORDS else readers_of(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hostile_file_is_refused_in_one_line(
+    name: str, answers: dict[str, dict[str, Any]], hostile: dict[str, Path]
+) -> None:
+    assert list(answers[name]) == readers_of(name)
+    for reader, answer in answers[name].items():
+        assert answer["kind"] != "uncaught", (reader, answer)
+        if reader in must_refuse(name):
+            assert answer["kind"] != "accepted", reader
+            assert answer["said"].startswith(f"{hostile[name]}: "), reader
+            assert len(answer["said"].splitlines()) == 1, reader
+            assert len(answer["said"]) < 1000, reader
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hostile_file_takes_little_memory(name: str, answers: dict[str, dict[str, Any]]) -> None:
+    growth = {reader: answer["growth"] for reader, answer in answers[name].items()}
+    assert max(growth.values()) < MAX_GROWTH, growth

@@ -1,0 +1,225 @@
+"""Disks that fail under a real run: it goes on, says so, and saves again once they are well."""
+
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers_cli import TIMEOUT, environment, place, tiny
+
+from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, limits of a process")
+
+# A write error while the file that the environment names is there.
+INJECTING = """
+import os, torch, arc.train
+save = torch.save
+def faulty(content, file):
+    if os.path.exists(os.environ["FAULT"]):
+        file.write(b"half of it")
+        raise OSError(5, "Input/output error")
+    return save(content, file)
+torch.save = faulty
+arc.train.main()
+"""
+
+
+def until(done: Callable[[], Any], what: str) -> Any:
+    """Wait until ``done`` answers with something true, and return it."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if answer := done():
+            return answer
+        time.sleep(0.01)
+    raise AssertionError(f"waited in vain: {what}")
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[bool]:
+    """Put a small file system in memory over ``folder``, if the machine lets us."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        done = False
+    try:
+        yield done
+    finally:
+        if done:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@dataclass
+class Training:
+    """A run that saves many times a second, all its files on ``disk``."""
+
+    process: subprocess.Popen[bytes]
+    disk: Path
+    log: Path
+    flag: Path
+    has_mount: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.disk / "checkpoints"
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def step(self) -> int:
+        """The step of the last save; 0 without one."""
+        with suppress(CheckpointError):
+            return read_metadata(self.folder / "mine_last.pth")["step"]
+        return 0
+
+    def leftovers(self) -> list[Path]:
+        return [path for path in self.disk.rglob("*") if ".arc-tmp" in path.name]
+
+
+# -- what can go wrong -------------------------------------------------------------------
+
+
+@contextmanager
+def full(run: Training) -> Iterator[str]:
+    """Fill the disk; without one of our own, let no file grow beyond 100 kB."""
+    if not run.has_mount:
+        limits = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (100_000, -1))
+        yield "File too large"
+        resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, limits)
+        return
+    filler, healed = run.disk / "filler", threading.Event()
+
+    def fill() -> None:  # the space of a file that was replaced too
+        with filler.open("wb", buffering=0) as file:
+            while not healed.is_set():
+                with suppress(OSError):
+                    file.write(bytes(4096))
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    yield "No space left on device"
+    healed.set()
+    filling.join()
+    filler.unlink()
+
+
+@contextmanager
+def read_only(run: Training) -> Iterator[str]:
+    if run.has_mount:
+        with mounted(run.folder, "ro"):
+            yield "Read-only file system"
+    elif os.getuid() == 0:  # whom no mode stops
+        with injected(run) as said:
+            yield said
+    else:
+        run.folder.chmod(0o555)
+        yield "Permission denied"
+        run.folder.chmod(0o755)
+
+
+@contextmanager
+def removed(run: Training) -> Iterator[str]:
+    while run.folder.exists():  # files are made in it meanwhile
+        shutil.rmtree(run.folder, ignore_errors=True)
+    yield "No such file or directory"
+    run.folder.mkdir()
+
+
+@contextmanager
+def a_file(run: Training) -> Iterator[str]:
+    away = run.disk / "away"
+    run.folder.rename(away)
+    run.folder.touch()
+    yield "Not a directory"
+    run.folder.unlink()
+    away.rename(run.folder)
+
+
+@contextmanager
+def injected(run: Training) -> Iterator[str]:
+    run.flag.touch()
+    yield "Input/output error"
+    run.flag.unlink()
+
+
+FAULTS = (full, read_only, removed, a_file, injected)
+
+
+@pytest.fixture
+def training(tmp_path: Path, arc_folder: Path) -> Iterator[Training]:
+    disk, flag, log = tmp_path / "disk", tmp_path / "fault", tmp_path / "log"
+    disk.mkdir()
+    game = ["task=reconstruction", "run_name=mine", "checkpoint.every_minutes=0.001"]
+    often = ["checkpoint.every_epochs=1", "checkpoint.keep_last=1"]
+    command = [*place(disk), *tiny(arc_folder, steps=None), *game, *often]
+    with ExitStack() as stack:
+        has_mount = stack.enter_context(mounted(disk, "size=16m"))
+        process = subprocess.Popen(
+            [sys.executable, "-c", INJECTING, *command],
+            cwd=tmp_path,
+            env={**environment(), "FAULT": str(flag)},
+            stdout=subprocess.DEVNULL,
+            stderr=stack.enter_context(log.open("wb")),
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        run = Training(process, disk, log, flag, has_mount)
+        until(run.step, "the first save")
+        yield run
+
+
+def suffer(run: Training, fault: Any) -> None:
+    """Let ``fault`` happen and pass; the run must say so, go on, leave nothing, and save again."""
+    before = run.step()
+    heard = len(run.said)
+    with fault(run) as cause:
+        report = re.compile(f"save failed: .*{cause}.*; training goes on")
+        until(lambda: report.search(run.said, heard), f"{fault.__name__}: a report")
+        until(lambda: not run.leftovers(), "no leftovers")
+    healed = time.time()
+    last = run.folder / "mine_last.pth"
+    until(lambda: last.exists() and last.stat().st_mtime > healed, f"{fault.__name__}: a save")
+    assert run.process.poll() is None, run.said
+    assert read_checkpoint(last)["step"] > before
+
+
+def stop(run: Training) -> None:
+    """End the run; it must have kept its last state, and no temporary file."""
+    run.process.send_signal(signal.SIGINT)
+    assert run.process.wait(TIMEOUT) == 130, run.said
+    assert "Traceback" not in run.said
+    assert run.leftovers() == []
+    assert "saves failed" in run.said
+    (stopped,) = [line for line in run.said.splitlines() if "stopped at step" in line]
+    assert f"stopped at step {run.step()} (SIGINT)" in stopped
+    for path in run.folder.glob("*.pth"):
+        read_checkpoint(path)
+
+
+def test_a_run_survives_its_disk(training: Training) -> None:
+    for fault in FAULTS:
+        suffer(training, fault)
+    stop(training)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_survives_its_disk_again_and_again(training: Training, seed: int) -> None:
+    luck = random.Random(seed)
+    for _ in range(40):
+        suffer(training, luck.choice(FAULTS))
+    stop(training)
