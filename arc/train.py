@@ -19,7 +19,7 @@ from arc.cli import hydra_entry
 from arc.config import ConfigError, ProcessConfig, ServerConfig, parse
 from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.report import table
-from arc.run import make_run
+from arc.run import Run, make_run
 from arc.server import endpoint
 from arc.session import Session
 from arc.settings import Settings
@@ -35,8 +35,7 @@ def train(tree: DictConfig, chosen: Sequence[str] = ()) -> int:
     ``chosen`` are the overrides that ``stored_choices`` put before those that were typed.
     """
     process = Process(tree, chosen)
-    with endpoint(process.server, process.session):
-        return process.run_once() if process.server.autostart else process.serve()
+    return process.run_once() if process.server.autostart else process.serve()
 
 
 class Process:
@@ -67,38 +66,44 @@ class Process:
     def run_once(self) -> int:
         """Run what was typed; returns the exit status."""
         plan = plan_run(self.tree, self.typed, self.own_folder)
-        return self._perform(plan, self.output)
+        run = make_run(plan, self.output, self.heap)  # what cannot be done is not served either
+        if run.is_finished:
+            return 0
+        with endpoint(self.server, self.session), self.session.running(plan) as control:
+            return self._see_through(run, control)
 
     def serve(self) -> int:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
-        log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
-        while True:
-            plan = self.session.next_plan()
-            output = self.output / str(plan.config.run_name)
-            try:
-                status = self._perform(plan, output)
-            except ValueError as error:
-                log.error(str(error))
-            except Exception:  # the edge of a run: the next one must still be possible
-                log.exception("the run failed")
-            else:
-                if status > 128:
-                    return status
+        with endpoint(self.server, self.session):
+            log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
+            while True:
+                plan = self.session.next_plan()
+                try:
+                    status = self._perform(plan)
+                except ValueError as error:
+                    log.error(str(error))
+                except Exception:  # the edge of a run: the next one must still be possible
+                    log.exception("the run failed")
+                else:
+                    if status > 128:
+                        return status
 
-    def _perform(self, plan: Plan, output: Path) -> int:
-        """Make a run and see it through; returns the exit status that it asks for."""
-        session = self.session
-        with session.running(plan) as control:
+    def _perform(self, plan: Plan) -> int:
+        """Make a run that was asked for and see it through; returns its exit status."""
+        output = self.output / str(plan.config.run_name)
+        with self.session.running(plan) as control:
             output.mkdir(parents=True, exist_ok=True)
             run = make_run(plan, output, self.heap)
-            if run.is_finished:
-                return 0
-            session.attach(run)
-            with _signals(control) as received, Terminal(self.console) as terminal:
-                outcome = run.execute(control, terminal.show, session.watch)
-            session.end(outcome)
-            if outcome.kind == "finished":
-                print(f"\n{table(run.report())}\n", flush=True)
+            return 0 if run.is_finished else self._see_through(run, control)
+
+    def _see_through(self, run: Run, control: RunControl) -> int:
+        """Train, save, test; returns the exit status."""
+        self.session.attach(run)
+        with _signals(control) as received, Terminal(self.console) as terminal:
+            outcome = run.execute(control, terminal.show, self.session.watch)
+        self.session.end(outcome)
+        if outcome.kind == "finished":
+            print(f"\n{table(run.report())}\n", flush=True)
         if outcome.kind == "failed":
             return 1
         return 128 + received[0] if received else 0

@@ -12,7 +12,7 @@ REFUSED = {
     "added key": ("+foo=1", "foo:", "training"),
     "forced key": ("++bottleneck.temprature=1", "bottleneck.temprature:", "'temperature'"),
     "added nested": ("+training.foo.bar=1", "training.foo:", "epochs"),
-    "unknown group": ("modle=tiny", "modle:", "'model'"),
+    "unknown group": ("modell=tiny", "modell:", "'model'"),
     "unknown task": ("task=selektion", "task=selektion:", "'selection'", "reconstruction"),
     "unknown bottleneck": ("bottleneck=foo", "bottleneck=foo:", "autoencoder, categorical"),
     "unknown size": ("model=huge", "model=huge:", "base, large, small, tiny"),

@@ -62,7 +62,10 @@ def test_the_wheel_holds_every_module_and_every_configuration(wheel: Path) -> No
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "arc").rglob("*.py")}
     conf = {"arc" / path.relative_to(CHECKOUT) for path in (CHECKOUT / "conf").rglob("*.yaml")}
-    assert held == {path.as_posix() for path in modules | conf}
+    static = CHECKOUT / "arc" / "server" / "static"
+    page = {path.relative_to(CHECKOUT) for path in static.rglob("*") if path.is_file()}
+    assert Path("arc/server/static/index.html") in page
+    assert held == {path.as_posix() for path in modules | conf | page}
 
 
 def test_help_from_another_folder(installed: Path, tmp_path: Path) -> None:

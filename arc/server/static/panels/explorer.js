@@ -18,6 +18,7 @@ export function mountExplorer(app, tab) {
   const between = h("div.between");
   let examples = [];
   let ran = null;
+  let loading = false;
 
   const picker = h(
     "div.picker",
@@ -32,7 +33,13 @@ export function mountExplorer(app, tab) {
   second.element.hidden = true;
 
   async function loadList() {
-    if (ran === app.status?.run_id && examples.length) return;
+    if (loading || (ran === app.status?.run_id && examples.length)) return;
+    loading = true;
+    await readList();
+    loading = false;
+  }
+
+  async function readList() {
     ran = app.status?.run_id;
     try {
       examples = (await get("/examples")).examples ?? [];
@@ -90,6 +97,7 @@ export function mountExplorer(app, tab) {
   });
   tab.shown.push(loadList);
   app.on("run", () => tab.active && loadList());
+  app.on("status", ({ running, step }) => running && step && tab.active && loadList()); // the corpus loads after the start
   app.on("connection", (up) => up && tab.active && loadList());
 
   return {

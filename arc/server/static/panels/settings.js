@@ -1,6 +1,6 @@
 // The settings: a form built from what the server says each key is; sends only what was changed.
 
-import { get, post } from "../api.js";
+import { ApiError, get, post } from "../api.js";
 import { actionButton, byId, disable, h, note, setText } from "../dom.js";
 import { plain, words } from "../format.js";
 
@@ -110,7 +110,7 @@ export function mountSettings(app) {
     const invalid = [...fields.values()].flatMap((field) => field.controls).find((control) => !control.checkValidity());
     if (invalid) {
       invalid.reportValidity();
-      throw new Error(`${label(invalid.id.replace(/^set-|-w$/g, ""))}: ${invalid.validationMessage}`);
+      throw new ApiError(`${label(invalid.id.replace(/^set-|-w$/g, ""))}: ${invalid.validationMessage}`, 0);
     }
     const answer = await post("/task_config", changes());
     fill(answer);
@@ -133,7 +133,8 @@ export function mountSettings(app) {
 
 /** Split at spaces outside of quotes and brackets, as a shell and Hydra together would. */
 export function splitOverrides(text) {
-  return text.match(/(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s"'[\]{}])+/g) ?? [];
+  const parts = text.match(/(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s"'[\]{}])+/g) ?? [];
+  return parts.map((part) => part.replace(/^(["'])(.*)\1$/, "$2"));
 }
 
 const label = (key) => words(key).replace("num ", "").replace("max message length", "message length");
