@@ -55,7 +55,8 @@ for round in range(kills):
     if child == 0:
         save_for_ever(round, said, random.Random(round))
     os.close(said)
-    first = os.read(out, 65536) if round % 2 else b""  # every other child gets to save, however slow
+    # every other child is left to save once, however slow the machine
+    first = os.read(out, 65536) if round % 2 else b""
     time.sleep(luck.uniform(0, 0.06))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
