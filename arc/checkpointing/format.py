@@ -17,12 +17,13 @@ import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
 import arc
 from arc.archive import METADATA_RECORD, CheckpointError
+from arc.checkpointing.direct import DirectFile
 from arc.config import RunConfig, to_tree
 from arc.data import MAX_GRID_SIZE, NUM_COLORS
 from arc.flat import flat_view
@@ -148,7 +149,9 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     try:
         with open(temporary, "xb+") as file:
             _lock(file)
-            torch.save(content, file)
+            direct = DirectFile(file.fileno())
+            torch.save(content, cast(IO[bytes], direct))
+            direct.finish()
             with zipfile.ZipFile(file, "a") as archive:
                 record = zipfile.ZipInfo(f"{PREFIX}/{METADATA_RECORD}")
                 archive.writestr(record, json.dumps(metadata_of(content)))

@@ -8,9 +8,7 @@ waits for the next copy, and all that waits is written from that one.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,8 +189,6 @@ class CheckpointWriter:
         return thread
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # training first, on a busy machine
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         while (work := self._next()) is not None:
             self._write(*work)
 
