@@ -62,11 +62,16 @@ class Looker:
             content = torch.tensor([list(message)], dtype=torch.int64, device=content.device)
         signal = self.model.bottleneck.read(content)
         answers = self.task.answer(self.model, self.split, examples, signal)
-        lengths = sent.lengths.tolist() if sent.lengths is not None else [None] * len(examples)
+        edited = message is not None
+        known = sent.lengths is not None and not edited
         return [
-            {**self._about(int(example)), **self._said(content[row], sent.content[row]), **answer}
-            | {"length": None if message is not None else lengths[row]}
-            | {"edited": message is not None}
+            {
+                **self._about(int(example)),
+                **self._said(content[row], sent.content[row]),
+                "length": int(sent.lengths[row]) if known else None,
+                "edited": edited,
+                **answer,
+            }
             for row, (example, answer) in enumerate(zip(examples, answers, strict=True))
         ]
 
