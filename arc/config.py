@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from arc.data import DATASETS, NUM_COLORS, DataConfig, load_corpus
+from arc.data import DATASETS, NUM_COLORS, DataConfig, Slicing, load_corpus
 from arc.metadata import leaves
 from arc.models import BOTTLENECKS, ARCAutoencoder, ARCEncoder
 from arc.pretraining import PRETRAINING, PretrainConfig
@@ -230,18 +230,25 @@ def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
 def build_task(config: RunConfig, device: torch.device | str = "cpu") -> Task:
     """Load the data that a configuration names, onto ``device``, and make its task."""
     task_class = TASKS[config.task.name]
-    pairs = config.task.use_input_output_pairs
-    corpus = load_corpus(config.data, pairs=pairs, held_out=task_class.held_out, device=device)
+    corpus = load_corpus(config.data, _slicing(config), device=device)
     return task_class(config.task, corpus)
 
 
 def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> Task:
-    """Load the data, onto ``device``, and make the task that pretrains the encoder."""
+    """Load the data, onto ``device``, and make the task that pretrains the encoder.
+
+    It is not trained on anything that the configured game holds out.
+    """
     task_class: type[Any] = PRETRAINING[config.pretrain.name]
-    pairs = config.pretrain.game().use_input_output_pairs
-    corpus = load_corpus(config.data, pairs=pairs, held_out=task_class.held_out, device=device)
+    own = Slicing(config.pretrain.game().use_input_output_pairs, task_class.held_out)
+    corpus = load_corpus(config.data, own, before=_slicing(config), device=device)
     task: Task = task_class(config.pretrain, corpus)
     return task
+
+
+def _slicing(config: RunConfig) -> Slicing:
+    """Return how the data are cut for the game."""
+    return Slicing(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
 
 
 def build_encoder(config: RunConfig) -> ARCEncoder:

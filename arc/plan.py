@@ -89,8 +89,6 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if origin.kind == "finetune":  # neither its name, nor where its own encoder came from
         stored["run_name"] = None
         stored["encoder"] = {**stored.get("encoder", {}), "pretrained": None}
-    elif any(key_of(override) == "encoder.pretrained" for override in typed):
-        raise ConfigError("encoder.pretrained: a resumed run has its encoder; use finetune=…")
     process = tuple(ProcessConfig.model_fields)
     typed_for_run = [each for each in typed if key_of(each).split(".")[0] not in process]
     try:
@@ -105,6 +103,9 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
             "mode=pretrain: starts afresh, or from an encoder: pretrain.init_from=PATH in place "
             f"of {origin.kind}"
         )
+    began_from = stored.get("encoder", {}).get("pretrained")
+    if origin.kind == "resume" and config.encoder.pretrained != began_from:
+        raise ConfigError("encoder.pretrained: a resumed run has its encoder; use finetune=…")
     config = _in_own_folder(config, typed, own_folder)
     if origin.kind == "resume" and not any(key_of(each) == "checkpoint.dir" for each in typed):
         config = _in_folder(config, str(origin.path.parent))
@@ -150,6 +151,8 @@ def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
     for path in folder.glob("*.pth"):
         try:
             metadata = read_metadata(path)
+            if "encoder_architecture" in metadata:  # an encoder alone, nothing to continue
+                continue
             if metadata["config"].get("run_name") == run_name:
                 found.append((int(metadata.get("step") or 0), path.stat().st_mtime, path))
         except (CheckpointError, OSError) as error:

@@ -147,7 +147,7 @@ class Run:
         elif failures:
             log.warning(f"{failures} saves failed on the way; later ones made each of them good")
         if fault is None:
-            fault = next((save.error for save in failed if save.path == self.saving.last), None)
+            fault = next((save.error for save in failed if save.path == self.saving.needed), None)
         if fault is not None:
             return Outcome("failed", fault)
         if control.stop_requested or not self.trainer.reached_limit:

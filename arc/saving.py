@@ -59,6 +59,11 @@ class Saving:
         """Where the last state is kept; None where it is not."""
         return self.path("last")
 
+    @property
+    def needed(self) -> Path | None:
+        """The file without which the run has failed; None where there is none."""
+        return self.last
+
     def path(self, which: str) -> Path:
         """Return the path of an automatic save."""
         return self.folder / f"{self.config.run_name}_{which}.pth"
@@ -156,13 +161,15 @@ class Saving:
 class EncoderSaving(Saving):
     """The saves of a pretraining: the encoder at each new best, and nothing else.
 
-    An earlier pretraining's file is kept beside, under its date. ``best_state`` is the whole
-    model's at the last best.
+    An earlier pretraining's file is kept beside, under its date. Where nothing is held out to
+    find the best, the last is kept. ``best_state`` is the whole model's in the file.
     """
 
     def __init__(self, config: RunConfig, trainer: Trainer) -> None:
         super().__init__(config, trainer)
         self.best_state: dict[str, Any] = {}
+        self._earlier_is_kept = False
+        self._refused: Save | None = None
 
     @property
     def best(self) -> Path:
@@ -174,32 +181,63 @@ class EncoderSaving(Saving):
         """The best is all that is kept."""
         return None
 
+    @property
+    def needed(self) -> Path:
+        """The encoder is what a pretraining is for."""
+        return self.best
+
     def content(self) -> dict[str, Any]:
         """Return what a file of this moment holds."""
         return make_encoder_checkpoint(self.config, self.trainer)
 
     def _save_best(self) -> None:
-        if not self.best_state:
-            self._keep_earlier()
         self.best_state = copy.deepcopy(self.trainer.model.state_dict())
-        super()._save_best()
+        try:
+            self._keep_earlier()
+        except OSError as error:
+            fault = f"{self.best}: not written: the earlier one cannot be kept beside it: {error}"
+            log.error(f"save failed: {fault}; training goes on")
+            self._refused = Save(self.best, fault)
+        else:
+            self._refused = None
+            super()._save_best()
+
+    def finish(self) -> list[Save]:
+        """Wait until all is on the disk; returns what was not made good."""
+        if self.trainer.step > 0 and len(self.trainer.task.corpus.validation) == 0:
+            self._save_best()
+        failed = super().finish()
+        return failed if self._refused is None else [*failed, self._refused]
 
     def _save_epoch(self, event: Validated) -> None:
         """An encoder that is not the best is not kept."""
 
     def _keep_earlier(self) -> None:
-        if not self.best.exists():
+        if self._earlier_is_kept:
             return
+        if self.best.exists():
+            self._keep(self._dated())
+        self._earlier_is_kept = True
+
+    def _dated(self) -> Path:
+        """Return the free name that says when the earlier encoder was written."""
         date = datetime.fromtimestamp(self.best.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
         kept = self.best.with_stem(f"{self.best.stem}_{date}")
         number = 2
         while kept.exists():
             kept = self.best.with_stem(f"{self.best.stem}_{date}_{number}")
             number += 1
+        return kept
+
+    def _keep(self, kept: Path) -> None:
         try:  # one file under two names, until the new one takes the first
             kept.hardlink_to(self.best)
         except OSError:
-            shutil.copy2(self.best, kept)
+            try:
+                shutil.copy2(self.best, kept)
+            except OSError:
+                kept.unlink(missing_ok=True)  # half a copy
+                raise
         log.info(f"{self.best}: an earlier encoder, kept as {kept.name}")
 
 

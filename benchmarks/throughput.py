@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from tabulate import tabulate
 
 from arc.config import build_model, config_folder, parse_config, with_data
-from arc.data import load_corpus
+from arc.data import Slicing, load_corpus
 from arc.tasks import TASKS
 from arc.training import Heap, RunControl, Step, Trainer, autocast_dtype, pick_device
 
@@ -64,7 +64,7 @@ def targets_per_second(overrides: list[str], budget: float, heap: Heap) -> float
         config = parse_config(compose("config", overrides))
     device = pick_device(config.device)
     task_class = TASKS[config.task.name]
-    corpus = load_corpus(config.data, pairs=False, held_out=task_class.held_out, device=device)
+    corpus = load_corpus(config.data, Slicing(False, task_class.held_out), device=device)
     task = task_class(config.task, corpus)
     model = build_model(with_data(config, task.num_classes)).to(device)
     trainer = Trainer(

@@ -14,7 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from arc.config import RunConfig, build_model, build_task, config_folder, parse_config, with_data
-from arc.data import Corpus, load_corpus
+from arc.data import Corpus, Slicing, load_corpus
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
 from arc.training import Trainer, autocast_dtype, seed_everything
@@ -144,10 +144,10 @@ def make_config(arc_folder: Path) -> Callable[..., RunConfig]:
 
 @pytest.fixture(scope="session")
 def make_corpus(make_config: Callable[..., RunConfig]) -> Callable[..., Corpus]:
-    """Load the three sets; ``held_out`` as in load_corpus."""
+    """Load the three sets; ``held_out`` as in Slicing."""
 
     def make(*overrides: str, pairs: bool = False, held_out: Any = "puzzles") -> Corpus:
-        return load_corpus(make_config(*overrides).data, pairs=pairs, held_out=held_out)
+        return load_corpus(make_config(*overrides).data, Slicing(pairs, held_out))
 
     return make
 

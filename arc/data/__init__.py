@@ -2,7 +2,7 @@
 
 from arc.data.augment import Transform
 from arc.data.batches import BatchSource
-from arc.data.corpus import Corpus, Split, load_corpus
+from arc.data.corpus import Corpus, Slicing, Split, load_corpus
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, Grids
 from arc.data.puzzles import DATASETS, DataConfig
 
@@ -15,6 +15,7 @@ __all__ = [
     "DataConfig",
     "DataError",
     "Grids",
+    "Slicing",
     "Split",
     "Transform",
     "load_corpus",

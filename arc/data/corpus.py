@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from arc.data.grids import DataError, Grids, content_key
-from arc.data.puzzles import DATASETS, DataConfig, Pair, Puzzle
+from arc.data.puzzles import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets
 
 HeldOut = Literal["puzzles", "pairs", "training_pairs"]
 
@@ -116,29 +116,34 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Slicing:
+    """How examples are made of puzzles, and what is kept from training.
+
+    ``pairs`` asks for (input, output) examples. Kept from training are whole puzzles, or pairs of
+    every puzzle (then ``data.test`` is not used: the puzzles' own test pairs are the test set),
+    or pairs of those puzzles only that ``puzzles`` would train on.
+    """
+
+    pairs: bool
+    held_out: HeldOut
+
+
 def load_corpus(
-    config: DataConfig, *, pairs: bool, held_out: HeldOut, device: torch.device | str = "cpu"
+    config: DataConfig,
+    slicing: Slicing,
+    *,
+    before: Slicing | None = None,
+    device: torch.device | str = "cpu",
 ) -> Corpus:
     """Read, filter, split and deduplicate the data that ``config`` names.
 
-    ``pairs`` asks for (input, output) examples; ``held_out`` says what is kept from training:
-    whole puzzles, or pairs of every puzzle (then ``data.test`` is not used: the puzzles' own
-    test pairs are the test set), or pairs of those puzzles only that ``puzzles`` would train on
-    (so that what is pretrained knows nothing of what the main training holds out). Raises
-    DataError when nothing is left to learn from.
+    ``before`` is the slicing of a training that will go on from what is learned here: nothing
+    is trained on that it holds out. Raises DataError when nothing is left to learn from.
     """
     sets = DATASETS[config.name](config).load()
     notes: list[str] = []
-    if held_out == "pairs":
-        examples = _filtered(_all_examples(sets.learning, pairs=False), config, notes)
-    else:
-        parts = _by_puzzle(sets.learning, sets.test, config, pairs, notes)
-        parts = _without_copies(parts, notes)
-        examples = parts[0]
-    if held_out != "puzzles":
-        parts = _without_copies(_by_pair(examples, config), notes)
-        parts = _numbered(parts, notes)
-        notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
+    parts = _parts(sets, config, slicing, before, notes)
     names = ("training", "validation", "test")
     if not parts[0]:
         raise DataError(f"data={config.name}: no grid is left to train on; {'; '.join(notes)}")
@@ -147,6 +152,45 @@ def load_corpus(
     )
     num_puzzles = len({example.puzzle for example in parts[0]})
     return Corpus(training, validation, test, num_puzzles, _fingerprint(parts), notes)
+
+
+def _parts(
+    sets: PuzzleSets,
+    config: DataConfig,
+    slicing: Slicing,
+    before: Slicing | None,
+    notes: list[str],
+) -> list[list[Example]]:
+    """Return the examples of the three sets."""
+    if slicing.held_out == "pairs":
+        examples = _filtered(_all_examples(sets.learning, pairs=False), config, notes)
+    else:
+        parts = _by_puzzle(sets.learning, sets.test, config, slicing.pairs, notes)
+        parts = _without_copies(parts, notes)
+        examples = parts[0]
+    if before is not None:
+        known = _parts(sets, config, before, None, [])
+        examples = _without_held_out(examples, known, before, notes)
+    if slicing.held_out == "puzzles":
+        return [examples, *parts[1:]]
+    notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
+    return _numbered(_without_copies(_by_pair(examples, config), notes), notes)
+
+
+def _without_held_out(
+    examples: list[Example], parts: list[list[Example]], slicing: Slicing, notes: list[str]
+) -> list[Example]:
+    """Leave out what another training, of ``parts``, holds out: by content, or whole puzzles."""
+    held: set[bytes] = set().union(*(e.contents for part in parts[1:] for e in part))
+    puzzles = {example.puzzle for example in parts[0]}
+    whole = slicing.held_out == "puzzles"
+    kept = [
+        e for e in examples if held.isdisjoint(e.contents) and (e.puzzle in puzzles or not whole)
+    ]
+    if len(kept) < len(examples):
+        left_out = len(examples) - len(kept)
+        notes.append(f"training: {left_out} that the main training holds out, left out")
+    return kept
 
 
 def _all_examples(puzzles: list[Puzzle], *, pairs: bool) -> list[Example]:

@@ -72,7 +72,7 @@ class BinaryPretraining(Task):
         every = torch.stack([make_fakes(kind, real, generator).cells for kind in self.kinds])
         fake = every[luck.to(every.device), torch.arange(len(real), device=every.device)]
         grids = Grids(torch.cat([real.cells, fake]), real.sizes.repeat(2, 1))
-        differs = (real.cells != fake).flatten(1).any(1)
+        differs = _differ(real, fake)
         counted = torch.cat([torch.ones_like(differs), differs])
         message = model(grids)
         logits = model.receiver(message.signal)
@@ -110,7 +110,7 @@ class BinaryPretraining(Task):
         for part in chunks(len(split)):
             real = self.shown(split, part, generator)
             fake = make_fakes(kind, real, generator)
-            differs = (real.cells != fake.cells).flatten(1).any(1)
+            differs = _differ(real, fake.cells)
             content = model(fake).content
             logits.append(model.receiver(model.bottleneck.read(content))[differs])
         return torch.cat(logits)
@@ -124,6 +124,11 @@ def make_fakes(kind: str, grids: Grids, generator: torch.Generator) -> Grids:
     ``noise``: every colour as likely at every cell, which a histogram tells from ARC's grids.
     """
     return Grids(_MAKERS[kind](grids, generator), grids.sizes)
+
+
+def _differ(grids: Grids, cells: Tensor) -> Tensor:
+    """Return whether other ``cells`` differ anywhere inside of each grid, bool [B]."""
+    return ((grids.cells != cells) & grids.inside).flatten(1).any(1)
 
 
 def _cells_first(grids: Grids) -> tuple[Tensor, Tensor]:
