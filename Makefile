@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow benchmark saves ablation bars clean help
+.PHONY: train test lint slow benchmark saves ablation bars pretraining clean help
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -35,6 +35,10 @@ ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 
 
 bars: $(INSTALLED)    ## every task, bottleneck and pair mode on real data (half an hour; resumable)
 	$(RUN) benchmarks/ablation.py games $(ARGS)
+
+pretraining: $(INSTALLED) ## what pretrained encoders bring the games (hours; resumable)
+	$(RUN) benchmarks/ablation.py encoders --folder outputs/pretraining $(ARGS)
+	$(RUN) benchmarks/ablation.py pretraining --minutes 5 --folder outputs/pretraining $(ARGS)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

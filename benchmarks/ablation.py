@@ -1,6 +1,7 @@
 """Tables of training runs: each row a set of overrides, each cell one run of ``arc.train``.
 
-``recipe`` takes the default recipe apart; ``games`` plays every task through every channel.
+``recipe`` takes the default recipe apart; ``games`` plays every task through every channel;
+``encoders`` pretrains, and ``pretraining`` shows what games make of those encoders.
 A cell's results are kept in ``--folder`` and not run again, so an interrupted table goes on.
 Run one table at a time on an idle machine: cells are given equal wall-clock, and with
 ``--jobs`` equal shares of its cores.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -56,7 +58,38 @@ GAMES = {
     for pairs in pair_modes
     for bottleneck in ("communication", "autoencoder")
 }
-TABLES = {"recipe": RECIPE, "games": GAMES}
+PRETRAININGS = {"binary": "binary", "selection": "selection", "puzzle_classification": "puzzle"}
+WIDE = "model.latent_dim=256"  # an encoder that serves both games
+ENCODERS = {
+    f"encoder by {name}": ["mode=pretrain", f"pretrain={name}", WIDE] for name in PRETRAININGS
+}
+STARTS: dict[str, list[str]] = {"scratch": []} | {
+    f"{name}{', frozen' if frozen else ''}": [
+        f"encoder.pretrained={{folder}}/encoder-by-{name.replace('_', '-')}_{{seed}}/"
+        f"pretrained_encoder_{label}.pth",
+        f"encoder.freeze={str(frozen).lower()}",
+    ]
+    for frozen in (False, True)
+    for name, label in PRETRAININGS.items()
+}
+PLAYED = {
+    "selection": [],
+    "reconstruction by vector": [
+        *("task=reconstruction", "bottleneck=autoencoder"),
+        *("data.augment=true", "training.batch_size=32"),
+    ],
+}
+PRETRAINED = {
+    f"{game}, from {start}": [*overrides, WIDE, *encoder]
+    for game, overrides in PLAYED.items()
+    for start, encoder in STARTS.items()
+}
+TABLES = {
+    "recipe": RECIPE,
+    "games": GAMES,
+    "encoders": ENCODERS,
+    "pretraining": PRETRAINED,
+}
 
 
 def run_cell(
@@ -64,16 +97,16 @@ def run_cell(
 ) -> Any:
     """Train one cell on so many ``threads`` unless its results are there; returns them."""
     slug = "".join(c if c.isalnum() else "-" for c in name)
-    path = folder / f"{slug}_{seed}_results.json"
+    cell = folder / f"{slug}_{seed}"
+    path = cell / f"{cell.name}_results.json"
     if not path.exists():
         print(f"{name}, seed {seed} …", file=sys.stderr, flush=True)
-        for left_over in folder.glob(f"{slug}_{seed}_*.pth"):
-            left_over.unlink()
+        shutil.rmtree(cell, ignore_errors=True)
         command = [
-            *(sys.executable, "-m", "arc.train", f"run_name={slug}_{seed}", f"seed={seed}"),
-            *(f"training.max_minutes={minutes}", f"checkpoint.dir={folder}"),
-            f"hydra.run.dir={folder}/{slug}_{seed}",
-            *overrides,
+            *(sys.executable, "-m", "arc.train", f"run_name={cell.name}", f"seed={seed}"),
+            *(f"training.max_minutes={minutes}", "server.enabled=false"),
+            *(f"checkpoint.dir={cell}", f"hydra.run.dir={cell}/log"),
+            *(override.format(folder=folder, seed=seed) for override in overrides),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
@@ -90,6 +123,7 @@ def figures(results: dict[str, Any]) -> dict[str, float]:
     shown = {}
     for of, name in (
         ("validation", "random_99"),
+        ("test", "binary"),
         ("test", "random_99"),
         ("test", "same_size_49"),
         ("test", "reconstruction"),
@@ -115,20 +149,20 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        table = {
-            name: [
-                pool.submit(run_cell, folder, name, row, seed, arguments.minutes, threads)
-                for seed in range(arguments.seeds)
-            ]
-            for name, row in list(TABLES[arguments.table].items())[: arguments.rows]
+        table = dict(list(TABLES[arguments.table].items())[: arguments.rows])
+        cells = {
+            (name, seed): pool.submit(
+                run_cell, folder, name, overrides, seed, arguments.minutes, threads
+            )
+            for seed in range(arguments.seeds)  # outermost: a table cut short has whole seeds
+            for name, overrides in table.items()
         }
         rows = []
-        for name, cells in table.items():
-            shown = [figures(cell.result()) for cell in cells]
+        for name in table:
+            shown = [figures(cells[name, seed].result()) for seed in range(arguments.seeds)]
             row = {key: median_and_range([cell[key] for cell in shown]) for key in shown[0]}
             rows.append({"run": name, **row})
-            print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"), flush=True)
-            print()
+        print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"))
 
 
 if __name__ == "__main__":
