@@ -147,7 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = (arguments.folder or Path("outputs") / arguments.table).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
+    threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         table = dict(list(TABLES[arguments.table].items())[: arguments.rows])
         cells = {
