@@ -1,0 +1,37 @@
+"""Naming puzzles before the game: held-out pairs of the puzzles that the game trains on."""
+
+import torch
+
+from arc.config import build_pretraining, build_pretraining_model, build_task
+
+
+def puzzles_of(split):
+    return {place.split()[0] for place in split.places}
+
+
+def test_only_puzzles_that_the_game_trains_on_are_named(make_config):
+    config = make_config("pretrain=puzzle_classification", "task=reconstruction")
+    game, task = build_task(config), build_pretraining(config)
+    assert puzzles_of(task.corpus.training) <= puzzles_of(game.corpus.training)
+    assert task.num_classes == 2 * task.corpus.num_puzzles
+
+
+def test_held_out_pairs_are_of_the_puzzles_that_are_named(make_config):
+    corpus = build_pretraining(make_config("pretrain=puzzle_classification")).corpus
+    assert len(corpus.validation) > 0
+    assert len(corpus.test) > 0
+    for split in (corpus.validation, corpus.test):
+        assert puzzles_of(split) <= puzzles_of(corpus.training)
+        trained = {tuple(place.split()[:3]) for place in corpus.training.places}
+        assert trained.isdisjoint(tuple(place.split()[:3]) for place in split.places)
+
+
+@torch.no_grad()
+def test_top_1_and_top_5_stand_beside_the_prior(make_config):
+    config = make_config("pretrain=puzzle_classification")
+    task = build_pretraining(config)
+    model = build_pretraining_model(config, task.num_classes).eval()
+    _, signal, _ = task.send_all(model, task.corpus.validation)
+    figure = task.judge(model, task.corpus.validation, signal).headline
+    assert list(figure.values) == ["top1", "top5"]
+    assert set(figure.baselines) == {"prior", "prior_top5"}

@@ -1,0 +1,97 @@
+"""The encoder's own embedding picks the other view, so that it is the encoder that learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from arc.config import build_pretraining, build_pretraining_model
+
+
+def histogram(array):
+    return np.bincount(array.ravel(), minlength=10)
+
+
+@pytest.fixture
+def make(make_config):
+    def make(*overrides):
+        config = make_config("pretrain=selection", "pretrain.num_distractors=3", *overrides)
+        task = build_pretraining(config)
+        torch.manual_seed(0)
+        return task, build_pretraining_model(config, task.num_classes)
+
+    return make
+
+
+def shown(task, count=12):
+    split = task.corpus.training
+    grids = task.shown(split, torch.arange(count), torch.Generator().manual_seed(1))
+    return grids.arrays(), split.grids[split.target[:count]].arrays()
+
+
+def test_a_turned_view_has_the_target_s_cells_in_another_place(make):
+    task, _ = make("pretrain.view=turned")
+    views, targets = shown(task)
+    assert all(sorted(v.shape) == sorted(t.shape) for v, t in zip(views, targets, strict=True))
+    assert all(
+        np.array_equal(histogram(v), histogram(t)) for v, t in zip(views, targets, strict=True)
+    )
+    assert not all(map(np.array_equal, views, targets))
+
+
+def test_an_augmented_view_is_recolored_too(make):
+    task, _ = make("pretrain.view=augmented")
+    views, targets = shown(task)
+    recolored = [
+        not np.array_equal(histogram(v), histogram(t)) for v, t in zip(views, targets, strict=True)
+    ]
+    assert np.mean(recolored) > 0.9
+    assert all(
+        sorted(histogram(v)) == sorted(histogram(t)) for v, t in zip(views, targets, strict=True)
+    )
+
+
+def test_a_paired_view_is_the_input_of_the_output(make):
+    task, _ = make("pretrain.view=paired")
+    split = task.corpus.training
+    views, _ = shown(task)
+    assert all(map(np.array_equal, views, split.grids[split.sender[:12]].arrays()))
+    assert not split.sender.equal(split.target)
+
+
+def test_gradients_reach_the_encoder_from_both_sides(make):
+    task, model = make()
+    split, generator = task.corpus.training, torch.Generator().manual_seed(0)
+    view = model(task.shown(split, torch.arange(8), generator)).signal
+    embedded = task.embed(model, split.grids[split.target[:8]])
+    for sent, candidates in ((view, embedded.detach()), (view.detach(), embedded)):
+        model.zero_grad()
+        scores = task.score(model, sent, candidates)
+        torch.nn.functional.cross_entropy(scores, torch.arange(8)).backward(retain_graph=True)
+        assert all(weight.grad.abs().sum() > 0 for weight in model.encoder.parameters())
+
+
+def test_a_linear_scorer_of_both_side_by_side_would_teach_the_sender_nothing(make):
+    """Why the embeddings are compared: what is added to every candidate's score cancels."""
+    _, model = make()
+    grids = make()[0].corpus.training.grids[torch.arange(8)]
+    sent = model.encoder(grids)
+    sent.retain_grad()
+    candidates = model.encoder(grids).detach()
+    linear = torch.nn.Linear(2 * sent.shape[1], 1)
+    both = torch.cat([sent[:, None].expand(-1, 8, -1), candidates[None].expand(8, -1, -1)], dim=-1)
+    torch.nn.functional.cross_entropy(linear(both)[..., 0], torch.arange(8)).backward()
+    assert sent.grad.abs().max() < 1e-6
+
+
+def test_the_encoder_learns_to_know_turned_grids(make):
+    task, model = make()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(40):
+        output = task.step(model, torch.arange(24), generator)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(float(output.loss.detach()))
+    assert np.mean(losses[-10:]) < 0.5 * losses[0]

@@ -1,0 +1,66 @@
+"""A pretraining learns from nothing that the game after it holds out."""
+
+import numpy as np
+import pytest
+
+from arc.config import build_pretraining, build_task
+from arc.data.grids import content_key
+
+GAMES = {
+    "grids": ("task=reconstruction",),
+    "pairs": ("task=reconstruction", "task.use_input_output_pairs=true"),
+    "classification": ("task=puzzle_classification",),
+}
+PRETRAININGS = {
+    "grids": ("pretrain=binary",),
+    "pairs": ("pretrain=selection", "pretrain.num_distractors=1", "pretrain.view=paired"),
+    "classification": ("pretrain=puzzle_classification",),
+}
+
+
+def contents(split):
+    used = np.unique(np.concatenate([split.sender, split.target])).astype(int)
+    grids = split.grids.arrays()
+    return {content_key(grids[index]) for index in used}
+
+
+def units(split, words):
+    """Return the first of the words puzzle, part, number and side of each example."""
+    return {tuple(place.split()[:words]) for place in split.places}
+
+
+@pytest.fixture(params=GAMES.values(), ids=GAMES)
+def game(request):
+    return request.param
+
+
+@pytest.fixture(params=PRETRAININGS.values(), ids=PRETRAININGS)
+def pretraining(request):
+    return request.param
+
+
+@pytest.fixture(params=["data.max_grids=null", "data.max_grids=40"])
+def corpora(request, make_config, game, pretraining):
+    config = make_config(*game, *pretraining, request.param, "data.validation_fraction=0.25")
+    return build_pretraining(config).corpus, build_task(config).corpus
+
+
+def test_no_held_out_grid_is_learned_from(corpora):
+    before, after = corpora
+    assert contents(before.training)
+    held = contents(after.validation) | contents(after.test)
+    assert contents(before.training).isdisjoint(held)
+
+
+def test_no_held_out_puzzle_or_pair_is_learned_from(corpora, game):
+    before, after = corpora
+    words = 3 if "task=puzzle_classification" in game else 1
+    held = units(after.validation, words) | units(after.test, words)
+    assert held
+    assert units(before.training, words).isdisjoint(held)
+
+
+def test_what_is_left_out_is_said(make_config):
+    config = make_config("task=puzzle_classification", "pretrain=binary")
+    notes = build_pretraining(config).corpus.notes
+    assert [note for note in notes if "that the main training holds out" in note]
