@@ -30,7 +30,7 @@ SECTIONS = {
         "max_message_length",
         "num_parameters",
     ),
-    "Training": ("batch_size", "learning_rate", "num_epochs", "temperature"),
+    "Training": ("batch_size", "learning_rate", "num_epochs", "temperature", "freeze_encoder"),
     "Data": ("max_grids", "filter_grid_size", "data_fingerprint"),
     "Provenance": (
         "format_version",
@@ -39,6 +39,19 @@ SECTIONS = {
         "created",
         "started_from",
     ),
+}
+ENCODER_SECTIONS = {  # of a pretrained encoder, which knows of no game
+    "Training state": SECTIONS["Training state"],
+    "Pretraining": ("pretrain_task_type", "pretrain_learning_rate", "pretrain_epochs"),
+    "Architecture": (
+        "hidden_dim",
+        "latent_dim",
+        "num_conv_layers",
+        "embedding_dim",
+        "num_parameters",
+    ),
+    "Data": SECTIONS["Data"],
+    "Provenance": SECTIONS["Provenance"],
 }
 COLUMNS = (
     "epoch",
@@ -68,10 +81,16 @@ NUMBERS = {"size_mb", *COLUMNS} - {"task_type", "bottleneck_type"}
 WIDTH = 120
 
 
+def is_encoder(metadata: dict[str, Any]) -> bool:
+    """Return whether a file holds a pretrained encoder alone."""
+    return "encoder_architecture" in metadata
+
+
 def sections(metadata: dict[str, Any]) -> str:
     """Lay one checkpoint's metadata out in a table a section; val_acc in percent."""
     parts = []
-    for title, keys in SECTIONS.items():
+    layout = ENCODER_SECTIONS if is_encoder(metadata) else SECTIONS
+    for title, keys in layout.items():
         rows = [(key, shown(metadata.get(key))) for key in keys]
         parts.append(f"{title}\n{tabulate(rows, tablefmt='simple', disable_numparse=True)}")
     return "\n\n".join(parts)
@@ -101,7 +120,7 @@ def list_encoders(folder: Path) -> list[dict[str, Any]]:
             metadata, time = read_metadata(path), path.stat().st_mtime
         except (CheckpointError, OSError):
             continue
-        if "encoder_architecture" in metadata:
+        if is_encoder(metadata):
             shown = {
                 "filename": path.name,
                 "path": str(path),
@@ -123,7 +142,11 @@ def row(path: Path) -> dict[str, Any]:
         metadata = read_metadata(path)
     except (CheckpointError, OSError) as error:
         return {**base, "error": str(error)}
-    return {**base, **{key: metadata.get(key) for key in COLUMNS}}
+    columns = {key: metadata.get(key) for key in COLUMNS}
+    if is_encoder(metadata):
+        columns |= dict.fromkeys(("bottleneck_type", "vocab_size", "max_message_length"))
+        columns["task_type"] = f"pretrain {metadata.get('pretrain_task_type')}"
+    return {**base, **columns}
 
 
 def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:

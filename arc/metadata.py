@@ -53,7 +53,7 @@ def metadata_of(content: dict[str, Any]) -> dict[str, Any]:
 
     ``content`` may hold tensors or stubs; anything with ``numel`` counts. JSON types only.
     """
-    weights = content.get("model_state_dict", {})
+    weights = content.get("model_state_dict", content.get("encoder_state_dict", {}))
     tensors = weights.values() if isinstance(weights, dict) else ()
     parameters = sum(math.prod(tensor.shape) for tensor in tensors if hasattr(tensor, "shape"))
     plain = {key: value for key, value in content.items() if key not in STATES}

@@ -23,6 +23,7 @@ from arc.config import (
     parse,
     parse_config,
 )
+from arc.inspection import is_encoder
 from arc.overlay import overlay
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
     for path in folder.glob("*.pth"):
         try:
             metadata = read_metadata(path)
-            if "encoder_architecture" in metadata:  # an encoder alone, nothing to continue
+            if is_encoder(metadata):  # alone, nothing to continue
                 continue
             if metadata["config"].get("run_name") == run_name:
                 found.append((int(metadata.get("step") or 0), path.stat().st_mtime, path))

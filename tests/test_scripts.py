@@ -196,6 +196,22 @@ def test_verify_knows_a_pretrained_encoder(tmp_path: Path, path: Path, here: Any
     assert "the encoder rebuilds" in outcome.out
 
 
+def test_an_encoder_shows_its_pretraining_and_no_game(
+    tmp_path: Path, path: Path, here: Any
+) -> None:
+    content = torch.load(path)
+    weights = content.pop("model_state_dict")
+    encoder = tmp_path / "pretrained_encoder_binary.pth"
+    torch.save({**content, "pretrain_task_type": "binary", "encoder_architecture": {}}, encoder)
+    outcome = here(INSPECT, encoder)
+    rows = dict(line.split(None, 1) for line in outcome.out.splitlines() if "  " in line)
+    assert rows["pretrain_task_type"].strip() == "binary"
+    assert "task_type" not in rows
+    sizes = (weight.numel() for name, weight in weights.items() if name.startswith("encoder."))
+    assert int(rows["num_parameters"].replace(",", "")) == sum(sizes)
+    assert "pretrain binary" in here(INSPECT, tmp_path).out
+
+
 def test_diff_shows_what_differs_alone(folder: Path, here: Any) -> None:
     one, other = folder / "selection_last.pth", folder / "reconstruction_last.pth"
     outcome = here(INSPECT, "--diff", one, other)
