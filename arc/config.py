@@ -251,6 +251,12 @@ def _slicing(config: RunConfig) -> Slicing:
     return Slicing(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
 
 
+def holds_out_alike(one: RunConfig, other: RunConfig) -> bool:
+    """Return whether two runs keep the same examples from training."""
+    left, right = (each.data.model_dump(exclude={"augment"}) for each in (one, other))
+    return _slicing(one) == _slicing(other) and left == right
+
+
 def build_encoder(config: RunConfig) -> ARCEncoder:
     """Build the sender's encoder, weights drawn from torch's generator."""
     return ARCEncoder(

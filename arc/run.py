@@ -94,7 +94,7 @@ class Run:
         resumed = plan.origin is not None and plan.origin.kind == "resume"
         encoder = self.config.encoder
         if encoder.pretrained is not None and not resumed:
-            start_encoder(encoder.pretrained, "encoder.pretrained", self.trainer)
+            start_encoder(encoder.pretrained, "encoder.pretrained", self.config, self.trainer)
         if encoder.freeze:
             log.info("encoder.freeze: the sender's encoder stays as it is")
 
@@ -220,7 +220,8 @@ class PretrainRun(Run):
 
     def _begin(self, plan: Plan) -> None:
         if self.config.pretrain.init_from is not None:
-            start_encoder(self.config.pretrain.init_from, "pretrain.init_from", self.trainer)
+            path = self.config.pretrain.init_from
+            start_encoder(path, "pretrain.init_from", self.config, self.trainer)
 
     def _make_saving(self) -> Saving:
         return EncoderSaving(self.config, self.trainer)

@@ -22,7 +22,7 @@ from arc.checkpointing import (
 )
 from arc.checkpointing.loader import fit_weights, mismatches
 from arc.checkpointing.writer import Save
-from arc.config import NAME_PATTERN, RunConfig
+from arc.config import NAME_PATTERN, RunConfig, holds_out_alike
 from arc.inspection import changes
 from arc.plan import Origin
 from arc.training import Step, Trainer, Validated
@@ -241,11 +241,12 @@ class EncoderSaving(Saving):
         log.info(f"{self.best}: an earlier encoder, kept as {kept.name}")
 
 
-def start_encoder(path: str, key: str, trainer: Trainer) -> None:
+def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> None:
     """Take the encoder of the file that the configuration's ``key`` names.
 
-    Raises CheckpointError if it cannot be read, or naming both sides if its architecture is
-    another.
+    One that was trained before another game, or on other data, may have seen what this run
+    holds out: that is said. Raises CheckpointError if it cannot be read, or naming both sides
+    if its architecture is another.
     """
     loaded, encoder = load_encoder(path), trainer.model.encoder
     there, here = loaded.encoder.architecture, encoder.architecture
@@ -255,6 +256,11 @@ def start_encoder(path: str, key: str, trainer: Trainer) -> None:
     encoder.load_state_dict(loaded.encoder.state_dict())
     step = loaded.metadata.get("step")
     trainer.started_from.append(f"{key} {Path(path).name} step {step}")
+    if not holds_out_alike(loaded.config, config):
+        log.warning(
+            f"{key}: trained for another game or on other data, so it may have seen what is held "
+            "out here; pretrain with this run's task and data to be sure that it has not"
+        )
     log.info(f"{key}: the encoder of {path}, step {step}")
 
 

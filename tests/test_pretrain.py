@@ -164,6 +164,23 @@ def test_another_architecture_is_refused_naming_both_sides(
     assert str(source) in said
 
 
+@pytest.mark.parametrize(
+    ("other", "warned"),
+    [
+        ("task=reconstruction", False),
+        ("task=reconstruction data.augment=true", False),
+        ("task=puzzle_classification", True),
+        ("task=reconstruction data.split_seed=5", True),
+    ],
+)
+def test_an_encoder_that_may_have_seen_what_is_held_out_is_said(
+    other: str, warned: bool, source: Path, tmp_path: Path, arc_folder: Path
+) -> None:
+    outcome = run_here(tmp_path, *tiny(arc_folder), *other.split(), f"encoder.pretrained={source}")
+    assert outcome.status == 0, outcome.err
+    assert ("may have seen what is held out" in outcome.err) == warned
+
+
 def test_a_file_that_holds_no_encoder_is_refused(tmp_path: Path, arc_folder: Path) -> None:
     path = tmp_path / "nothing.pth"
     path.write_bytes(b"nothing")
