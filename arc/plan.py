@@ -20,6 +20,7 @@ from arc.config import (
     ProcessConfig,
     RunConfig,
     config_folder,
+    options_of,
     parse,
     parse_config,
 )
@@ -81,6 +82,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     ``own_folder`` is where files go unless ``typed`` says so (a job of a sweep has its own).
     Raises ConfigError or CheckpointError for what cannot be done.
     """
+    _refuse_names(typed)
     start = parse(ProcessConfig, tree)
     origin = _origin(start, tree)
     if origin is None:
@@ -111,6 +113,15 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if origin.kind == "resume" and not any(key_of(each) == "checkpoint.dir" for each in typed):
         config = _in_folder(config, str(origin.path.parent))
     return Plan(config if origin.kind == "resume" else _named(config), origin)
+
+
+def _refuse_names(typed: Sequence[str]) -> None:
+    """Say how an option is chosen: its name alone would leave the keys of another."""
+    for override in typed:
+        group, _, key = key_of(override).partition(".")
+        if key == "name" and options_of(group):
+            value = override.partition("=")[2]
+            raise ConfigError(f"{key_of(override)}: an option is chosen whole: {group}={value}")
 
 
 def key_of(override: str) -> str:

@@ -21,6 +21,7 @@ REFUSED = {
     "no group": ("task=null", "task", "selection"),
     "below the range": ("bottleneck.vocab_size=1", "bottleneck.vocab_size=1:", "2"),
     "not a number": ("bottleneck.vocab_size=abc", "bottleneck.vocab_size=abc:", "integer"),
+    "name of an option": ("bottleneck.name=autoencoder", "bottleneck=autoencoder"),
     "unknown device": ("device=foo", "device", "foo", "auto, cpu, cuda or cuda:N"),
     "absent device": ("device=cuda:9", "device=cuda:9:", "CUDA devices"),
     "other device": ("device=meta", "device", "meta", "auto, cpu, cuda or cuda:N"),
