@@ -84,7 +84,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     """
     _refuse_names(typed)
     start = parse(ProcessConfig, tree)
-    origin = _origin(start, tree)
+    origin = _origin(start, tree, typed, own_folder)
     if origin is None:
         config = _in_own_folder(parse_config(tree), typed, own_folder)
         return Plan(config if start.resume == AUTO else _named(config), None)
@@ -129,7 +129,9 @@ def key_of(override: str) -> str:
     return override.split("=")[0].lstrip("+~")
 
 
-def _origin(start: ProcessConfig, tree: DictConfig) -> Origin | None:
+def _origin(
+    start: ProcessConfig, tree: DictConfig, typed: Sequence[str], own_folder: Path | None
+) -> Origin | None:
     if start.finetune is not None:
         path = Path(start.finetune)
         return Origin("finetune", path, read_checkpoint(path), start.strict)
@@ -138,7 +140,7 @@ def _origin(start: ProcessConfig, tree: DictConfig) -> Origin | None:
     if start.resume != AUTO:
         path = Path(start.resume)
         return Origin("resume", path, read_checkpoint(path), True)
-    config = parse_config(tree)
+    config = _in_own_folder(parse_config(tree), typed, own_folder)
     if config.run_name is None:
         raise ConfigError("resume=auto: continues the run that run_name=… names; give one")
     newest = _newest(Path(config.checkpoint.dir), config.run_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -136,7 +137,9 @@ def _signals(control: RunControl) -> Iterator[list[signal.Signals]]:
             signal.signal(each, signal.SIG_DFL)
         received.append(signal.Signals(number))
         control.request_stop(received[-1].name)
-        log.info(f"{received[-1].name}: stopping after this step; once more ends at once")
+        said = f"{received[-1].name}: stopping after this step; once more ends at once"
+        # not from here: this may be in the middle of writing a line
+        threading.Thread(target=log.info, args=(said,)).start()
 
     before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -196,6 +196,18 @@ def test_each_job_of_a_sweep_has_a_folder_of_its_own(tmp_path: Path, arc_folder:
     assert seeds == [0, 1]
 
 
+def test_each_job_of_a_sweep_goes_on_from_its_own_folder(tmp_path: Path, arc_folder: Path) -> None:
+    sweep = ["-m", "seed=0,1", "task=reconstruction", "hydra.sweep.dir=sweep", "run_name=mine"]
+    sweep += ["resume=auto", *tiny(arc_folder, steps=3)]
+    assert run(tmp_path, *sweep, "training.stop_at_step=1").status == 0
+    outcome = run(tmp_path, *sweep)
+    assert outcome.status == 0, outcome.err
+    for seed in (0, 1):
+        last = torch.load(tmp_path / "sweep" / str(seed) / "checkpoints" / "mine_last.pth")
+        assert (last["config"]["seed"], last["step"]) == (seed, 3)
+        assert last["started_from"] == ["resume mine_last.pth step 1"]
+
+
 def test_a_sweep_that_meets_a_bad_value_says_so(tmp_path: Path, arc_folder: Path) -> None:
     outcome = run(tmp_path, "-m", "seed=0,-1", "task=reconstruction", *tiny(arc_folder, steps=1))
     assert outcome.status == 1
