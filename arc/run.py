@@ -26,6 +26,7 @@ from arc.tasks import Task
 from arc.training import (
     DivergedError,
     Heap,
+    Ranks,
     RunControl,
     Step,
     Trainer,
@@ -51,14 +52,13 @@ class Outcome:
 class Run:
     """Trains the game. Raises ValueError, when it is made, for what cannot be done."""
 
-    def __init__(self, plan: Plan, output: Path, heap: Heap) -> None:
+    def __init__(self, plan: Plan, output: Path, heap: Heap, ranks: Ranks | None = None) -> None:
         config = plan.config
-        self.output, self.heap = output, heap
+        self.output, self.heap, self.ranks = output, heap, ranks or Ranks()
         self.folder = Path(config.checkpoint.dir)
-        prepare_folder(self.folder)
-        for swept in sweep_temporaries(self.folder):
-            log.info(f"swept {swept}, left by a process that died")
-        self.device = pick_device(config.device)
+        if self.ranks.leads:
+            self._prepare_folder()
+        self.device = self.ranks.join(pick_device(config.device))
         self.task = self._build_task(config)
         self.config = self._completed(config)
         seed_everything(config.seed)
@@ -69,10 +69,17 @@ class Run:
             seed=config.seed,
             augment=config.data.augment,
             autocast=autocast_dtype(config.training.precision, self.device),
+            ranks=self.ranks,
         )
         self._describe()
         self._begin(plan)
+        self.ranks.take_leader_s(self.trainer.model.state_dict().values())
         self.saving = self._make_saving()
+
+    def _prepare_folder(self) -> None:
+        prepare_folder(self.folder)
+        for swept in sweep_temporaries(self.folder):
+            log.info(f"swept {swept}, left by a process that died")
 
     # -- what a pretraining does otherwise -------------------------------------------------
 
@@ -156,6 +163,11 @@ class Run:
             return Outcome("stopped")
         return Outcome("finished")
 
+    def follow(self, control: RunControl) -> None:
+        """Train beside the process that leads, which alone saves and reports."""
+        for _ in self.trainer.run(control):
+            self.heap.tidy()
+
     def _train(self, control: RunControl, watchers: tuple[Watcher, ...]) -> None:
         with Record(self.output / "metrics.jsonl") as record:
             for event in self.trainer.run(control):
@@ -181,13 +193,17 @@ class Run:
         log.info(f"results and checkpoints: {self.folder}/{self.config.run_name}_*")
         return results
 
+    def _beside(self) -> str:
+        size = self.ranks.size
+        return f", {size} processes, each a part of every batch" if size > 1 else ""
+
     def _describe(self) -> None:
         config, corpus = self.config, self.task.corpus
         weights = sum(parameter.numel() for parameter in self.trainer.model.parameters())
         precision = "fp32" if self.trainer.autocast is None else "bf16"
         log.info(
             f"run {config.run_name}: {self._title()}, {weights:,} weights, {self.device}, "
-            f"{precision}"
+            f"{precision}{self._beside()}"
         )
         log.info(
             f"data: {config.data.name}, {len(corpus.training)} training, "
@@ -249,6 +265,6 @@ class PretrainRun(Run):
 RUNS = {"train": Run, "pretrain": PretrainRun}
 
 
-def make_run(plan: Plan, output: Path, heap: Heap) -> Run:
+def make_run(plan: Plan, output: Path, heap: Heap, ranks: Ranks | None = None) -> Run:
     """Make the run that ``plan`` asks for; raises ValueError for what cannot be done."""
-    return RUNS[plan.config.mode](plan, output, heap)
+    return RUNS[plan.config.mode](plan, output, heap, ranks)

@@ -106,7 +106,7 @@ def _remaining(step: Step) -> str:
     return "" if left is None else f"{int(left) // 60}:{int(left) % 60:02d} left"
 
 
-def log_to_terminal(console: Console) -> None:
+def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
     """Send the root logger's lines to ``console``, in place of Hydra's own stream handler."""
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -121,7 +121,7 @@ def log_to_terminal(console: Console) -> None:
         plain = logging.StreamHandler()
         plain.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(plain)
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
 
 
 def _without_a_word(record: logging.LogRecord) -> None:

@@ -25,9 +25,10 @@ from arc.server import endpoint
 from arc.session import Session
 from arc.settings import Settings
 from arc.terminal import Terminal, log_to_terminal
-from arc.training import Heap, RunControl
+from arc.training import Heap, Ranks, RunControl
 
 log = logging.getLogger("arc.train")
+LEAVING_NOTHING = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
 
 
 def train(tree: DictConfig, chosen: Sequence[str] = ()) -> int:
@@ -44,7 +45,8 @@ class Process:
 
     def __init__(self, tree: DictConfig, chosen: Sequence[str]) -> None:
         self.console = Console()
-        log_to_terminal(self.console)
+        self.ranks = Ranks.from_environment()
+        log_to_terminal(self.console, logging.INFO if self.ranks.leads else logging.ERROR)
         self.heap = Heap()
         self.output = Path(HydraConfig.get().runtime.output_dir)
         self.tree = tree
@@ -59,6 +61,8 @@ class Process:
         """Return the endpoint's settings; in a sweep there is none unless it was asked for."""
         if not config.server.autostart and (config.resume or config.finetune):
             raise ConfigError("server.autostart=false: POST /start_train says what to start from")
+        if not config.server.autostart and self.ranks.size > 1:
+            raise ConfigError("server.autostart=false: several processes train one run only")
         asked = any(key_of(override).startswith("server.") for override in self.typed)
         if is_sweep and not asked:
             return config.server.model_copy(update={"enabled": False})
@@ -67,11 +71,21 @@ class Process:
     def run_once(self) -> int:
         """Run what was typed; returns the exit status."""
         plan = plan_run(self.tree, self.typed, self.own_folder)
-        run = make_run(plan, self.output, self.heap)  # what cannot be done is not served either
+        run = make_run(plan, self.output, self.heap, self.ranks)  # what fails is not served either
         if run.is_finished:
             return 0
+        if not self.ranks.leads:
+            return self._follow(run)
         with endpoint(self.server, self.session), self.session.running(plan) as control:
             return self._see_through(run, control)
+
+    def _follow(self, run: Run) -> int:
+        """Train beside the process that leads; returns the exit status."""
+        control = RunControl()
+        with _signals(control) as received:
+            run.follow(control)
+        self.ranks.leave()
+        return 128 + received[0] if received else 0
 
     def serve(self) -> int:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
@@ -153,6 +167,8 @@ def main() -> None:
     """Entry point."""
     chosen = stored_choices([argument for argument in sys.argv[1:] if "=" in argument])
     sys.argv[1:1] = chosen
+    if not Ranks.from_environment().leads:
+        sys.argv[1:1] = LEAVING_NOTHING
     sys.exit(hydra_entry(partial(train, chosen=chosen), "config"))
 
 

@@ -5,11 +5,13 @@ from arc.training.control import RunControl
 from arc.training.judging import Judgement, judge_split
 from arc.training.loop import DivergedError, Step, Trainer, Validated, seed_everything
 from arc.training.machine import Heap, autocast_dtype, pick_device
+from arc.training.ranks import Ranks
 
 __all__ = [
     "DivergedError",
     "Heap",
     "Judgement",
+    "Ranks",
     "RunControl",
     "Step",
     "Trainer",

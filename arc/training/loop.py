@@ -24,6 +24,7 @@ from arc.tasks import Task
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.judging import Judgement, judge_split
+from arc.training.ranks import Ranks
 
 FINAL_SHARE = 0.01  # of the learning rate, at the end of the cosine
 SMOOTHING = 0.8  # of the validation accuracy that the best checkpoint is chosen by
@@ -82,9 +83,11 @@ class Trainer:
         seed: int,
         augment: bool = False,
         autocast: torch.dtype | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config, self.model, self.task = config, model, task
         self.augment, self.autocast = augment, autocast
+        self.ranks = ranks or Ranks()
         examples, groups, run = task.training_order()
         self.source = BatchSource(examples, config.batch_size, seed=seed, groups=groups, run=run)
         self.optimizer = torch.optim.AdamW(
@@ -108,7 +111,7 @@ class Trainer:
         Raises DivergedError before a step that would spoil the weights.
         """
         clock = time.monotonic() - self.seconds
-        while not control.stop_requested:
+        while not self._is_stopped(control):
             if self._owes_validation():
                 event: Step | Validated = self._validate()
             elif self.reached_limit or self.reached_stop:
@@ -117,6 +120,14 @@ class Trainer:
                 event = self._train_step()
             self.seconds = time.monotonic() - clock
             yield event
+
+    def _is_stopped(self, control: RunControl) -> bool:
+        """Agree with the other processes on the time and on whether to stop."""
+        asked = control.stop_requested
+        stop, self.seconds = self.ranks.agree(asked, self.seconds, self.model.device)
+        if stop and not asked:
+            control.request_stop("another process of the run was asked to")
+        return stop
 
     @property
     def reached_limit(self) -> bool:
@@ -146,8 +157,9 @@ class Trainer:
         return ended and self._validated_step < self.step
 
     def _train_step(self) -> Step:
-        examples = self.source.next()
-        generator = self.source.generator
+        batch = self.source.next()
+        examples = self.ranks.part(batch)
+        generator = self.ranks.generator(self.source.generator)
         transforms = 1 if self.task.transforms_alike else len(examples)
         transform = Transform.sample(generator, transforms) if self.augment else None
         self.model.train()
@@ -157,29 +169,32 @@ class Trainer:
             output = self.task.step(self.model, examples, generator, transform)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
+        loss, accuracy = output.loss.detach().clone(), output.accuracy.detach().clone()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        weight = self.ranks.weight(examples, batch)
+        self.ranks.average([*gradients, loss, accuracy], weight)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        loss, grad_norm = float(output.loss.detach()), float(norm)
+        grad_norm = float(norm)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise DivergedError(
-                f"step {self.step + 1}: loss {loss}, gradient norm {grad_norm}; lower "
+                f"step {self.step + 1}: loss {float(loss)}, gradient norm {grad_norm}; lower "
                 "training.learning_rate, or try training.precision=fp32"
             )
         self.optimizer.step()
         self.step += 1
-        accuracy = float(output.accuracy)
-        self._sums["loss"] += loss
-        self._sums["accuracy"] += accuracy
+        self._sums["loss"] += float(loss)
+        self._sums["accuracy"] += float(accuracy)
         self._sums["steps"] += 1
         return Step(
             step=self.step,
             epoch=self.source.epoch,
             batch=self.source.batch,
             batches=self.source.batches_per_epoch,
-            loss=loss,
-            accuracy=accuracy,
+            loss=float(loss),
+            accuracy=float(accuracy),
             learning_rate=learning_rate,
             grad_norm=grad_norm,
-            targets=len(examples),
+            targets=len(batch),
             seconds=self.seconds,
             progress=self.progress,
         )

@@ -1,0 +1,103 @@
+"""One run trained by several processes: each takes a part of every batch.
+
+``torchrun`` starts the processes and says in the environment which is which. All hold the
+same weights; gradients are averaged, so all take the same step. Rank 0 leads: its clock counts,
+and it alone saves, serves and reports.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this one is; one alone is the ordinary case."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls) -> Ranks:
+        """Return what torchrun said, or the one process of a run without it."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        if not all(name in os.environ for name in names):
+            return cls()
+        return cls(*(int(os.environ[name]) for name in names))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process saves, serves and reports."""
+        return self.rank == 0
+
+    def join(self, device: torch.device) -> torch.device:
+        """Meet the other processes; returns this one's own device of that kind."""
+        if self.size == 1:
+            return device
+        if device.type == "cuda":
+            device = torch.device("cuda", self.local_rank)
+            torch.cuda.set_device(device)
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return device
+
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def part(self, examples: Tensor) -> Tensor:
+        """Return this process's part of a batch; all of one that is too small to be shared."""
+        return (
+            examples if len(examples) < self.size else examples.tensor_split(self.size)[self.rank]
+        )
+
+    def weight(self, part: Tensor, batch: Tensor) -> float:
+        """Return what a mean over ``part`` counts for in a mean of the processes' means."""
+        return len(part) * self.size / len(batch) if len(part) < len(batch) else 1.0
+
+    def generator(self, common: torch.Generator) -> torch.Generator:
+        """Return the generator of this process for one step; ``common`` moves on alike in all.
+
+        Torch's own, which dropout and noise draw from, is seeded with it, so that the state of
+        ``common`` restores the draws of every process.
+        """
+        if self.size == 1:
+            return common
+        seed = int(torch.randint(2**62, (1,), generator=common)) + self.rank
+        torch.manual_seed(seed)
+        return torch.Generator().manual_seed(seed)
+
+    def average(self, tensors: Iterable[Tensor], weight: float) -> None:
+        """Replace each tensor by its mean over the processes, each counted by its ``weight``."""
+        if self.size == 1:
+            return
+        own = list(tensors)
+        flat = torch.cat([tensor.reshape(-1).float() for tensor in own]) * weight
+        dist.all_reduce(flat)
+        parts = (flat / self.size).split([tensor.numel() for tensor in own])
+        for tensor, part in zip(own, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def take_leader_s(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor by the leader's."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    def agree(self, stop: bool, seconds: float, device: torch.device) -> tuple[bool, float]:
+        """Return whether any process was asked to stop, and the leader's clock."""
+        if self.size == 1:
+            return stop, seconds
+        said = [float(stop), seconds if self.leads else 0.0]
+        heard = torch.tensor(said, dtype=torch.float64, device=device)
+        dist.all_reduce(heard)
+        stops, clock = heard.tolist()
+        return stops > 0, clock

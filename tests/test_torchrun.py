@@ -1,0 +1,109 @@
+"""One run trained by two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_cli import Outcome, environment, finish, place, run_here, tiny, wait_for
+
+GAME = ["task=puzzle_classification", "run_name=mine", "training.warmup_steps=2"]
+RANDOM = [
+    *("bottleneck=categorical", "bottleneck.noise=gumbel", "model.dropout=0.2"),
+    *("data.augment=true", "training.precision=fp32"),
+]
+
+
+def begin(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.Popen(
+        [sys.executable, *torchrun, "-m", "arc.train", *place(folder), *overrides],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as a terminal's foreground has
+    )
+
+
+def together(folder: Path, *overrides: str) -> Outcome:
+    outcome = finish(begin(folder, *overrides))
+    assert outcome.status == 0, outcome.err
+    return outcome
+
+
+def last(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "mine_last.pth")
+
+
+def steps(folder: Path) -> list[int]:
+    lines = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event["step"] for event in map(json.loads, lines) if event["kind"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("torchrun")
+
+
+@pytest.fixture(scope="module")
+def outcome(folder: Path, arc_folder: Path) -> Outcome:
+    """What two processes said that trained together."""
+    return together(folder, *tiny(arc_folder, 3), *GAME, "training.precision=fp32")
+
+
+def test_one_process_saves_and_reports(folder: Path, outcome: Outcome) -> None:
+    assert outcome.err.count("2 processes") == 1
+    assert outcome.out.count("puzzle classification") > 0
+    assert outcome.out.count("language:") == 1
+    assert steps(folder) == [1, 2, 3]
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"checkpoints", "out"}
+
+
+def test_two_take_the_steps_of_one(
+    folder: Path, outcome: Outcome, tmp_path: Path, arc_folder: Path
+) -> None:
+    alone = run_here(tmp_path, *tiny(arc_folder, 3), *GAME, "training.precision=fp32")
+    assert alone.status == 0, alone.err
+    mine, other = last(tmp_path)["model_state_dict"], last(folder)["model_state_dict"]
+    for name, weight in mine.items():
+        torch.testing.assert_close(other[name], weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_is_resumed_exactly(tmp_path: Path, arc_folder: Path) -> None:
+    settings = [*tiny(arc_folder, 6), *GAME, *RANDOM]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for each in (whole, part):
+        each.mkdir()
+    together(whole, *settings)
+    together(part, *settings, "training.stop_at_step=3")
+    together(part, "resume=checkpoints/mine_last.pth", "device=cpu", "server.enabled=false")
+    one, other = last(whole), last(part)
+    assert other["step"] == 6
+    for name, weight in one["model_state_dict"].items():
+        assert weight.equal(other["model_state_dict"][name]), name
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C", "kill"])
+def test_a_signal_saves_what_two_have_trained(
+    to_all: bool, tmp_path: Path, arc_folder: Path
+) -> None:
+    process = begin(tmp_path, *tiny(arc_folder, steps=None), *GAME, "training.batch_size=64")
+    wait_for(process, "epoch 3")
+    if to_all:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    outcome = finish(process)
+    assert outcome.status != 0
+    assert "saved " in outcome.err
+    assert last(tmp_path)["step"] >= 3
