@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from arc.board import Board
@@ -74,9 +75,22 @@ class Session:
         return self._mode
 
     @property
+    def has_model(self) -> bool:
+        """Whether there is a model to ask about."""
+        return self._looker is not None
+
+    @property
     def run(self) -> Run | None:
         """The run under way, or else the last one."""
         return self._run
+
+    @property
+    def folder(self) -> Path:
+        """Where the run under way keeps its files, or else where the next would."""
+        run = self._run
+        if run is not None and self._mode is not None:
+            return run.folder
+        return Path(self.settings.config().checkpoint.dir)
 
     def tree(self) -> dict[str, Any]:
         """Return the configuration of the run, or of the next before the first."""
@@ -102,6 +116,7 @@ class Session:
             if self._state != "idle":
                 raise NotNow(f"a run is under way ({self._state})")
             self._plan = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
+            self._run = self._looker = None  # what is asked from now on is about the next one
             self._enter(STATES[mode], mode)
 
     def stop(self, reason: str = "stop") -> None:
@@ -116,13 +131,16 @@ class Session:
     def save(self, name: str | None, *, overwrite: bool = False) -> str:
         """Ask for a save of the next moment between two steps; returns its name.
 
-        Raises NotNow if no training runs, FileExistsError if the name is taken, ValueError if
-        it cannot be used.
+        A run that is still being made is waited for. Raises NotNow if no training runs,
+        FileExistsError if the name is taken, ValueError if it cannot be used.
         """
         with self._changed:
+            self._changed.wait_for(
+                lambda: self._state != "training" or self._run is not None, ANSWER_SECONDS
+            )
             if self._mode == "pretrain":
                 raise NotNow("a pretraining saves its best encoder by itself")
-            if self._state != "training" or self._run is None or self.board.step is None:
+            if self._state != "training" or self._run is None:
                 raise NotNow("no training is under way")
             return self._run.saving.request(name, overwrite=overwrite)
 
@@ -178,9 +196,10 @@ class Session:
     def attach(self, run: Run) -> None:
         """Show ``run``, which is about to begin."""
         with self._changed:
+            self.board.attach(run)
             self._run = run
             self._looker = Looker(run.trainer.model, run.task)
-        self.board.attach(run)
+            self._changed.notify_all()
 
     def watch(self, event: Step | Validated) -> None:
         """Publish an event of the run, and answer what was asked since the last one."""

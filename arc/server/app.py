@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify
 from flask.json.provider import JSONProvider
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from arc.archive import CheckpointError
 from arc.config import ServerConfig
@@ -56,7 +56,10 @@ def _answer(message: str, status: int) -> tuple[Response, int]:
 
 
 def _refused(error: HTTPException) -> tuple[Response, int]:
-    return _answer(error.description or error.name, error.code or 500)
+    response, status = _answer(error.description or error.name, error.code or 500)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response, status
 
 
 def _failed(error: Exception) -> tuple[Response, int]:

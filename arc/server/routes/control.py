@@ -33,7 +33,7 @@ def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
     session, starts = here().session, {}
     for key in ("resume", "finetune"):
         if (name := wanted(content, key, str)) is not None:
-            starts[key] = str(path_of(name, session.settings.config()))
+            starts[key] = str(path_of(name, session.folder))
     if len(starts) == 2:
         abort(400, "resume and finetune exclude each other")
     session.start(mode, overrides, **starts)

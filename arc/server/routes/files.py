@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, request, send_file
 
 from arc.checkpointing import read_metadata
-from arc.config import RunConfig
 from arc.inspection import list_encoders, list_folder
 from arc.server.catalogue import path_of
 from arc.server.state import here
@@ -16,18 +14,10 @@ from arc.server.state import here
 blueprint = Blueprint("files", __name__)
 
 
-def _config() -> RunConfig:
-    return here().session.settings.config()
-
-
-def _folder() -> Path:
-    return Path(_config().checkpoint.dir)
-
-
 @blueprint.get("/list_checkpoints")
 def list_checkpoints() -> dict[str, Any]:
     """Return a row for each checkpoint, newest first."""
-    folder = _folder()
+    folder = here().session.folder
     if not folder.is_dir():
         return {"checkpoints": []}
     encoders = {row["path"] for row in list_encoders(folder)}
@@ -38,17 +28,17 @@ def list_checkpoints() -> dict[str, Any]:
 @blueprint.get("/pretrained_encoders")
 def pretrained_encoders() -> dict[str, Any]:
     """Return a row for each pretrained encoder, newest first."""
-    return {"encoders": list_encoders(_folder())}
+    return {"encoders": list_encoders(here().session.folder)}
 
 
 @blueprint.get("/checkpoint")
 def checkpoint() -> dict[str, Any]:
     """Return what the checkpoint ``?name=`` says of itself."""
-    return {"metadata": read_metadata(path_of(request.args.get("name", ""), _config()))}
+    return {"metadata": read_metadata(path_of(request.args.get("name", ""), here().session.folder))}
 
 
 @blueprint.get("/download/<name>")
 def download(name: str) -> Response:
     """Return a checkpoint's file."""
-    path = path_of(name, _config())
+    path = path_of(name, here().session.folder)
     return send_file(path.resolve(), as_attachment=True, download_name=path.name)

@@ -28,6 +28,8 @@ def _channel(looker: Looker) -> dict[str, Any]:
 def samples() -> dict[str, Any]:
     """Return some held-out examples, as of the last validation."""
     moment = _moment()
+    if not here().session.has_model:
+        return {"run_id": moment[0], "step": None, "task_type": None, "samples": []}
     return here().once(
         "samples",
         moment,
@@ -45,6 +47,8 @@ def samples() -> dict[str, Any]:
 def examples() -> dict[str, Any]:
     """Return the names of the held-out examples."""
     run_id = here().session.board.run_id
+    if not here().session.has_model:
+        return {"examples": []}
     return here().once("examples", run_id, lambda looker: {"examples": looker.examples()})
 
 
