@@ -164,11 +164,16 @@ class Session:
 
     # -- the thread that trains --------------------------------------------------------------
 
-    def next_plan(self) -> Plan:
-        """Wait for a run to be asked for, answering questions about the last one meanwhile."""
+    def next_plan(self) -> Plan | None:
+        """Wait for a run to be asked for, answering questions about the last one meanwhile.
+
+        Returns None when the session was closed.
+        """
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._plan or self._questions, 1.0)
+                self._changed.wait_for(lambda: self._plan or self._questions or self._over, 1.0)
+                if self._over:
+                    return None
                 if self._plan is not None:
                     plan, self._plan = self._plan, None
                     return plan

@@ -69,8 +69,17 @@ class Settings:
             if resume or finetune:  # what its file says stands, but for what is asked for now
                 typed = [*_of_process(self._overrides), *overrides, *fixed]
             else:
-                typed = [*self._overrides, *overrides, *fixed]
+                typed = [*self._below(overrides), *overrides, *fixed]
             return plan_run(_compose([*stored_choices(typed), *typed]), typed)
+
+    def _below(self, overrides: Sequence[str]) -> list[str]:
+        """Return the settings that further ``overrides`` leave; an option drops what it lacks."""
+        kept = self._overrides
+        for override in overrides:
+            group, _, option = override.partition("=")
+            if group in GROUPS.values():
+                kept = _without_strays(kept, group, option)
+        return kept
 
     def change(self, values: Mapping[str, Any]) -> RunConfig:
         """Change settings by their flat names, all or none; raises ConfigError."""
@@ -130,13 +139,18 @@ def _with_option(before: list[str], key: str, value: Any) -> list[str]:
         raise ConfigError(
             f"{key}={value}: choose one of {', '.join(options)}.{nearest(str(value), options)}"
         )
+    return [f"{group}={value}", *_without_strays(before, group, value)]
+
+
+def _without_strays(before: list[str], group: str, option: str) -> list[str]:
+    """Return the overrides ``before`` less the group's option and keys that ``option`` lacks."""
     kept = []
     for override in before:
         place = key_of(override)
         section, _, name = place.partition(".")
-        if place != group and (section != group or value in options_with(group, name)):
+        if place != group and (section != group or option in options_with(group, name)):
             kept.append(override)
-    return [f"{group}={value}", *kept]
+    return kept
 
 
 def _of_process(overrides: list[str]) -> list[str]:

@@ -91,8 +91,7 @@ class Process:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
         with endpoint(self.server, self.session):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
-            while True:
-                plan = self.session.next_plan()
+            while (plan := self.session.next_plan()) is not None:
                 try:
                     status = self._perform(plan)
                 except ValueError as error:
@@ -102,6 +101,7 @@ class Process:
                 else:
                     if status > 128:
                         return status
+        return 0
 
     def _perform(self, plan: Plan) -> int:
         """Make a run that was asked for and see it through; returns its exit status."""
