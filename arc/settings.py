@@ -84,24 +84,25 @@ class Settings:
     def change(self, values: Mapping[str, Any]) -> RunConfig:
         """Change settings by their flat names, all or none; raises ConfigError."""
         with self._lock:
+            for key in values:
+                if key not in PLACES:
+                    hint = nearest(key, PLACES)
+                    raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(PLACES)}")
             changed = list(self._overrides)
-            for key in sorted(values, key=lambda key: key not in GROUPS):  # options first
-                changed = self._changed(changed, key, values[key], values)
+            for key in GROUPS:  # first, since they bring and drop other keys
+                if key in values:
+                    changed = _with_option(changed, key, values[key])
+            view = flat_view(parse_config(_compose(changed)))
+            for key in values.keys() - GROUPS.keys():
+                changed = self._changed(changed, key, values[key], view)
             config = parse_config(_compose(changed))
             self._overrides = changed
             return config
 
     def _changed(
-        self, before: list[str], key: str, value: Any, values: Mapping[str, Any]
+        self, before: list[str], key: str, value: Any, view: Mapping[str, Any]
     ) -> list[str]:
-        """Return the overrides ``before`` with one flat key set to ``value``."""
-        if key not in PLACES:
-            raise ConfigError(
-                f"{key}: no such key.{nearest(key, PLACES)} Known: {', '.join(PLACES)}"
-            )
-        if key in GROUPS:
-            return _with_option(before, key, value)
-        view = flat_view(parse_config(_compose(before)))
+        """Return the overrides ``before`` with one flat key, which is as in ``view``, changed."""
         if value is None and view[key] is None:  # it may be one that does not apply
             return before
         if key in WHETHER:

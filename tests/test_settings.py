@@ -2,7 +2,6 @@
 
 import pytest
 from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
 from arc.checkpointing.format import flat_keys
 from arc.config import ConfigError, config_folder
@@ -47,11 +46,10 @@ BAD = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _hydra():
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield
-    GlobalHydra.instance().clear()
 
 
 def test_the_contract_s_keys_are_there():
