@@ -147,6 +147,7 @@ class Run:
         except DivergedError as error:
             fault = f"{error}. The last good state is in {self.saving.last or self.saving.best}"
             log.error(fault)
+        self.ranks.leave()
         failed = self.saving.finish()
         failures = self.saving.writer.failures
         if failed:
@@ -167,6 +168,7 @@ class Run:
         """Train beside the process that leads, which alone saves and reports."""
         for _ in self.trainer.run(control):
             self.heap.tidy()
+        self.ranks.leave()
 
     def _train(self, control: RunControl, watchers: tuple[Watcher, ...]) -> None:
         with Record(self.output / "metrics.jsonl") as record:

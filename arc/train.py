@@ -52,6 +52,8 @@ class Process:
         self.tree = tree
         self.typed = [override for override in _typed() if override not in chosen]
         is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if is_sweep and self.ranks.size > 1:
+            raise ConfigError("-m: several processes train one run, not a sweep")
         self.own_folder = self.output / "checkpoints" if is_sweep else None
         self.server = self._server(parse(ProcessConfig, tree), is_sweep)
         self.session = Session(Settings(self.typed), once=self.server.autostart)
@@ -84,7 +86,6 @@ class Process:
         control = RunControl()
         with _signals(control) as received:
             run.follow(control)
-        self.ranks.leave()
         return 128 + received[0] if received else 0
 
     def serve(self) -> int:
@@ -163,12 +164,19 @@ def _signals(control: RunControl) -> Iterator[list[signal.Signals]]:
             signal.signal(each, handler)
 
 
+def _insert(overrides: list[str]) -> None:
+    """Put overrides beside those that were typed: argparse takes them in one place only."""
+    typed = (n for n, each in enumerate(sys.argv) if n > 0 and "=" in each and each[0] != "-")
+    place = next(typed, len(sys.argv))
+    sys.argv[place:place] = overrides
+
+
 def main() -> None:
     """Entry point."""
     chosen = stored_choices([argument for argument in sys.argv[1:] if "=" in argument])
-    sys.argv[1:1] = chosen
     if not Ranks.from_environment().leads:
-        sys.argv[1:1] = LEAVING_NOTHING
+        chosen += LEAVING_NOTHING
+    _insert(chosen)
     sys.exit(hydra_entry(partial(train, chosen=chosen), "config"))
 
 

@@ -208,6 +208,19 @@ def test_each_job_of_a_sweep_goes_on_from_its_own_folder(tmp_path: Path, arc_fol
         assert last["started_from"] == ["resume mine_last.pth step 1"]
 
 
+def test_a_sweep_may_start_from_a_saved_run(tmp_path: Path, arc_folder: Path) -> None:
+    start = ["task=reconstruction", "run_name=first", *tiny(arc_folder, steps=1)]
+    assert run_here(tmp_path, *start).status == 0
+    path = tmp_path / "checkpoints" / "first_last.pth"
+    rates = "training.learning_rate=1e-3,1e-4"
+    where = ["hydra.sweep.dir=sweep", "server.enabled=false", "device=cpu", "run_name=mine"]
+    outcome = run(tmp_path, "-m", rates, f"finetune={path}", *where)
+    assert outcome.status == 0, outcome.err
+    for job, rate in (("0", 1e-3), ("1", 1e-4)):
+        last = torch.load(tmp_path / "sweep" / job / "checkpoints" / "mine_last.pth")
+        assert (last["task_type"], last["learning_rate"]) == ("reconstruction", rate)
+
+
 def test_a_sweep_that_meets_a_bad_value_says_so(tmp_path: Path, arc_folder: Path) -> None:
     outcome = run(tmp_path, "-m", "seed=0,-1", "task=reconstruction", *tiny(arc_folder, steps=1))
     assert outcome.status == 1

@@ -22,7 +22,7 @@ RANDOM = [
 def begin(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.Popen(
-        [sys.executable, *torchrun, "-m", "arc.train", *place(folder), *overrides],
+        [sys.executable, *torchrun, "-m", "arc.train", *overrides, *place(folder)],
         cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -107,3 +107,10 @@ def test_a_signal_saves_what_two_have_trained(
     assert outcome.status != 0
     assert "saved " in outcome.err
     assert last(tmp_path)["step"] >= 3
+
+
+@pytest.mark.slow
+def test_a_sweep_is_not_for_several_processes(tmp_path: Path, arc_folder: Path) -> None:
+    outcome = finish(begin(tmp_path, "-m", "seed=0,1", *GAME, *tiny(arc_folder, 1)))
+    assert outcome.status != 0
+    assert "error: -m: several processes train one run" in outcome.err
