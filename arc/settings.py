@@ -36,6 +36,7 @@ class Settings:
         self._overrides = [
             override for override in typed if key_of(override) not in ("resume", "finetune", "mode")
         ]
+        self._composed: RunConfig | None = None  # composing takes longer than a poll may
 
     @property
     def overrides(self) -> list[str]:
@@ -46,7 +47,9 @@ class Settings:
     def config(self) -> RunConfig:
         """Return the configuration that a run started now would have."""
         with self._lock:
-            return parse_config(_compose(self._overrides))
+            if self._composed is None:
+                self._composed = parse_config(_compose(self._overrides))
+            return self._composed
 
     def plan(
         self,
@@ -88,7 +91,7 @@ class Settings:
             for key in sorted(values, key=lambda key: key not in GROUPS):  # options first
                 changed = self._changed(changed, key, values[key], values)
             config = parse_config(_compose(changed))
-            self._overrides = changed
+            self._overrides, self._composed = changed, config
             return config
 
     def _changed(

@@ -144,3 +144,10 @@ def test_overrides_of_a_start_are_for_that_run_alone():
     settings = Settings([])
     assert settings.plan("train", ["task=reconstruction"]).config.task.name == "reconstruction"
     assert settings.config().task.name == "selection"
+
+
+def test_a_poll_composes_nothing_anew(monkeypatch):
+    settings = Settings([])
+    config = settings.change({"batch_size": 8})
+    monkeypatch.setattr("arc.settings.compose", None)
+    assert settings.config() is config
