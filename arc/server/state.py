@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import abort, current_app, request
 
 from arc.looking import Looker
+from arc.server.guard import BODY_LIMIT, refuse_long_body
 from arc.session import Session
 
 EXTENSION = "arc"
@@ -57,9 +58,12 @@ def here() -> State:
 def body(*known: str) -> dict[str, Any]:
     """Return the request's JSON object, whatever its header says; {} if there is no body.
 
-    Aborts with 400 if it is none, or has keys other than ``known`` (any, if none are named).
+    Aborts with 400 if it is none, or has keys other than ``known`` (any, if none are named);
+    with 413 if it is too long.
     """
     data = request.get_data(cache=False)
+    if len(data) > BODY_LIMIT:
+        refuse_long_body()
     if not data.strip():
         return {}
     try:
