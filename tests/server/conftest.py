@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers_served import Served, served
 from helpers_station import GAME, Station
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -19,6 +20,13 @@ def small(arc_folder: Path) -> list[str]:
         *("model=tiny", "device=cpu", "training.batch_size=16", "training.max_minutes=null"),
         *GAME,
     ]
+
+
+@pytest.fixture(scope="session")
+def serving(arc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real process that waits to be asked; each test brings it into the state that it needs."""
+    with served(tmp_path_factory.mktemp("served"), arc_folder) as process:
+        yield process
 
 
 @pytest.fixture
