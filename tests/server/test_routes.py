@@ -243,3 +243,8 @@ def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
     with station.client.get("/") as answer:
         assert answer.content_type.startswith("text/html")
         assert not re.search(r"(src|href)=\W*(https?:)?//", answer.text)
+
+
+def test_an_answer_of_numbers_that_json_has_is_not_walked_through(trained, monkeypatch):
+    monkeypatch.setattr("arc.server.app.json_plain", pytest.fail)
+    assert trained.get("/metrics_history")["history"]
