@@ -7,6 +7,7 @@ Hydra overrides, so that there is one configuration and not two.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from arc.flat import GROUPS, PLACES, WHETHER, flat_view
 from arc.inspection import list_encoders
 from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.registry import nearest
+
+NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
 
 
 class Settings:
@@ -65,7 +68,7 @@ class Settings:
         """
         with self._lock:
             for override in overrides:
-                if key_of(override).split(".")[0] in (*ProcessConfig.model_fields, "mode"):
+                if re.split("[./]", key_of(override))[0] in NOT_OF_A_RUN:
                     raise ConfigError(f"{override}: not an override of the run")
             starts = {"resume": resume, "finetune": finetune, "mode": mode}
             fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]

@@ -133,7 +133,11 @@ def test_false_takes_the_encoder_away():
 
 @pytest.mark.parametrize(
     "override",
-    ["resume=x", "finetune=x", "server.port=1", "mode=pretrain", "strict=false", "foo", "seed=["],
+    [
+        *("resume=x", "finetune=x", "server.port=1", "++server.port=1", "~server", "strict=false"),
+        *("mode=pretrain", "hydra.run.dir=x", "hydra/launcher=x", "foo", "seed=[", "seed=1,2"),
+        *("training=null", "~task", "seed=${seed}", "model@x=tiny", "\0", "data.path=\ud800", "-m"),
+    ],
 )
 def test_only_overrides_of_the_run_can_be_sent(override):
     with pytest.raises(ConfigError):
