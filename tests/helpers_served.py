@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers_cli import place, start, tiny, wait_for
+from helpers_cli import Outcome, place, start, tiny, wait_for
 
 PATIENCE = 60
 ANNOUNCED = "page and control: http://localhost:"
@@ -24,6 +25,19 @@ class Served:
     def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
         self.process, self.port = process, port
         self.checkpoints = folder / "checkpoints"
+        self._said: list[str] = []
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self._said.extend(self.process.stderr)  # a full pipe would hold the process up
+
+    def end(self) -> Outcome:
+        """Wait for the process to end by itself."""
+        status = self.process.wait(PATIENCE)
+        self._listener.join()
+        return Outcome(status, "", "".join(self._said))
 
     def ask(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, bytes]:
         """Send one request, ``body`` as it is; returns status and content."""
@@ -87,4 +101,7 @@ def served(folder: Path, corpus: Path, *overrides: str) -> Iterator[Served]:
         yield Served(process, int(said.split(ANNOUNCED)[1]), folder)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()

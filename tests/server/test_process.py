@@ -6,7 +6,7 @@ import socket
 
 import pytest
 import torch
-from helpers_cli import finish, run_here, tiny
+from helpers_cli import run_here, tiny
 from helpers_served import served
 
 from arc.server.guard import BODY_LIMIT
@@ -35,7 +35,7 @@ def test_ctrl_c_ends_a_process_that_waits_after_a_run(process):
     process.training()
     process.idle()
     process.process.send_signal(signal.SIGINT)
-    outcome = finish(process.process)
+    outcome = process.end()
     assert outcome.status == 130
     assert "Traceback" not in outcome.err
 
@@ -43,7 +43,7 @@ def test_ctrl_c_ends_a_process_that_waits_after_a_run(process):
 def test_ctrl_c_during_a_run_that_was_asked_for_saves_it(process):
     status = process.training()
     process.process.send_signal(signal.SIGINT)
-    assert finish(process.process).status == 130
+    assert process.end().status == 130
     saved = torch.load(process.checkpoints / f"{status['run_name']}_last.pth")
     assert saved["step"] >= status["step"]
 
