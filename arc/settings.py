@@ -7,6 +7,7 @@ Hydra overrides, so that there is one configuration and not two.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from arc.inspection import list_encoders
 from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.registry import nearest
 
+NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
+
 
 class Settings:
     """The overrides of this process's runs; safe to use from any thread.
@@ -36,6 +39,7 @@ class Settings:
         self._overrides = [
             override for override in typed if key_of(override) not in ("resume", "finetune", "mode")
         ]
+        self._composed: RunConfig | None = None  # composing takes longer than a poll may
 
     @property
     def overrides(self) -> list[str]:
@@ -46,7 +50,9 @@ class Settings:
     def config(self) -> RunConfig:
         """Return the configuration that a run started now would have."""
         with self._lock:
-            return parse_config(_compose(self._overrides))
+            if self._composed is None:
+                self._composed = parse_config(_compose(self._overrides))
+            return self._composed
 
     def plan(
         self,
@@ -62,7 +68,7 @@ class Settings:
         """
         with self._lock:
             for override in overrides:
-                if key_of(override).split(".")[0] in (*ProcessConfig.model_fields, "mode"):
+                if re.split("[./]", key_of(override))[0] in NOT_OF_A_RUN:
                     raise ConfigError(f"{override}: not an override of the run")
             starts = {"resume": resume, "finetune": finetune, "mode": mode}
             fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
@@ -96,7 +102,7 @@ class Settings:
             for key in values.keys() - GROUPS.keys():
                 changed = self._changed(changed, key, values[key], view)
             config = parse_config(_compose(changed))
-            self._overrides = changed
+            self._overrides, self._composed = changed, config
             return config
 
     def _changed(

@@ -131,7 +131,11 @@ def test_false_takes_the_encoder_away():
 
 @pytest.mark.parametrize(
     "override",
-    ["resume=x", "finetune=x", "server.port=1", "mode=pretrain", "strict=false", "foo", "seed=["],
+    [
+        *("resume=x", "finetune=x", "server.port=1", "++server.port=1", "~server", "strict=false"),
+        *("mode=pretrain", "hydra.run.dir=x", "hydra/launcher=x", "foo", "seed=[", "seed=1,2"),
+        *("training=null", "~task", "seed=${seed}", "model@x=tiny", "\0", "data.path=\ud800", "-m"),
+    ],
 )
 def test_only_overrides_of_the_run_can_be_sent(override):
     with pytest.raises(ConfigError):
@@ -142,3 +146,10 @@ def test_overrides_of_a_start_are_for_that_run_alone():
     settings = Settings([])
     assert settings.plan("train", ["task=reconstruction"]).config.task.name == "reconstruction"
     assert settings.config().task.name == "selection"
+
+
+def test_a_poll_composes_nothing_anew(monkeypatch):
+    settings = Settings([])
+    config = settings.change({"batch_size": 8})
+    monkeypatch.setattr("arc.settings.compose", None)
+    assert settings.config() is config

@@ -25,12 +25,19 @@ class FiniteJson(JSONProvider):
     """JSON in which NaN and infinity are null, as the standard has it."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
-        """Return compact JSON."""
-        return json.dumps(json_plain(obj), separators=(",", ":"), allow_nan=False)
+        """Return compact JSON; only what holds such a number is walked through, which is slow."""
+        try:
+            return _compact(obj)
+        except (TypeError, ValueError):
+            return _compact(json_plain(obj))
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Read JSON."""
         return json.loads(s)
+
+
+def _compact(obj: Any) -> str:
+    return json.dumps(obj, separators=(",", ":"), allow_nan=False)
 
 
 def create_app(state: State, config: ServerConfig) -> Flask:

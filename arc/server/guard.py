@@ -9,6 +9,7 @@ token.
 from __future__ import annotations
 
 import hmac
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, abort, request
@@ -28,7 +29,7 @@ HEADERS = {
 
 def install_guard(app: Flask, config: ServerConfig) -> None:
     """Check every request to ``app``, and mark every answer."""
-    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT + 1  # where a body of no told length is cut
 
     @app.before_request
     def check() -> None:
@@ -36,12 +37,17 @@ def install_guard(app: Flask, config: ServerConfig) -> None:
         _check_origin(request)
         _check_token(request, config)
         if (request.content_length or 0) > BODY_LIMIT:
-            abort(413, f"a body of at most {BODY_LIMIT} bytes")
+            refuse_long_body()
 
     @app.after_request
     def mark(response: Response) -> Response:
         response.headers.update(HEADERS)
         return response
+
+
+def refuse_long_body() -> NoReturn:
+    """Abort with 413."""
+    abort(413, f"a body of at most {BODY_LIMIT} bytes")
 
 
 def _check_host(request: Request, config: ServerConfig) -> None:

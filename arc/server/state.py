@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from flask import abort, current_app, request
 
 from arc.looking import Looker
-from arc.session import Session
+from arc.server.guard import BODY_LIMIT, refuse_long_body
+from arc.session import ANSWER_SECONDS, Session
 
 EXTENSION = "arc"
 T = TypeVar("T")
@@ -34,18 +35,27 @@ class State:
 
     session: Session
     lines: deque[Line] = field(default_factory=lambda: deque(maxlen=1000))
-    _known: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    _known: dict[str, tuple[tuple[Any, Any], Any]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def once(self, what: str, moment: Any, work: Callable[[Looker], T]) -> T:
-        """Have the training thread do ``work``, once for each ``moment``."""
-        with self._lock:  # who asks meanwhile gets the same answer
-            then, answer = self._known.get(what, (None, None))
-            if then != moment:
+    def once(self, what: str, moment: tuple[int, Any], work: Callable[[Looker], T]) -> T:
+        """Have the training thread do ``work``, once for each ``moment``: a run, and a time of it.
+
+        While a run is being tested nobody can look: what was seen of it last is told again.
+        Raises TimeoutError if the training thread does not answer in time.
+        """
+        if not self._lock.acquire(timeout=ANSWER_SECONDS):  # one asks, the rest get its answer
+            raise TimeoutError(f"no answer within {ANSWER_SECONDS:.0f} s")
+        try:
+            then, answer = self._known.get(what, ((None, None), None))
+            may_be_old = self.session.state == "testing" and then[0] == moment[0]
+            if then != moment and not may_be_old:
                 answer = self.session.ask(work)
                 self._known[what] = (moment, answer)
             known: T = answer
             return known
+        finally:
+            self._lock.release()
 
 
 def here() -> State:
@@ -57,9 +67,12 @@ def here() -> State:
 def body(*known: str) -> dict[str, Any]:
     """Return the request's JSON object, whatever its header says; {} if there is no body.
 
-    Aborts with 400 if it is none, or has keys other than ``known`` (any, if none are named).
+    Aborts with 400 if it is none, or has keys other than ``known`` (any, if none are named);
+    with 413 if it is too long.
     """
     data = request.get_data(cache=False)
+    if len(data) > BODY_LIMIT:
+        refuse_long_body()
     if not data.strip():
         return {}
     try:

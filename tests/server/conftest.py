@@ -1,12 +1,13 @@
 """A process that trains what its endpoint is asked for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers_served import Served, served
 from helpers_station import GAME, Station
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from arc.config import config_folder
 
@@ -21,42 +22,26 @@ def small(arc_folder: Path) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def _hydra() -> Iterator[None]:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        yield
-
-
-@contextmanager
-def opened(typed: list[str], folder: Path) -> Iterator[Station]:
-    station = Station([*typed, f"checkpoint.dir={folder / 'checkpoints'}"], folder / "out")
-    yield station
-    station.close()
-
-
-def train(station: Station) -> Station:
-    station.post("/start_train", {"overrides": ["training.max_steps=5"]})
-    assert station.idle()["outcome"] == "finished"
-    return station
+@pytest.fixture(scope="session")
+def serving(arc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real process that waits to be asked; each test brings it into the state that it needs."""
+    with served(tmp_path_factory.mktemp("served"), arc_folder) as process:
+        yield process
 
 
 @pytest.fixture
-def station(_hydra: None, small: list[str], tmp_path: Path) -> Iterator[Station]:
+def station(small: list[str], tmp_path: Path) -> Iterator[Station]:
     """A process that waits to be asked."""
-    with opened(small, tmp_path) as station:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        station = Station([*small, f"checkpoint.dir={tmp_path / 'checkpoints'}"], tmp_path / "out")
         yield station
+        station.close()
+    GlobalHydra.instance().clear()
 
 
 @pytest.fixture
 def trained(station: Station) -> Station:
     """The same after a run of an epoch."""
-    return train(station)
-
-
-@pytest.fixture(scope="module")
-def seen(
-    _hydra: None, small: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Station]:
-    """A process after a run, for tests that only look."""
-    with opened(small, tmp_path_factory.mktemp("seen")) as station:
-        yield train(station)
+    station.post("/start_train", {"overrides": ["training.max_steps=5"]})
+    assert station.idle()["outcome"] == "finished"
+    return station

@@ -1,56 +1,253 @@
-"""What each route tells of a run, and what it refuses."""
+"""Each route: what it answers, and what it refuses."""
 
 import json
 import math
 import re
-from pathlib import Path
 
 import pytest
-import torch
 
 from arc.flat import PLACES
-from arc.inspection import ROW
-from arc.training import Step
 
-BAD_NAMES = {
-    "above": "../x",
-    "absolute": "/tmp/x",
-    "empty": "",
-    "long": "x" * 300,
-    "nul": "x\0y",
-    "not ascii": "größe",
-    "hidden": ".x",
-    "space": "a b",
-    "windows": "a\\b",
-    "line": "a\n",
+NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
+SURROGATE = "\ud800"  # JSON can hold half a character
+NO_BODIES = {
+    "cut off": b'{"name": ',
+    "a list": b"[]",
+    "a number": b"3",
+    "a form": b"name=x",
+    "not UTF-8": b'{"name": "\xff"}',
+    "deep": b"[" * 20_000,
+    "a long number": b"9" * 10_000,
+}
+EMPTY_BEFORE_A_RUN = {
+    "/samples": "samples",
+    "/examples": "examples",
+    "/language": "messages",
+    "/metrics_history": "history",
+    "/list_checkpoints": "checkpoints",
+    "/pretrained_encoders": "encoders",
+}
+STATUS = {
+    *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
+    *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "metrics"),
+    *("throughput", "outcome", "error", "pending_saves", "last_save", *PLACES),
 }
 
 
-@pytest.fixture
-def examples(seen):
-    return seen.get("/examples")["examples"]
+@pytest.mark.parametrize("route", EMPTY_BEFORE_A_RUN)
+def test_before_a_run_there_is_nothing_and_no_error(station, route):
+    assert station.get(route)[EMPTY_BEFORE_A_RUN[route]] == []
 
 
-def test_the_page_is_there_with_its_parts(station):
-    with station.client.get("/") as page:
-        kind, text = page.mimetype, page.text
-    parts = re.findall(r'(?:src|href)="(/[^"#]+)"', text)
-    assert kind == "text/html"
-    assert len(parts) > 3
-    assert not re.search(r'(?:src|href)="(?:https?:)?//', text)
-    for part in parts:
-        with station.client.get(part) as answer:
-            assert answer.status_code == 200
+def test_before_a_run_there_is_nobody_to_probe(station):
+    assert "start a run" in station.get("/probe?example=x", 400)["error"]
 
 
-def test_status_tells_where_the_run_is(seen):
-    status = seen.get("/status")
-    assert set(PLACES) <= set(status)
-    assert (status["step"], status["device"], status["outcome"]) == (5, "cpu", "finished")
-    assert 0 < status["metrics"]["loss"] < 10
-    assert 0 <= status["metrics"]["val_acc"] <= 100
-    assert status["last_save"]["state"] == "saved"
-    assert status["folder"] == str(seen.session.folder)
+def test_the_status_has_the_same_keys_before_during_and_after(station):
+    seen = [station.get("/status")]
+    station.post("/start_train")
+    seen.append(station.stepped())
+    station.post("/stop")
+    seen.append(station.idle())
+    assert [set(status) for status in seen] == [STATUS] * 3
+
+
+def test_the_history_tells_each_step_and_then_what_is_new(trained):
+    history = trained.get("/metrics_history")
+    assert (history["running"], history["mode"]) == (False, None)
+    assert [row["batch_num"] for row in history["history"]] == [1, 2, 3, 4, 5]
+    assert {"epoch", "batch", "loss", "accuracy"} < set(history["history"][0])
+    assert history["validations"][-1]["val_acc"] >= 0
+    news = trained.get("/metrics_history?since=3")["history"]
+    assert [row["batch_num"] for row in news] == [4, 5]
+    assert trained.get(f"/metrics_history?since={10**18}")["history"] == []
+
+
+def test_a_number_that_is_none_is_refused(station):
+    for route in ("/metrics_history", "/log"):
+        assert "since" in station.get(f"{route}?since=soon", 400)["error"]
+
+
+def test_samples_say_of_which_run_and_step_they_are(trained):
+    samples, status = trained.get("/samples"), trained.get("/status")
+    assert (samples["run_id"], samples["step"]) == (status["run_id"], 5)
+    assert samples["task_type"] == "selection"
+    assert {"grid", "message", "candidates", "correct"} <= set(samples["samples"][0])
+
+
+def test_samples_are_worked_out_once_for_each_validation(trained, monkeypatch):
+    asked, ask = [], trained.session.ask
+    monkeypatch.setattr(trained.session, "ask", lambda work: asked.append(work) or ask(work))
+    assert trained.get("/samples") == trained.get("/samples")
+    assert len(asked) == 1
+
+
+def test_a_message_changed_by_hand_is_heard(trained):
+    name = trained.get("/examples")["examples"][0]
+    heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
+    assert (heard["message"], heard["edited"]) == ([4, 0, 3, 1, 2], True)
+
+
+def test_what_is_no_message_is_refused(trained):
+    name = trained.get("/examples")["examples"][0]
+    for message in ("", "a", "1,", "1;2", "99,0,0,0,0", "-1,0,0,0,0", "1"):
+        asked = trained.client.get("/probe", query_string={"example": name, "message": message})
+        assert asked.status_code == 400, message
+        assert any(word in asked.json["error"] for word in ("message", "symbol"))
+
+
+def test_the_language_counts_what_was_said_of_the_validation_set(trained):
+    language = trained.get("/language")
+    assert language["total"] == sum(row["count"] for row in language["messages"])
+    assert len(language["positions"]) == language["max_length"]
+    assert len(language["positions"][0]) == language["vocab_size"]
+
+
+def test_a_vector_has_no_language(station):
+    game = ["bottleneck=autoencoder", "training.max_steps=5"]
+    station.post("/start_train", {"overrides": game})
+    station.idle()
+    assert station.get("/language")["messages"] == []
+
+
+def test_the_schema_describes_every_setting(station):
+    keys = station.get("/task_schema")["keys"]
+    assert set(keys) == set(PLACES)
+    assert keys["vocab_size"]["minimum"] == 2
+    assert "selection" in keys["task_type"]["options"]
+    assert keys["batch_size"]["help"]
+
+
+def test_the_tree_and_what_was_typed(station):
+    answer = station.get("/config")
+    assert answer["config"]["task"]["name"] == "selection"
+    assert "model=tiny" in answer["overrides"]
+    assert "server" not in answer["config"]
+
+
+def test_checkpoints_are_listed_shown_and_handed_out(trained):
+    rows = trained.get("/list_checkpoints")["checkpoints"]
+    name = trained.get("/status")["run_name"]
+    assert {row["filename"] for row in rows} == {f"{name}_last.pth", f"{name}_best.pth"}
+    expected = {"path", "size_mb", "modified", "epoch", "batch", "task_type", "bottleneck_type"}
+    assert expected | {"val_loss", "val_acc", "hidden_dim", "latent_dim"} <= set(rows[0])
+    assert trained.get(f"/checkpoint?name={name}_last")["metadata"]["step"] == 5
+    download = trained.client.get(f"/download/{name}_last.pth")
+    assert download.data == (trained.session.folder / f"{name}_last.pth").read_bytes()
+    download.close()
+
+
+def test_a_file_that_cannot_be_read_is_a_row_with_its_error(station):
+    station.session.folder.mkdir()
+    (station.session.folder / "broken.pth").write_bytes(b"nothing")
+    (row,) = station.get("/list_checkpoints")["checkpoints"]
+    assert row["filename"] == "broken.pth"
+    assert row["error"]
+    assert "error" in station.get("/checkpoint?name=broken", 400)
+
+
+def test_the_folder_of_the_run_under_way_is_listed(station, tmp_path):
+    other = tmp_path / "other"
+    station.post("/start_train", {"overrides": [f"checkpoint.dir={other}"]})
+    station.post("/save_checkpoint", {"name": "there"})
+    station.until(lambda status: status["last_save"] and not status["pending_saves"])
+    rows = station.get("/list_checkpoints")["checkpoints"]
+    assert str(other / "there.pth") in {row["path"] for row in rows}
+
+
+def test_what_is_no_name_is_refused_and_never_mended(station):
+    station.post("/start_train")
+    for name in (*NAMES, SURROGATE):
+        assert "name=" in station.post("/save_checkpoint", {"name": name}, 400)["error"]
+    assert station.get("/status")["pending_saves"] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_outside_the_folder_is_opened(station, name):
+    for key in ("resume", "finetune"):
+        assert "not the name" in station.post("/start_train", {key: name}, 400)["error"]
+    asked = station.client.get("/checkpoint", query_string={"name": name})
+    assert asked.status_code == 400
+    assert station.client.get(f"/download/{name}").status_code in (400, 404)
+
+
+def test_the_names_of_automatic_saves_are_not_given_away(station):
+    station.post("/start_train", {"overrides": ["run_name=mine"]})
+    for name in ("mine_last", "mine_best", "mine_epoch_0001", "pretrained_encoder_x"):
+        wanted = {"name": name, "overwrite": True}
+        assert "automatic" in station.post("/save_checkpoint", wanted, 400)["error"]
+
+
+@pytest.mark.parametrize("case", NO_BODIES)
+@pytest.mark.parametrize("route", ["/start_train", "/save_checkpoint", "/task_config"])
+def test_a_body_that_is_no_json_object_is_refused(station, route, case):
+    answer = station.client.post(route, data=NO_BODIES[case])
+    assert answer.status_code == 400
+    assert answer.json["error"].startswith("the body is not")
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "named"),
+    [
+        ("/start_train", {"override": []}, "override"),
+        ("/start_pretrain", {"resume": "x"}, "resume"),
+        ("/start_train", {"overrides": "task=selection"}, "overrides"),
+        ("/start_train", {"resume": 3}, "resume"),
+        ("/save_checkpoint", {"name": ["x"]}, "name"),
+        ("/save_checkpoint", {"overwrite": "yes"}, "overwrite"),
+        ("/task_config", {"vocab": 3}, "vocab"),
+    ],
+)
+def test_a_key_or_kind_that_does_not_belong_is_named(station, route, body, named):
+    assert station.post(route, body, 400)["error"].startswith(f"{named}:")
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_is_read_as_json_whatever_its_header_says(station, kind):
+    body = '{"batch_size": 8}'
+    answer = station.client.post("/task_config", data=body, content_type=kind)
+    assert answer.json["batch_size"] == 8
+
+
+def test_an_unknown_route_is_404_in_json(station):
+    assert station.get("/no_such_route", 404)["error"]
+
+
+def test_a_wrong_method_is_told_the_right_one(station):
+    answer = station.client.get("/start_train")
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert answer.json["error"]
+
+
+def test_a_fault_of_the_program_is_told_and_the_next_request_answered(station, monkeypatch):
+    def broken(*given):
+        raise KeyError("gone")
+
+    monkeypatch.setattr(station.session.board, "figures", broken)
+    assert "KeyError" in station.get("/status", 500)["error"]
+    assert station.get("/task_config")
+
+
+def test_numbers_that_json_lacks_are_null(station, monkeypatch):
+    figures = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
+    monkeypatch.setattr(station.session.board, "figures", lambda: figures)
+    text = station.client.get("/status").text
+    assert json.loads(text, parse_constant=pytest.fail)["metrics"] == {
+        "loss": None,
+        "accuracy": None,
+    }
+
+
+def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
+    with station.client.get("/") as answer:
+        assert answer.content_type.startswith("text/html")
+        assert not re.search(r"(src|href)=\W*(https?:)?//", answer.text)
+
+
+def test_an_answer_of_numbers_that_json_has_is_not_walked_through(trained, monkeypatch):
+    monkeypatch.setattr("arc.server.app.json_plain", pytest.fail)
+    assert trained.get("/metrics_history")["history"]
 
 
 def test_status_tells_how_fast_and_how_long(station):
@@ -62,38 +259,6 @@ def test_status_tells_how_fast_and_how_long(station):
     assert 0 < status["progress"] < 1
 
 
-def test_history_tells_every_step_and_what_is_new(seen):
-    whole = seen.get("/metrics_history")
-    assert [row["batch_num"] for row in whole["history"]] == [1, 2, 3, 4, 5]
-    assert {"batch_num", "epoch", "batch", "loss", "accuracy"} <= set(whole["history"][0])
-    assert (whole["running"], whole["mode"]) == (False, None)
-    (validation,) = whole["validations"]
-    assert validation["batch_num"] == 5
-    assert validation["baselines"]["chance"] == 25.0
-    assert "message_entropy_bits" in validation["language"]
-    new = seen.get("/metrics_history?since=3")
-    assert [row["batch_num"] for row in new["history"]] == [4, 5]
-    assert seen.get("/metrics_history?since=5")["history"] == []
-
-
-@pytest.mark.parametrize("since", ["x", "1.5", "0x1", "٣x"])
-def test_since_is_a_number(seen, since):
-    for url in ("/metrics_history", "/log"):
-        assert "whole number" in seen.get(f"{url}?since={since}", 400)["error"]
-
-
-def test_what_is_no_number_is_null(trained):
-    step = trained.session.board.step
-    values = {**vars(step), "loss": math.nan, "accuracy": math.inf, "step": 6}
-    trained.session.board.publish(Step(**values))
-    text = trained.client.get("/metrics_history").text
-    assert "NaN" not in text
-    assert "Infinity" not in text
-    last = json.loads(text)["history"][-1]
-    assert (last["loss"], last["accuracy"]) == (None, None)
-    assert trained.get("/status")["metrics"]["loss"] is None
-
-
 def test_a_new_run_begins_a_new_history(trained):
     before = trained.get("/metrics_history")
     trained.post("/start_train", {"overrides": ["training.max_steps=1"]})
@@ -101,44 +266,6 @@ def test_a_new_run_begins_a_new_history(trained):
     after = trained.get("/metrics_history")
     assert after["run_id"] == before["run_id"] + 1
     assert [row["batch_num"] for row in after["history"]] == [1]
-
-
-def test_task_config_is_the_21_keys(station):
-    assert set(station.get("/task_config")) == set(PLACES)
-
-
-def test_the_schema_says_what_each_setting_may_be(station):
-    keys = station.get("/task_schema")["keys"]
-    assert set(keys) == set(PLACES)
-    assert keys["task_type"]["options"] == ["puzzle_classification", "reconstruction", "selection"]
-    distractors = keys["num_distractors"]
-    assert (distractors["minimum"], distractors["maximum"]) == (1, 999)
-    assert (distractors["type"], distractors["applies"]) == ("integer", True)
-    assert keys["max_grids"]["nullable"] is True
-    assert keys["learning_rate"]["type"] == "number"
-    assert keys["filter_grid_size"]["type"] == "size"
-    station.post("/task_config", {"task_type": "reconstruction"})
-    assert station.get("/task_schema")["keys"]["num_distractors"]["applies"] is False
-
-
-def test_the_whole_tree_and_what_was_typed(station):
-    told = station.get("/config")
-    assert told["config"]["task"]["name"] == "selection"
-    assert "task.num_distractors=3" in told["overrides"]
-    assert not any(override.startswith("server") for override in told["overrides"])
-
-
-def test_samples_show_what_the_receiver_made_of_them(seen):
-    told = seen.get("/samples")
-    assert (told["task_type"], told["vocab_size"], told["step"]) == ("selection", 25, 5)
-    for sample in told["samples"]:
-        assert len(sample["message"]) == told["max_message_length"]
-        assert sum(each["probability"] for each in sample["candidates"]) == pytest.approx(
-            1, abs=1e-3
-        )
-        (target,) = [each for each in sample["candidates"] if each["is_target"]]
-        assert target["grid"] == sample["grid"]
-        assert sample["correct"] in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -156,136 +283,8 @@ def test_samples_of_the_other_games(station, task, shown, bottleneck):
         assert [len(row) for row in sample["built"]] == [len(row) for row in sample["grid"]]
 
 
-def test_a_message_changed_by_hand_is_heard(seen, examples):
-    own = seen.get(f"/probe?example={examples[0]}")
-    assert not own["edited"]
-    assert own["message"] == own["sent"]
-    other = [(symbol + 7) % 25 for symbol in own["message"]]
-    text = ",".join(map(str, other))
-    told = seen.get(f"/probe?example={examples[0]}&message={text}")
-    assert (told["message"], told["sent"], told["edited"]) == (other, own["sent"], True)
-    chances = [[each["probability"] for each in heard["candidates"]] for heard in (own, told)]
-    assert chances[0] != chances[1]
-
-
-@pytest.mark.parametrize(
-    "message", ["", "x", "1,2", "1,2,3,4,25", "1,2,3,4,-1", "1,2,3,4,5,6", ","]
-)
-def test_what_is_no_message_of_the_channel_is_refused(seen, examples, message):
-    told = seen.get(f"/probe?example={examples[0]}&message={message}", 400)
-    assert told["error"]
-
-
-@pytest.mark.parametrize("example", ["", "absent", "t00"])
-def test_an_example_that_is_not_held_out_is_refused(seen, example):
-    assert "example" in seen.get(f"/probe?example={example}", 400)["error"]
-
-
-def test_there_is_no_probe_before_a_run(station):
-    assert "start a run" in station.get("/probe?example=x", 400)["error"]
-
-
-def test_the_language_counts_every_message_once(seen, examples):
-    told = seen.get("/language")
-    assert told["total"] == len(examples) == sum(row["count"] for row in told["messages"])
-    assert told["distinct"] == len(told["messages"])
-    assert all(sum(position) == told["total"] for position in told["positions"])
-    counts = [row["count"] for row in told["messages"]]
-    assert counts == sorted(counts, reverse=True)
-    heard = seen.get(f"/probe?example={told['messages'][0]['examples'][0]['example']}")
-    assert heard["sent"] == told["messages"][0]["message"]
-
-
-def test_a_vector_has_no_language(station):
-    station.post("/start_train", {"overrides": ["bottleneck=autoencoder", "training.max_steps=1"]})
-    station.idle()
-    assert station.get("/language")["messages"] == []
-    name = station.get("/examples")["examples"][0]
-    told = station.get(f"/probe?example={name}&message=1,2,3,4,5", 400)
-    assert "vector" in told["error"]
-
-
-def test_the_log_is_told_from_where_it_was_left(seen):
-    lines = seen.get("/log")["lines"]
-    if lines:  # the handler is the server's, not the application's
-        assert seen.get(f"/log?since={lines[-1]['n']}")["lines"] == []
-
-
-def test_checkpoints_are_listed_newest_first(trained):
-    folder = trained.session.folder
-    (folder / "broken.pth").write_bytes(b"nothing")
-    rows = trained.get("/list_checkpoints")["checkpoints"]
-    assert rows[0]["filename"] == "broken.pth"
-    assert "error" in rows[0]
-    assert {row["filename"] for row in rows} == {path.name for path in folder.glob("*.pth")}
-    whole = rows[-1]
-    assert set(ROW) <= set(whole)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", whole["modified"])
-
-
 def test_encoders_are_listed_apart(station):
     station.post("/start_pretrain", {"overrides": ["pretrain.epochs=1"]})
     station.idle()
     assert len(station.get("/pretrained_encoders")["encoders"]) == 1
     assert station.get("/list_checkpoints")["checkpoints"] == []
-
-
-def test_a_run_s_own_folder_is_listed(station, tmp_path):
-    other = tmp_path / "other"
-    station.post("/start_train", {"overrides": [f"checkpoint.dir={other}"]})
-    station.post("/save_checkpoint", {"name": "here"})
-    station.until(lambda status: status["last_save"] and not status["pending_saves"])
-    assert (other / "here.pth").exists()
-    names = [row["filename"] for row in station.get("/list_checkpoints")["checkpoints"]]
-    assert "here.pth" in names
-
-
-def test_a_checkpoint_is_inspected_and_downloaded(seen):
-    name = f"{seen.get('/status')['run_name']}_last"
-    assert seen.get(f"/checkpoint?name={name}")["metadata"]["step"] == 5
-    answer = seen.client.get(f"/download/{name}.pth")
-    assert f"filename={name}.pth" in answer.headers["Content-Disposition"]
-    assert answer.data == (seen.session.folder / f"{name}.pth").read_bytes()
-    answer.close()
-
-
-@pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES)
-def test_what_is_no_name_is_refused_everywhere(station, name, tmp_path):
-    (tmp_path / "x.pth").write_bytes(b"")
-    station.post("/start_train")
-    station.stepped()
-    assert station.post("/save_checkpoint", {"name": name}, 400)["error"]
-    station.post("/stop")
-    station.idle()
-    for key in ("resume", "finetune"):
-        assert station.post("/start_train", {key: name}, 400)["error"]
-    for url in ("/checkpoint", "/download/"):
-        query = {"query_string": {"name": name}} if url == "/checkpoint" else {}
-        answer = station.client.get(url if query else f"{url}{name}", **query)
-        assert answer.status_code in (400, 404, 308)
-    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["x.pth"]
-
-
-@pytest.mark.parametrize(
-    "name", ["mine_best", "mine_last", "mine_epoch_0001", "pretrained_encoder_x"]
-)
-def test_the_names_of_automatic_saves_are_theirs(station, name):
-    station.post("/start_train", {"overrides": ["run_name=mine"]})
-    assert "automatic" in station.post("/save_checkpoint", {"name": name}, 400)["error"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [{"name": 3}, {"name": "x", "overwrite": "yes"}, {"name": ["x"]}],
-    ids=str,
-)
-def test_a_save_of_another_kind_is_refused(station, body):
-    assert "must be" in station.post("/save_checkpoint", body, 400)["error"]
-
-
-def test_what_was_saved_by_name_is_a_whole_checkpoint(station):
-    station.post("/start_train")
-    station.post("/save_checkpoint", {"name": "my_checkpoint_name"})
-    station.until(lambda status: status["last_save"] and not status["pending_saves"])
-    content = torch.load(Path(station.session.folder) / "my_checkpoint_name.pth")
-    assert content["config"]["task"]["name"] == "selection"

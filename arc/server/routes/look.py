@@ -49,7 +49,7 @@ def examples() -> dict[str, Any]:
     run_id = here().session.board.run_id
     if not here().session.has_model:
         return {"examples": []}
-    return here().once("examples", run_id, lambda looker: {"examples": looker.examples()})
+    return here().once("examples", (run_id, None), lambda looker: {"examples": looker.examples()})
 
 
 @blueprint.get("/probe")

@@ -1,0 +1,107 @@
+"""``python -m arc.train`` as a process of its own, asked through its endpoint."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from helpers_cli import Outcome, place, start, tiny, wait_for
+
+PATIENCE = 60
+ANNOUNCED = "page and control: http://localhost:"
+GAME = ["task.num_distractors=3", "pretrain.num_distractors=3"]
+
+
+class Served:
+    """A process that listens on ``port``."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
+        self.process, self.port = process, port
+        self.checkpoints = folder / "checkpoints"
+        self._said: list[str] = []
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self._said.extend(self.process.stderr)  # a full pipe would hold the process up
+
+    def end(self) -> Outcome:
+        """Wait for the process to end by itself."""
+        status = self.process.wait(PATIENCE)
+        self._listener.join()
+        return Outcome(status, "", "".join(self._said))
+
+    def ask(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, bytes]:
+        """Send one request, ``body`` as it is; returns status and content."""
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, **options)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Any:
+        status, content = self.ask("GET", path)
+        assert status == 200, content
+        return json.loads(content)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        status, content = self.ask("POST", path, json.dumps(body or {}))
+        assert status == 200, content
+        return json.loads(content)
+
+    def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Poll the status until ``holds`` of it; returns it."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            status: dict[str, Any] = self.get("/status")
+            if holds(status):
+                return status
+            time.sleep(0.01)
+        raise AssertionError(f"never came to hold: {status}")
+
+    def training(self) -> dict[str, Any]:
+        """Have a training under way; returns the status after a step of it."""
+        if self.get("/status")["state"] != "training":
+            self.idle()
+            self.post("/start_train")
+        return self.until(lambda status: status["state"] == "training" and status["step"])
+
+    def idle(self) -> dict[str, Any]:
+        """Have nothing under way; returns the status."""
+        if self.get("/status")["mode"] is not None:
+            self.ask("POST", "/stop")
+        return self.until(lambda status: status["state"] == "idle")
+
+    def save(self, name: str) -> None:
+        """Have a checkpoint of that name."""
+        self.training()
+        self.post("/save_checkpoint", {"name": name, "overwrite": True})
+        self.until(lambda status: not status["pending_saves"])
+        assert (self.checkpoints / f"{name}.pth").exists()
+
+
+@contextmanager
+def served(folder: Path, corpus: Path, *overrides: str) -> Iterator[Served]:
+    """Start a process that waits to be asked, its files below ``folder``."""
+    listening = ["server.enabled=true", "server.port=0", "server.autostart=false"]
+    small = [*tiny(corpus, steps=None), *GAME]
+    process = start(folder, *place(folder), *small, *listening, *overrides)
+    try:
+        said = wait_for(process, ANNOUNCED).splitlines()[-1]
+        yield Served(process, int(said.split(ANNOUNCED)[1]), folder)
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()

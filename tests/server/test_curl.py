@@ -1,0 +1,112 @@
+"""Every curl line of the documentation, and the workflow that users know, as they are typed."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from urllib.parse import quote
+
+import pytest
+from helpers_cli import CHECKOUT, composed, environment
+from helpers_served import served
+
+from arc.data import Slicing, load_corpus
+
+TOLD = "045e512c train 0 input"
+NAME = "my_checkpoint_name"
+STARTS = ("/start_train", "/start_pretrain")
+WORKFLOW = """
+curl -X POST http://localhost:5002/start_train
+
+curl -X POST http://localhost:5002/save_checkpoint \\
+  -H "Content-Type: application/json" \\
+  -d '{"name": "selection_good_performance_epoch_45"}'
+
+curl -X POST http://localhost:5002/save_checkpoint
+
+curl http://localhost:5002/list_checkpoints
+
+curl http://localhost:5002/status
+"""
+
+
+def curl_lines(text):
+    """Return the commands of ``text``, each with what follows a backslash."""
+    return re.findall(r"^\s*(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
+
+
+def documented():
+    for page in ("docs/http-api.md", "README.md"):
+        for line in curl_lines((CHECKOUT / page).read_text(encoding="utf-8")):
+            yield pytest.param(line, id=line.replace("http://localhost:5002", ""))
+
+
+def typed(process, line, cwd):
+    """Run a line as a shell would, on the process's own port; returns what it printed."""
+    words = shlex.split(line.replace("localhost:5002", f"localhost:{process.port}"))
+    assert words[0] == "curl"
+    quiet = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "60"]
+    done = subprocess.run([*quiet, *words[1:]], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, (line, done.stdout, done.stderr)
+    return done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _saved(serving):
+    serving.save(NAME)
+
+
+@pytest.mark.parametrize("line", list(documented()))
+def test_every_documented_line_is_answered(serving, line, tmp_path):
+    route = re.search(r"localhost:5002(/\w*)", line).group(1)
+    if route in STARTS or (route == "/task_config" and "POST" in line):
+        serving.idle()
+    else:
+        serving.training()
+    if route == "/save_checkpoint":
+        (serving.checkpoints / f"{NAME}.pth").unlink()
+    if route == "/probe":
+        line = line.replace(quote(TOLD), quote(serving.get("/examples")["examples"][0]))
+    answer = typed(serving, line, tmp_path)
+    if "-OJ" in line:
+        saved = serving.checkpoints / f"{NAME}.pth"
+        assert (tmp_path / f"{NAME}.pth").read_bytes() == saved.read_bytes()
+        return
+    assert "error" not in json.loads(answer) or route == "/status"
+    if route in STARTS:
+        assert serving.until(lambda status: status["step"])["error"] is None
+    if route == "/save_checkpoint":
+        serving.save(NAME)
+
+
+def test_the_example_that_is_told_of_is_held_out_by_default():
+    corpus = load_corpus(composed().data, Slicing(pairs=False, held_out="puzzles"))
+    assert TOLD in corpus.validation.places
+
+
+def test_the_workflow_of_the_guide(arc_folder, tmp_path):
+    with served(tmp_path, arc_folder) as process:
+        start, save, unnamed, listing, status = curl_lines(WORKFLOW)
+        assert json.loads(typed(process, start, tmp_path))["status"] == "started"
+        asked = json.loads(typed(process, save, tmp_path))
+        name = asked["checkpoint_name"]
+        assert asked["message"] == f"Checkpoint save requested: {name}"
+        by_default = json.loads(typed(process, unnamed, tmp_path))["checkpoint_name"]
+        assert re.fullmatch(r"manual_checkpoint_epoch_\d+", by_default)
+        process.until(lambda status: status["last_save"] and not status["pending_saves"])
+        rows = json.loads(typed(process, listing, tmp_path))["checkpoints"]
+        assert {f"{name}.pth", f"{by_default}.pth"} <= {row["filename"] for row in rows}
+        assert json.loads(typed(process, status, tmp_path))["running"] is True
+    told = subprocess.run(
+        [
+            *(sys.executable, CHECKOUT / "scripts" / "load_checkpoint.py"),
+            *(f"checkpoints/{name}.pth", "--info-only"),
+        ],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "selection" in told.stdout
