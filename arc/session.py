@@ -56,6 +56,7 @@ class Session:
         self._state: State = "idle"
         self._mode: str | None = None
         self._plan: Plan | None = None
+        self._overrides: list[str] | None = None
         self._control = RunControl()
         self._run: Run | None = None
         self._looker: Looker | None = None
@@ -95,6 +96,11 @@ class Session:
     def tree(self) -> dict[str, Any]:
         """Return the configuration of the run, or of the next before the first."""
         return self.board.tree() or portable_tree(self.settings.config())
+
+    @property
+    def overrides(self) -> list[str]:
+        """What was typed for the run, or for the next before the first."""
+        return self.settings.overrides if self._overrides is None else self._overrides
 
     def start(
         self,
@@ -187,6 +193,7 @@ class Session:
                 self._control = RunControl()
                 self._enter(STATES[plan.config.mode], plan.config.mode)
             self._run = self._looker = None  # let go of the last one before there is another
+        self._overrides = plan.overrides
         self.board.begin(plan.config)
         try:
             yield self._control

@@ -7,6 +7,7 @@ Hydra overrides, so that there is one configuration and not two.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ from arc.flat import GROUPS, PLACES, WHETHER, flat_view
 from arc.inspection import list_encoders
 from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.registry import nearest
+
+WORD = re.compile(r"[A-Za-z_][\w./-]*")
+RESERVED = ("null", "true", "false", "nan", "inf")  # words that Hydra's grammar reads otherwise
 
 
 class Settings:
@@ -84,12 +88,20 @@ class Settings:
     def change(self, values: Mapping[str, Any]) -> RunConfig:
         """Change settings by their flat names, all or none; raises ConfigError."""
         with self._lock:
-            changed = list(self._overrides)
-            for key in sorted(values, key=lambda key: key not in GROUPS):  # options first
-                changed = self._changed(changed, key, values[key], values)
-            config = parse_config(_compose(changed))
+            changed, config = self._changed_by(values)
             self._overrides = changed
             return config
+
+    def preview(self, values: Mapping[str, Any]) -> RunConfig:
+        """Return what ``change`` would return, and change nothing; raises ConfigError."""
+        with self._lock:
+            return self._changed_by(values)[1]
+
+    def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
+        changed = list(self._overrides)
+        for key in sorted(values, key=lambda key: key not in GROUPS):  # options first
+            changed = self._changed(changed, key, values[key], values)
+        return changed, parse_config(_compose(changed))
 
     def _changed(
         self, before: list[str], key: str, value: Any, values: Mapping[str, Any]
@@ -173,6 +185,8 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 def _quoted(value: Any) -> str:
     """Return a value in Hydra's grammar."""
     if isinstance(value, str):
+        if WORD.fullmatch(value) and value.lower() not in RESERVED:
+            return value
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
     return json.dumps(value)
