@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from flask import Blueprint, abort, request
@@ -78,6 +79,7 @@ def status() -> dict[str, Any]:
             "name": last.path.stem,
             "state": "failed" if last.error else "saved",
             "error": last.error,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.time)),
         },
         **flat_view(session.board.config or session.settings.config()),
     }

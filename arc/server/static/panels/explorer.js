@@ -51,7 +51,8 @@ export function mountExplorer(app, tab) {
       return;
     }
     showList();
-    if (!first.example && examples.length) pick(examples[0]);
+    if (!examples.length) return; // a run that is still being made has no model to ask
+    if (!first.example) pick(examples[0]);
     else first.ask();
   }
 

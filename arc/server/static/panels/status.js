@@ -100,7 +100,7 @@ export function mountStatus(app) {
 
   function speak(status) {
     const last = status.last_save;
-    const saved = last && `${last.name} ${last.state}`;
+    const saved = last && `${last.name} ${last.state} ${last.time}`;
     const end = status.outcome && `${status.run_id} ${status.outcome}`;
     if (seen.state !== undefined) {
       if (status.state !== seen.state) {
@@ -157,5 +157,5 @@ function saving({ pending_saves: pending, last_save: last, run_name: run }) {
   if (pending?.length) return [`⟳ writing ${pending.map((name) => shortly(name, run)).join(", ")}`, pending.join(", ")];
   if (!last) return ["none yet"];
   if (last.state === "failed") return [`✗ ${shortly(last.name, run)} failed`, last.error ?? ""];
-  return [`✓ ${shortly(last.name, run)}`, last.name];
+  return [`✓ ${shortly(last.name, run)} ${last.time.slice(11)}`, `${last.name}, ${last.time}`];
 }
