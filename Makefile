@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow benchmark saves ablation bars pretraining clean help
+.PHONY: train test lint slow benchmark saves page ablation bars pretraining clean help
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -29,6 +29,9 @@ benchmark: $(INSTALLED) ## training rate beside a bare convolution's
 
 saves: $(INSTALLED)   ## what a save costs a run
 	$(RUN) benchmarks/saves.py $(ARGS)
+
+page: $(INSTALLED)    ## how soon the page shows, and how long its charts take (needs chromium)
+	$(RUN) benchmarks/page.py $(ARGS)
 
 ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 cores; resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)
