@@ -91,6 +91,14 @@ class Served:
             self.ask("/start_train", {"overrides": list(overrides)})
         self.until(lambda status: status["metrics"]["val_acc"] is not None)
 
+    def halted(self, steps: int) -> None:
+        """Have a run of at least ``steps`` steps that was stopped; any such will do."""
+        status = self.ask("/status")
+        if status["outcome"] != "stopped" or status["step"] < steps:
+            self.restart()
+            self.until(lambda status: status["step"] >= steps)
+        self.idle()
+
     def restart(self, *overrides: str) -> None:
         """Have a new endless run under way, with ``overrides``."""
         self.idle()
@@ -123,9 +131,18 @@ class Watch:
         self.errors: list[str] = []
         self.hosts: set[str] = set()
         self._expected: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", self._request)
+        self._page = page
+        self._hears: dict[Any, Callable[..., None]] = {
+            "console": self._console,
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "request": self._request,
+        }
+        for event, hear in self._hears.items():
+            page.on(event, hear)
+
+    def close(self) -> None:
+        for event, hear in self._hears.items():
+            self._page.remove_listener(event, hear)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from helpers_browser import FLAGS, SCREENSHOTS, Served, Watch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+WIDE = {"width": 1440, "height": 1000}
 expect.set_options(timeout=20_000)
 
 
@@ -43,6 +45,13 @@ def served(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Iterat
     process.close()
 
 
+@pytest.fixture(scope="session")
+def window(browser: Browser) -> Iterator[Page]:
+    """The window of all tests that need no other: a new one costs more than most tests."""
+    with closing(browser.new_context(viewport=WIDE)) as context:
+        yield context.new_page()
+
+
 @pytest.fixture
 def watches() -> list[Watch]:
     """What was seen of the pages that a test opened."""
@@ -51,18 +60,24 @@ def watches() -> list[Watch]:
 
 @pytest.fixture
 def open_page(
-    browser: Browser, served: Served, watches: list[Watch]
+    browser: Browser, window: Page, served: Served, watches: list[Watch]
 ) -> Iterator[Callable[..., Page]]:
-    """Open the page of ``served`` (or at ``url``) as a new visitor; the words are Playwright's."""
-    contexts = []
+    """Open the page as a new visitor, in a window of its own if it has ``words`` for Playwright.
+
+    ``route`` is called with a window before it is shown.
+    """
+    own = []
+
+    def place(words: dict[str, Any]) -> Page:
+        if not words:
+            return window
+        own.append(browser.new_context(**{"viewport": WIDE, **words}))
+        return own[-1].new_page()
 
     def open_one(
         *, url: str | None = None, route: Callable[[Page], None] | None = None, **words: Any
     ) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **words})
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        page = context.new_page()
+        page = place(words)
         watches.append(Watch(page))
         if route is not None:
             route(page)
@@ -70,7 +85,13 @@ def open_page(
         return page
 
     yield open_one
-    for context in contexts:
+    for watch in watches:
+        watch.close()
+    if window.url.startswith("http"):
+        window.unroute_all()
+        window.evaluate("localStorage.clear()")
+        window.goto("about:blank")
+    for context in own:
         context.close()
     for watch in watches:
         assert watch.unexpected() == []
@@ -83,6 +104,8 @@ def idle(served: Served, open_page: Callable[..., Page]) -> Page:
     served.idle()
     page = open_page()
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
+    expect(page.locator(".picker .hint")).not_to_be_empty()  # the last run's model may go now
+    expect(page.locator("article.asked[aria-busy]")).to_have_count(0)
     return page
 
 

@@ -15,9 +15,7 @@ LOSS_LINE = ".plot path.train:not(.raw)"
 @pytest.fixture
 def halted(served: Served, open_page: Callable[..., Page]) -> Page:
     """The page after a run of many steps: its charts stand still."""
-    served.running()
-    served.until(lambda status: status["step"] and status["step"] > 40)
-    served.idle()
+    served.halted(40)
     page = open_page()
     expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
     return page

@@ -106,7 +106,7 @@ def test_nothing_is_wider_than_the_screen(
     page = open_page(viewport={"width": width, "height": 844})
     for tab in TABS:
         page.locator(f"#tab-{tab}").click()
-        expect(page.locator(f"#{tab} :is(li, tr, canvas)").first).to_be_visible()
+        page.locator(f"#{tab} :is(li, tr, canvas):visible").first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
 
 

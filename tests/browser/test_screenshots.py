@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from helpers_browser import SCREENSHOTS, Served
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
 TABS = ["examples", "language", "checkpoints", "config", "log"]
 
@@ -18,7 +18,8 @@ def test_each_tab_is_pictured(
     page = open_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     for tab in TABS:
         page.locator(f"#tab-{tab}").click()
-        expect(page.locator(f"#{tab} :is(li, tr, canvas)").first).to_be_visible()
+        page.locator(f"#{tab} :is(li, tr, canvas):visible").first.wait_for()
+        page.evaluate("scrollTo(0, 0)")
         path = SCREENSHOTS / f"{width}-{scheme}-{tab}.png"
         page.screenshot(path=path, full_page=True)
         assert path.read_bytes().startswith(b"\x89PNG")
