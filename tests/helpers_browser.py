@@ -27,12 +27,12 @@ FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP evil.test 127.0.0.1",
 ]
-# A real run, twenty steps a second at most, so that Chromium has the processor too.
+# A real run, ten steps a second at most, so that Chromium has the processor too.
 UNHURRIED = """
 import time, torch, arc.train
 step = torch.optim.AdamW.step
 def unhurried(*arguments, **options):
-    time.sleep(0.05)
+    time.sleep(0.1)
     return step(*arguments, **options)
 torch.optim.AdamW.step = unhurried
 arc.train.main()

@@ -15,7 +15,7 @@ LOSS_LINE = ".plot path.train:not(.raw)"
 @pytest.fixture
 def halted(served: Served, open_page: Callable[..., Page]) -> Page:
     """The page after a run of many steps: its charts stand still."""
-    served.halted(40)
+    served.halted(20)
     page = open_page()
     expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
     return page
