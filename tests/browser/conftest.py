@@ -38,8 +38,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Iterator[Served]:
-    """One process for all tests, which waits to be asked for runs."""
+def served(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory, arc_folder: Path
+) -> Iterator[Served]:
+    """One process for all tests, which waits to be asked for runs; none without a browser."""
     process = Served(tmp_path_factory.mktemp("served"), arc_folder)
     yield process
     process.close()
