@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow benchmark saves endpoint ablation bars pretraining clean help
+.PHONY: train test lint slow benchmark saves endpoint page ablation bars pretraining clean help
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -32,6 +32,9 @@ saves: $(INSTALLED)   ## what a save costs a run
 
 endpoint: $(INSTALLED) ## what watching costs a run, and how soon clients are answered
 	$(RUN) benchmarks/endpoint.py $(ARGS)
+
+page: $(INSTALLED)    ## how soon the page shows, and how long its charts take (needs chromium)
+	$(RUN) benchmarks/page.py $(ARGS)
 
 ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 cores; resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)

@@ -43,10 +43,20 @@ class Origin:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked configuration, named, and where its run starts from (None: from nothing)."""
+    """A checked configuration, named; where its run starts from (None: from nothing).
+
+    ``typed`` is what it was made from, for those who want to make it again.
+    """
 
     config: RunConfig
     origin: Origin | None
+    typed: tuple[str, ...] = ()
+
+    @property
+    def overrides(self) -> list[str]:
+        """What was typed, but for what is of the process alone (the endpoint's token is)."""
+        own = [each for each in self.typed if key_of(each).split(".")[0] != "server"]
+        return [each for each in own if each != "mode=train"]
 
 
 def stored_choices(typed: list[str]) -> list[str]:
@@ -87,7 +97,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     origin = _origin(start, tree, typed, own_folder)
     if origin is None:
         config = _in_own_folder(parse_config(tree), typed, own_folder)
-        return Plan(config if start.resume == AUTO else _named(config), None)
+        return Plan(config if start.resume == AUTO else _named(config), None, tuple(typed))
     stored = dict(origin.content["config"])
     if origin.kind == "finetune":  # neither its name, nor where its own encoder came from
         stored["run_name"] = None
@@ -112,7 +122,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     config = _in_own_folder(config, typed, own_folder)
     if origin.kind == "resume" and not any(key_of(each) == "checkpoint.dir" for each in typed):
         config = _in_folder(config, str(origin.path.parent))
-    return Plan(config if origin.kind == "resume" else _named(config), origin)
+    return Plan(config if origin.kind == "resume" else _named(config), origin, tuple(typed))
 
 
 def _refuse_names(typed: Sequence[str]) -> None:

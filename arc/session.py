@@ -56,6 +56,7 @@ class Session:
         self._state: State = "idle"
         self._mode: str | None = None
         self._plan: Plan | None = None
+        self._begun: Plan | None = None
         self._control = RunControl()
         self._run: Run | None = None
         self._looker: Looker | None = None
@@ -96,6 +97,11 @@ class Session:
         """Return the configuration of the run, or of the next before the first."""
         return self.board.tree() or portable_tree(self.settings.config())
 
+    @property
+    def overrides(self) -> list[str]:
+        """What was typed for the run, or for the next before the first."""
+        return self.settings.overrides if self._begun is None else self._begun.overrides
+
     def start(
         self,
         mode: str,
@@ -116,7 +122,7 @@ class Session:
             if self._state != "idle":
                 raise NotNow(f"a run is under way ({self._state})")
             self._plan = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
-            self._run = self._looker = None  # what is asked from now on is about the next one
+            self._begin(self._plan)  # what is asked from now on is about this one
             self._enter(STATES[mode], mode)
 
     def stop(self, reason: str = "stop") -> None:
@@ -186,8 +192,8 @@ class Session:
             if self._state != "stopping":
                 self._control = RunControl()
                 self._enter(STATES[plan.config.mode], plan.config.mode)
-            self._run = self._looker = None  # let go of the last one before there is another
-        self.board.begin(plan.config)
+            if plan is not self._begun:
+                self._begin(plan)
         try:
             yield self._control
         except BaseException as error:
@@ -238,6 +244,12 @@ class Session:
         for question in self._questions:
             question.error = NotNow("the process is ending")
             question.done.set()
+
+    def _begin(self, plan: Plan) -> None:
+        """Let go of the last run before there is another, figures and all."""
+        self._run = self._looker = None
+        self._begun = plan
+        self.board.begin(plan.config)
 
     def _enter(self, state: State, mode: str | None) -> None:
         with self._changed:

@@ -26,6 +26,8 @@ from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.registry import nearest
 
 NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
+WORD = re.compile(r"[A-Za-z_][\w./-]*")
+RESERVED = ("null", "true", "false", "nan", "inf")  # words that Hydra's grammar reads otherwise
 
 
 class Settings:
@@ -90,20 +92,28 @@ class Settings:
     def change(self, values: Mapping[str, Any]) -> RunConfig:
         """Change settings by their flat names, all or none; raises ConfigError."""
         with self._lock:
-            for key in values:
-                if key not in PLACES:
-                    hint = nearest(key, PLACES)
-                    raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(PLACES)}")
-            changed = list(self._overrides)
-            for key in GROUPS:  # first, since they bring and drop other keys
-                if key in values:
-                    changed = _with_option(changed, key, values[key])
-            view = flat_view(parse_config(_compose(changed)))
-            for key in values.keys() - GROUPS.keys():
-                changed = self._changed(changed, key, values[key], view)
-            config = parse_config(_compose(changed))
-            self._overrides, self._composed = changed, config
-            return config
+            self._overrides, self._composed = self._changed_by(values)
+            return self._composed
+
+    def preview(self, values: Mapping[str, Any]) -> RunConfig:
+        """Return what ``change`` would return, and change nothing; raises ConfigError."""
+        with self._lock:
+            return self._changed_by(values)[1]
+
+    def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
+        """Return the overrides with ``values`` in them, and what they compose."""
+        for key in values:
+            if key not in PLACES:
+                hint = nearest(key, PLACES)
+                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(PLACES)}")
+        changed = list(self._overrides)
+        for key in GROUPS:  # first, since they bring and drop other keys
+            if key in values:
+                changed = _with_option(changed, key, values[key])
+        view = flat_view(parse_config(_compose(changed)))
+        for key in values.keys() - GROUPS.keys():
+            changed = self._changed(changed, key, values[key], view)
+        return changed, parse_config(_compose(changed))
 
     def _changed(
         self, before: list[str], key: str, value: Any, view: Mapping[str, Any]
@@ -180,6 +190,8 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 def _quoted(value: Any) -> str:
     """Return a value in Hydra's grammar."""
     if isinstance(value, str):
+        if WORD.fullmatch(value) and value.lower() not in RESERVED:
+            return value
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"'{escaped}'"
     return json.dumps(value)

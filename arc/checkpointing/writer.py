@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ MAX_ERRORS = 100
 
 @dataclass(frozen=True)
 class Save:
-    """One finished save; ``error`` is None if the file is durable."""
+    """One finished save; ``error`` is None if the file is durable. ``time``: since the epoch."""
 
     path: Path
     error: str | None
+    time: float = field(default_factory=time.time, compare=False)
 
 
 class HostBuffers:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from flask import Blueprint, abort
+from flask import Blueprint, abort, request
 
-from arc.flat import flat_view
+from arc.flat import GROUPS, flat_view
 from arc.server.catalogue import path_of
 from arc.server.schema import task_schema
 from arc.server.state import body, here, number, wanted
@@ -78,6 +79,7 @@ def status() -> dict[str, Any]:
             "name": last.path.stem,
             "state": "failed" if last.error else "saved",
             "error": last.error,
+            "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.time)),
         },
         **flat_view(session.board.config or session.settings.config()),
     }
@@ -112,12 +114,16 @@ def change_task_config() -> Any:
 
 @blueprint.get("/task_schema")
 def schema() -> dict[str, Any]:
-    """Return the type, range and meaning of each setting."""
-    return {"keys": task_schema(here().session.settings.config())}
+    """Return each setting's type, range, meaning and value, with the query's options chosen."""
+    options = request.args.to_dict()
+    if strange := sorted(set(options) - set(GROUPS)):
+        abort(400, f"{strange[0]}: choose among the options of {', '.join(GROUPS)}")
+    config = here().session.settings.preview(options)
+    return {"keys": task_schema(config), "values": flat_view(config)}
 
 
 @blueprint.get("/config")
 def config() -> dict[str, Any]:
     """Return the whole tree of the run (of the next, before the first), and what was typed."""
     session = here().session
-    return {"config": session.tree(), "overrides": session.settings.overrides}
+    return {"config": session.tree(), "overrides": session.overrides}

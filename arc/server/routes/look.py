@@ -62,7 +62,13 @@ def probe() -> dict[str, Any]:
             message = [int(symbol[:9]) for symbol in text[:2000].split(",")]
         except ValueError:
             abort(400, "message: symbols are whole numbers, with commas between them")
-    return here().session.ask(lambda looker: looker.sample(example, message))
+    session = here().session
+
+    def heard(looker: Looker) -> dict[str, Any]:
+        step = session.board.step
+        return {"step": step.step if step else None, **looker.sample(example, message)}
+
+    return session.ask(heard)
 
 
 @blueprint.get("/language")

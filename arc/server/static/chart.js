@@ -36,8 +36,8 @@ export class Chart {
     this.cross = s("g", { class: "cross" });
     this.brush = s("rect", { class: "brush", y: MARGIN.top, width: 0 });
     this.svg.append(this.grid, this.curves, this.marks, this.brush, this.cross);
-    this.width = 0;
-    new ResizeObserver(() => this.draw()).observe(this.plot);
+    this.size = [0, 0]; // told by the browser: to ask for it would lay out the page for each chart
+    new ResizeObserver(([{ contentRect }]) => this.#resize(contentRect)).observe(this.plot);
     this.#listen();
   }
 
@@ -54,13 +54,8 @@ export class Chart {
   }
 
   draw() {
-    const [width, height] = [this.plot.clientWidth, this.plot.clientHeight];
+    const [width, height] = this.size;
     if (!width || !height) return;
-    if (width !== this.width) {
-      this.width = width;
-      this.svg.setAttribute("width", width);
-      this.svg.setAttribute("height", height);
-    }
     const [x0, x1] = this.view.range;
     const inner = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
     const scale = (inner.right - inner.left) / (x1 - x0 || 1);
@@ -101,6 +96,13 @@ export class Chart {
       }
     }
     this.#legend(x);
+  }
+
+  #resize({ width, height }) {
+    this.size = [width, height];
+    this.svg.setAttribute("width", width);
+    this.svg.setAttribute("height", height);
+    this.draw();
   }
 
   #clip({ left, right, top, bottom }) {

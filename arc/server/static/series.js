@@ -119,10 +119,12 @@ export function extent(least, most, from, to, positive = false) {
 
 /**
  * An SVG path over rows [from, to) with at most four points a pixel column: the first value, the
- * least, the greatest and the last, so that no outlier is lost. `px` and `py` map to pixels.
+ * least, the greatest and the last, so that no outlier is lost. `px` and `py` map to pixels; `px`
+ * is linear, so that a column is told by its end along x instead of by each row's pixel.
  */
 export function path(x, y, least, most, from, to, px, py) {
   const parts = [];
+  const [origin, slope] = [px(0), px(1) - px(0)];
   let open = false;
   let i = from;
   while (i < to) {
@@ -133,14 +135,17 @@ export function path(x, y, least, most, from, to, px, py) {
     }
     const column = Math.round(px(x[i]));
     const first = y[i];
-    let [low, high, end, count] = [least[i], most[i], first, 0];
-    while (i < to && y[i] === y[i] && Math.round(px(x[i])) === column) {
+    const edge = (column + 0.5 - origin) / slope;
+    const start = i;
+    let low = least[i];
+    let high = most[i];
+    do {
       if (least[i] < low) low = least[i];
       if (most[i] > high) high = most[i];
-      end = y[i];
-      count++;
       i++;
-    }
+    } while (i < to && x[i] < edge && y[i] === y[i]);
+    const end = y[i - 1];
+    const count = i - start;
     parts.push(open ? "L" : "M", count === 1 ? px(x[i - 1]).toFixed(1) : column, " ", py(first).toFixed(1));
     if (low !== high) parts.push("V", py(low).toFixed(1), "V", py(high).toFixed(1), "V", py(end).toFixed(1));
     else if (!open && (i === to || y[i] !== y[i])) parts.push("h.1"); // a lone point still shows

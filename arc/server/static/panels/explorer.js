@@ -51,7 +51,8 @@ export function mountExplorer(app, tab) {
       return;
     }
     showList();
-    if (!first.example && examples.length) pick(examples[0]);
+    if (!examples.length) return; // a run that is still being made has no model to ask
+    if (!first.example) pick(examples[0]);
     else first.ask();
   }
 
@@ -157,6 +158,7 @@ function mountCard(app, title, { changed }) {
       return;
     }
     busy = true;
+    if (!card.sample) setText(state, "asking between two steps …");
     card.element.setAttribute("aria-busy", "true");
     const example = card.example;
     const query = new URLSearchParams({ example, ...(edited ? { message: edited.join(",") } : {}) });
@@ -183,7 +185,7 @@ function mountCard(app, title, { changed }) {
   function take(sample) {
     card.sample = sample;
     state.classList.remove("bad");
-    const when = app.status?.step ? `asked at step ${integer(app.status.step)}` : "";
+    const when = sample.step ? `asked at step ${integer(sample.step)}` : "";
     setText(state, [sample.edited ? "the receiver hears an edited message" : "as the sender said it", when].filter(Boolean).join(", "));
     render();
     changed();

@@ -82,14 +82,13 @@ export function mountLanguage(app, tab) {
       return h(
         "tr",
         {},
-        h("td", {}, messageView(each.message, { length: each.length })),
+        h("td", {}, messageView(each.message)),
         h("td.number", {}, integer(each.count)),
         h("td.number", {}, percent((100 * each.count) / (total || 1))),
-        h("td.number", {}, integer(each.length)),
         h("td.thumbs", {}, grids),
       );
     });
-    const titles = ["message", "times", "%", "length", "about"].map((title, i) => h(`th${i && i < 4 ? ".number" : ""}`, { scope: "col" }, title));
+    const titles = ["message", "times", "%", "about"].map((title, i) => h(`th${i && i < 3 ? ".number" : ""}`, { scope: "col" }, title));
     const more =
       messages.length > FIRST &&
       h("button.quiet", { type: "button", onclick: () => ((all = !all), render()) }, all ? `Show the first ${FIRST}` : `Show all ${integer(messages.length)}`);

@@ -12,7 +12,8 @@ const GROUPS = {
   Training: ["batch_size", "learning_rate", "num_epochs", "use_pretrained", "freeze_encoder"],
   Pretraining: ["pretrain_task_type", "pretrain_epochs", "pretrain_learning_rate", "load_pretrained_before_pretrain"],
 };
-const MISSING = "Not part of this task or channel: apply another choice above to set it";
+const OPTIONS = ["task_type", "bottleneck_type", "pretrain_task_type"]; // what decides which keys there are
+const MISSING = "Not part of the task or channel chosen above";
 
 /** Returns {changed(), apply(), overrides()}. */
 export function mountSettings(app) {
@@ -20,7 +21,7 @@ export function mountSettings(app) {
   const help = h("p.hint.help-line", { "aria-live": "off" });
   const state = h("p.hint", { role: "status" });
   const applyButton = actionButton("primary", "Apply", apply, app.fail);
-  const revert = h("button.quiet", { type: "button", onclick: () => fill(values) }, "Revert");
+  const revert = h("button.quiet", { type: "button", onclick: () => load() }, "Revert");
   const overrides = h("input.mono", {
     id: "overrides",
     placeholder: "data=arc2 training.max_minutes=3",
@@ -28,11 +29,15 @@ export function mountSettings(app) {
     spellcheck: "false",
   });
   let fields = new Map(); // key → field
-  let [schema, values] = [null, {}];
+  let [schema, values, base] = [null, {}, {}]; // base: the values, were the options applied that are chosen
+  let turn = 0;
 
   async function load() {
+    const mine = ++turn;
     try {
-      [schema, values] = await Promise.all([get("/task_schema").then((answer) => answer.keys), get("/task_config")]);
+      const answer = await get("/task_schema");
+      if (mine !== turn) return;
+      [schema, values] = [answer.keys, answer.values];
       build();
     } catch (error) {
       const again = h("button.quiet", { type: "button", onclick: load }, "Try again");
@@ -65,13 +70,31 @@ export function mountSettings(app) {
     field.label = h("label", { for: `set-${key}` }, label(key));
     field.element.addEventListener("input", update);
     field.element.addEventListener("focusin", () => setText(help, [about.help, range(about)].filter(Boolean).join(" · ")));
+    if (OPTIONS.includes(key)) field.element.addEventListener("input", () => choose().catch(app.fail));
     fields.set(key, field);
-    return h("div.field", { title: about.help ?? "" }, field.label, field.element);
+    field.row = h("div.field", { title: about.help ?? "" }, field.label, field.element);
+    return field.row;
   }
 
   function fill(next) {
-    values = next;
+    values = base = next;
     for (const [key, field] of fields) field.set(next[key]);
+    update();
+  }
+
+  /** Show the keys that the chosen options have; what was typed stays where it still has a place. */
+  async function choose() {
+    const mine = ++turn;
+    const options = OPTIONS.filter((key) => fields.get(key).get() !== values[key]);
+    const answer = await get(`/task_schema?${new URLSearchParams(options.map((key) => [key, fields.get(key).get()]))}`);
+    if (mine !== turn) return;
+    const typed = changes();
+    for (const [key, { row: old }] of fields) {
+      if (JSON.stringify(answer.keys[key]) !== JSON.stringify(schema[key])) old.replaceWith(row(key, answer.keys[key]));
+    }
+    schema = answer.keys;
+    base = { ...answer.values, ...Object.fromEntries(OPTIONS.map((key) => [key, values[key]])) };
+    for (const [key, field] of fields) field.set(key in typed && !absent(key) ? typed[key] : base[key]);
     update();
   }
 
@@ -81,12 +104,12 @@ export function mountSettings(app) {
     for (const [key, field] of fields) {
       if (absent(key)) continue;
       const value = field.get();
-      if (plain(value) !== plain(values[key])) changed[key] = value;
+      if (plain(value) !== plain(base[key])) changed[key] = value;
     }
     return changed;
   }
 
-  const absent = (key) => values[key] === undefined || (values[key] === null && !schema[key].nullable);
+  const absent = (key) => base[key] === undefined || (base[key] === null && !schema[key].nullable);
 
   function update() {
     const locked = app.unreachable ?? (app.running ? "The settings wait until this run ends" : null);
@@ -94,8 +117,8 @@ export function mountSettings(app) {
     for (const [key, field] of fields) {
       const reason = locked ?? (absent(key) ? MISSING : null);
       for (const control of field.controls) disable(control, reason);
-      field.element.parentElement.classList.toggle("changed", key in changed);
-      field.element.parentElement.classList.toggle("absent", absent(key));
+      field.row.classList.toggle("changed", key in changed);
+      field.row.classList.toggle("absent", absent(key));
     }
     overrides.disabled = locked !== null;
     const count = Object.keys(changed).length;
@@ -119,13 +142,12 @@ export function mountSettings(app) {
   }
 
   app.on("status", update);
-  app.on("connection", (up) => (up ? load() : update()));
-  app.on("run", async () => {
-    if (schema && !Object.keys(changes()).length) fill(await get("/task_config").catch(() => values));
-  });
+  const changed = () => schema !== null && Object.keys(changes()).length > 0;
+  app.on("connection", (up) => (up && !changed() ? load() : update())); // what was typed outlives a lost connection
+  app.on("run", () => schema && !changed() && load());
   load();
   return {
-    changed: () => schema !== null && Object.keys(changes()).length > 0,
+    changed,
     apply,
     overrides: () => splitOverrides(overrides.value),
   };

@@ -9,6 +9,7 @@ const STATES = {
   idle: "○ idle",
   training: "● training",
   pretraining: "● pretraining",
+  testing: "● testing",
   stopping: "◐ stopping",
   finished: "✓ finished",
   stopped: "■ stopped",
@@ -149,10 +150,12 @@ function facts_of(status) {
   };
 }
 
-function saving({ pending_saves: pending, last_save: last }) {
-  if (pending?.length) return [`⟳ writing ${pending.join(", ")}`, pending.join(", ")];
+/** A run's own files go by their last word: its name stands in the header already. */
+const shortly = (name, run) => (run && name.startsWith(`${run}_`) ? name.slice(run.length + 1) : name);
+
+function saving({ pending_saves: pending, last_save: last, run_name: run }) {
+  if (pending?.length) return [`⟳ writing ${pending.map((name) => shortly(name, run)).join(", ")}`, pending.join(", ")];
   if (!last) return ["none yet"];
-  const time = String(last.time ?? "").match(/\d\d:\d\d(:\d\d)?/)?.[0] ?? "";
-  if (last.state === "failed") return [`✗ ${last.name} failed`, last.error ?? ""];
-  return [`✓ ${last.name}${time && ` ${time}`}`, `${last.name}, ${last.time ?? ""}`];
+  if (last.state === "failed") return [`✗ ${shortly(last.name, run)} failed`, last.error ?? ""];
+  return [`✓ ${shortly(last.name, run)} ${last.time.slice(11)}`, `${last.name}, ${last.time}`];
 }

@@ -1,0 +1,123 @@
+"""The charts: in sentences, smoothed, on a logarithmic scale, by time, and with gaps."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from helpers_browser import Served, alter
+from playwright.sync_api import Locator, Page, expect
+
+TITLES = ["Loss", "Accuracy", "Message entropy", "Symbol use", "Gradient norm", "Learning rate"]
+LOSS_LINE = ".plot path.train:not(.raw)"
+
+
+@pytest.fixture
+def halted(served: Served, open_page: Callable[..., Page]) -> Page:
+    """The page after a run of many steps: its charts stand still."""
+    served.halted(20)
+    page = open_page()
+    expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
+    return page
+
+
+def chart(page: Page, title: str) -> Locator:
+    return page.locator("figure.chart").filter(has=page.locator(f"h3:has-text('{title}')"))
+
+
+def drawn(page: Page) -> str:
+    return chart(page, "Loss").locator(LOSS_LINE).get_attribute("d") or ""
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_a_chart_is_told_in_a_sentence(title: str, running: Page) -> None:
+    summary = chart(running, title).locator(".summary")
+    expect(summary).to_have_text(re.compile(r"\d.*\.$"))
+    plot = chart(running, title).locator(".plot")
+    expect(plot).to_have_attribute("aria-describedby", summary.get_attribute("id") or "none")
+
+
+def test_smoothing_changes_the_line_and_keeps_the_raw_one(halted: Page) -> None:
+    before = drawn(halted)
+    halted.get_by_label("smoothing").fill("0.95")
+    expect(halted.locator("output")).to_have_text("0.95")
+    expect(chart(halted, "Loss").locator(LOSS_LINE)).not_to_have_attribute("d", before)
+    expect(chart(halted, "Loss").locator(".plot path.train.raw")).to_have_count(1)
+
+
+def test_without_smoothing_the_raw_line_stands_alone(halted: Page) -> None:
+    halted.get_by_label("smoothing").fill("0")
+    expect(chart(halted, "Loss").locator(".plot path.train.raw")).to_have_count(0)
+    expect(chart(halted, "Loss").locator(".plot path.train")).to_have_count(1)
+
+
+def test_a_logarithmic_scale_is_a_toggle_that_is_remembered(halted: Page) -> None:
+    before = drawn(halted)
+    toggle = halted.get_by_role("button", name="log", exact=True)
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    expect(chart(halted, "Loss").locator(LOSS_LINE)).not_to_have_attribute("d", before)
+    halted.reload()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_axis_is_steps_or_time(halted: Page) -> None:
+    halted.get_by_label("Horizontal axis").select_option("by time")
+    label = chart(halted, "Loss").locator(".axes text.start, .axes text.middle, .axes text.end")
+    expect(label.last).to_have_text(re.compile(r" s$|:"))
+
+
+def test_baselines_can_be_hidden(halted: Page) -> None:
+    names = chart(halted, "Accuracy").locator(".marks text")
+    expect(names.filter(has_text="chance")).to_have_count(1)
+    halted.get_by_role("button", name="baselines").click()
+    expect(names).to_have_count(0)
+
+
+def test_the_keyboard_moves_a_crosshair_and_reads_it_out(halted: Page) -> None:
+    plot = chart(halted, "Loss").locator(".plot")
+    plot.press("ArrowLeft")
+    expect(chart(halted, "Loss").locator("[aria-live]")).to_have_text(
+        re.compile(r"training .*step")
+    )
+    expect(chart(halted, "Accuracy").locator(".cross line")).to_have_count(1)
+
+
+def test_zooming_in_and_following_again(halted: Page) -> None:
+    before = drawn(halted)
+    chart(halted, "Loss").locator(".plot").press("+")
+    follow = halted.get_by_role("button", name="Show all and follow")
+    expect(follow).to_be_visible()
+    expect(chart(halted, "Loss").locator(LOSS_LINE)).not_to_have_attribute("d", before)
+    follow.click()
+    expect(chart(halted, "Loss").locator(LOSS_LINE)).to_have_attribute("d", before)
+
+
+def test_a_loss_that_is_not_finite_is_a_gap_and_is_said(
+    halted: Page, open_page: Callable[..., Page]
+) -> None:
+    def poison(answer: dict[str, Any]) -> None:
+        for row in answer["history"][5:8]:
+            row.update(loss=None, loss_min=None, loss_max=None)
+
+    page = open_page(route=lambda page: alter(page, "**/metrics_history*", poison))
+    expect(chart(page, "Loss").locator(".summary")).to_contain_text("3 values were not finite")
+    assert len(re.findall("M", drawn(page))) == 2
+
+
+def test_the_last_loss_is_said_to_be_not_finite(
+    halted: Page, open_page: Callable[..., Page]
+) -> None:
+    def poison(answer: dict[str, Any]) -> None:
+        answer["metrics"]["loss"] = None
+
+    page = open_page(route=lambda page: alter(page, "**/status", poison))
+    expect(page.locator("#facts")).to_contain_text("not finite ⚠")
+
+
+def test_a_chart_without_data_says_what_is_missing(idle: Page, open_page: Any) -> None:
+    def forget(answer: dict[str, Any]) -> None:
+        answer.update(history=[], validations=[])
+
+    page = open_page(route=lambda page: alter(page, "**/metrics_history*", forget))
+    expect(chart(page, "Loss").locator(".plot")).to_have_attribute("data-empty", "No steps yet")

@@ -1,0 +1,110 @@
+"""What the agents say: messages edited, grids compared, the language's table."""
+
+import re
+
+import pytest
+from helpers_browser import Served
+from playwright.sync_api import Locator, Page, expect
+
+
+@pytest.fixture
+def asked(running: Page) -> Locator:
+    """The first held-out grid, asked about."""
+    card = running.locator("article.asked").first
+    expect(card.locator(".chip.edit")).to_have_count(5)
+    return card
+
+
+def symbols(card: Locator) -> list[int]:
+    return [int(each.input_value()) for each in card.locator(".chip.edit input").all()]
+
+
+def test_an_edited_symbol_is_what_the_receiver_hears(asked: Locator, running: Page) -> None:
+    wanted = [(symbols(asked)[0] + 1) % 25, *symbols(asked)[1:]]
+    with running.expect_response(re.compile("probe.*message=")) as answered:
+        asked.locator(".chip.edit").first.get_by_title("next symbol").click()
+    assert answered.value.json()["message"] == wanted
+    expect(asked).to_contain_text("the receiver hears an edited message")
+    expect(asked.locator(".chip.edit").first).to_have_class(re.compile("differs"))
+
+
+def test_another_message_has_another_answer(asked: Locator, running: Page) -> None:
+    shown = asked.locator(".answer").inner_text()
+    for chip in asked.locator(".chip.edit input").all():
+        chip.fill(str((int(chip.input_value()) + 12) % 25))
+    expect(asked.locator(".answer")).not_to_have_text(shown)
+    expect(asked.locator(".chip.edit.differs")).to_have_count(5)
+
+
+def test_reset_brings_back_what_was_sent(asked: Locator) -> None:
+    asked.locator(".chip.edit").first.get_by_title("next symbol").click()
+    asked.get_by_role("button", name="Reset to what was sent").click()
+    expect(asked).to_contain_text("as the sender said it")
+    expect(asked.locator(".chip.edit.differs")).to_have_count(0)
+
+
+def test_the_answer_is_of_the_step_that_the_server_says(asked: Locator, running: Page) -> None:
+    with running.expect_response("**/probe*") as answered:
+        asked.get_by_role("button", name="Ask again").click()
+    expect(asked).to_contain_text(f"asked at step {answered.value.json()['step']:,}")
+
+
+def test_a_symbol_takes_arrow_keys(asked: Locator) -> None:
+    first = asked.locator(".chip.edit input").first
+    wanted = (int(first.input_value()) + 1) % 25
+    first.press("ArrowUp")
+    expect(first).to_have_value(str(wanted))
+    first.press("ArrowRight")
+    expect(asked.locator(".chip.edit input").nth(1)).to_be_focused()
+
+
+def test_two_grids_are_compared_by_their_messages(asked: Locator, running: Page) -> None:
+    running.get_by_label("put the next beside this one").check()
+    expect(running.locator("article.asked").nth(1).locator(".chip.edit")).to_have_count(5)
+    expect(running.locator(".between")).to_have_text(
+        re.compile(r"of 5 symbols differ|the same message")
+    )
+
+
+def test_another_puzzle_is_picked_by_its_id(asked: Locator, running: Page, served: Served) -> None:
+    wanted = served.ask("/examples")["examples"][-1]
+    running.get_by_label("Filter held-out grids by puzzle id").fill(wanted.split()[0])
+    running.get_by_label("Held-out grids", exact=True).select_option(wanted)
+    expect(asked.locator("header code")).to_have_text(wanted)
+    expect(asked).to_contain_text("as the sender said it")
+
+
+def test_a_card_opens_below(asked: Locator, running: Page, served: Served) -> None:
+    sample = served.ask("/samples")["samples"][-1]
+    running.locator("button.card").last.click()
+    expect(asked.locator("header code")).to_have_text(sample["example"])
+
+
+def test_digits_are_drawn_on_request(asked: Locator, running: Page) -> None:
+    picture = "canvas => canvas.toDataURL()"
+    before = asked.locator("canvas").first.evaluate(picture)
+    running.get_by_label("digits").check()
+    assert asked.locator("canvas").first.evaluate(picture) != before
+
+
+def test_a_grid_is_told_to_those_who_cannot_see_it(asked: Locator) -> None:
+    label = asked.locator("canvas").first.get_attribute("aria-label")
+    assert re.match(r"Sent grid, \d by \d: \d \w+ ×\d", label or "")
+
+
+def test_the_language_is_a_table_of_messages_and_symbols(running: Page, served: Served) -> None:
+    running.get_by_role("tab", name="Language").click()
+    panel = running.locator("#language")
+    expect(panel.locator("table.rows tbody tr").first).to_be_visible()
+    expect(panel.locator(".heat tbody tr")).to_have_count(5)
+    expect(panel.locator(".heat thead th")).to_have_count(26)
+    expect(panel.locator(".summary")).to_have_text(re.compile(r"different messages for \d+"))
+
+
+def test_a_grid_of_the_language_is_asked_about(running: Page) -> None:
+    running.get_by_role("tab", name="Language").click()
+    thumb = running.locator("#language .thumb").first
+    example = (thumb.get_attribute("title") or "").split(":")[0]
+    thumb.click()
+    expect(running.get_by_role("tab", name="Examples")).to_have_attribute("aria-selected", "true")
+    expect(running.locator("article.asked header code").first).to_have_text(example)

@@ -1,0 +1,127 @@
+"""Pages of other origins, in Chromium: they change nothing and read nothing."""
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from helpers_browser import Served
+from playwright.sync_api import Browser, Page
+
+# Each sends a request that changes something, and resolves when Chromium is done with it.
+SIMPLE = "target => fetch(target, {method: 'POST', mode: 'no-cors', %s}).catch(() => null)"
+ATTACKS = {
+    "no body": SIMPLE % "",
+    "text/plain": SIMPLE % "body: '{}'",
+    "blob without a type": SIMPLE % "body: new Blob(['{}'])",
+    "with credentials": SIMPLE % "body: '{}', credentials: 'include'",
+    "json": "target => fetch(target, {method: 'POST', body: '{}', "
+    "headers: {'Content-Type': 'application/json'}}).catch(() => null)",
+    "form": """target => new Promise(done => {
+        const frame = Object.assign(document.createElement('iframe'), {name: 'hidden'});
+        document.body.append(frame);
+        const form = Object.assign(document.createElement('form'),
+            {action: target, method: 'post', enctype: 'text/plain', target: 'hidden'});
+        document.body.append(form);
+        frame.onload = () => frame.contentWindow.location.href === 'about:blank' || done();
+        setTimeout(done, 1000);
+        try { form.submit(); } catch (error) { done(); }
+    })""",
+}
+READS = {
+    "fetch": "target => fetch(target).then(answer => answer.text(), () => null)",
+    "no-cors": "target => fetch(target, {mode: 'no-cors'})"
+    ".then(answer => answer.text(), () => null).then(text => text || null)",
+    "script": """target => new Promise(done => {
+        const script = Object.assign(document.createElement('script'), {src: target});
+        script.onload = () => done('loaded');
+        script.onerror = () => done(null);
+        document.body.append(script);
+    })""",
+}
+
+
+class Blank(BaseHTTPRequestHandler):
+    """An empty page at every path."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>another</title><body>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def other_port() -> Iterator[int]:
+    """The port of a server of empty pages on every name of this machine."""
+    with ThreadingHTTPServer(("0.0.0.0", 0), Blank) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Open an address in a window of its own."""
+    context = browser.new_context()
+
+    def open_one(url: str) -> Page:
+        page = context.new_page()
+        page.goto(url)
+        return page
+
+    yield open_one
+    context.close()
+
+
+@pytest.fixture(params=["127.0.0.1", "127.0.0.2", "localhost"])
+def foreign(request: pytest.FixtureRequest, other_port: int, visit: Callable[..., Page]) -> Page:
+    """A page at another port, and at other names than the run's 127.0.0.1."""
+    return visit(f"http://{request.param}:{other_port}/")
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_foreign_page_stops_nothing(attack: str, foreign: Page, served: Served) -> None:
+    served.running()
+    run = served.ask("/status")["run_id"]
+    foreign.evaluate(ATTACKS[attack], f"{served.url}/stop")
+    after = served.ask("/status")
+    assert (after["state"], after["run_id"]) == ("training", run)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_foreign_page_reads_nothing(read: str, foreign: Page, served: Served) -> None:
+    for path in ("/status", "/", "/static/main.js"):
+        assert foreign.evaluate(READS[read], served.url + path) is None
+
+
+def test_the_page_is_in_nobodys_frame(foreign: Page, served: Served) -> None:
+    with foreign.expect_event("framenavigated", lambda frame: frame != foreign.main_frame):
+        foreign.evaluate(
+            "src => document.body.append(Object.assign(document.createElement('iframe'), {src}))",
+            served.url,
+        )
+    assert foreign.frames[1].url.startswith("chrome-error:")
+
+
+def test_a_name_that_was_made_to_point_here_shows_nothing(
+    visit: Callable[[str], Page], served: Served
+) -> None:
+    page = visit(f"http://evil.test:{served.port}/")
+    assert "evil.test" in page.locator("body").inner_text()
+    assert page.locator("#controls").count() == 0
+
+
+def test_a_name_that_was_made_to_point_here_changes_nothing(
+    visit: Callable[[str], Page], served: Served
+) -> None:
+    served.running()
+    page = visit(f"http://evil.test:{served.port}/")
+    ask = "path => fetch(path, {method: 'POST'}).then(answer => answer.status)"
+    assert page.evaluate(ask, "/stop") == 403
+    assert served.ask("/status")["state"] == "training"

@@ -1,0 +1,179 @@
+"""A run from the page's buttons: started, watched, saved, stopped, resumed, fine-tuned."""
+
+import re
+
+import pytest
+from helpers_browser import Served
+from playwright.sync_api import Locator, Page, expect
+
+
+def fact(page: Page, name: str) -> Locator:
+    """A figure of the status strip."""
+    return (
+        page.locator("#facts div").filter(has=page.locator(f"dt:text-is('{name}')")).locator("dd")
+    )
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def row(page: Page, name: str) -> Locator:
+    """A checkpoint's line in the list."""
+    page.get_by_role("tab", name="Checkpoints").click()
+    return page.locator("#checkpoints tr", has=page.locator(f"code:text-is('{name}')"))
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def test_a_run_started_from_the_page_moves(idle: Page) -> None:
+    press(idle, "Start training")
+    expect(idle.locator("#state")).to_have_text("● training")
+    expect(fact(idle, "step")).to_have_text(re.compile(r"^\d"))
+    before = number(fact(idle, "step").inner_text())
+    idle.wait_for_function(
+        "before => [...document.querySelectorAll('#facts div')].some(each =>"
+        " each.firstChild.textContent === 'step' && Number(each.lastChild.textContent) > before)",
+        arg=before,
+    )
+
+
+def test_the_charts_advance(running: Page) -> None:
+    charts = running.locator("#charts")
+    expect(charts).to_have_attribute("data-points", re.compile(r"^[1-9]"))
+    before = int(charts.get_attribute("data-points") or 0)
+    path = running.locator(".plot path.train").first.get_attribute("d")
+    running.wait_for_function(
+        "before => Number(document.getElementById('charts').dataset.points) > before", arg=before
+    )
+    assert running.locator(".plot path.train").first.get_attribute("d") != path
+
+
+def test_start_waits_for_the_end_of_a_run_and_says_why(running: Page) -> None:
+    start = running.get_by_role("button", name="Start training")
+    expect(start).to_be_disabled()
+    expect(start).to_have_attribute("title", "A run is training: stop it first")
+    expect(running.locator("#control-reason")).to_contain_text("wait until this run ends")
+
+
+def test_stop_and_save_need_a_run_and_say_so(idle: Page) -> None:
+    expect(idle.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+    expect(idle.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+    expect(idle.locator("#control-reason")).to_have_text("Stop and save need a run.")
+
+
+def test_a_save_by_name_is_a_file_and_a_line_of_the_list(running: Page, served: Served) -> None:
+    path = served.checkpoints / "by_name.pth"
+    path.unlink(missing_ok=True)
+    running.get_by_label("Name of the checkpoint to save").fill("by_name")
+    press(running, "Save")
+    expect(running.locator(".toast").first).to_contain_text("by_name")
+    expect(row(running, "by_name")).to_contain_text("selection")
+    assert path.is_file()
+
+
+def test_a_name_that_is_taken_is_overwritten_only_when_asked(
+    running: Page, served: Served, watches: list
+) -> None:
+    watches[0].expect("409")
+    path = served.saved("taken")
+    before = path.stat().st_ino
+    running.get_by_label("Name of the checkpoint to save").fill("taken")
+    press(running, "Save")
+    expect(running.get_by_role("dialog")).to_contain_text("Overwrite taken?")
+    press(running, "Cancel")
+    assert path.stat().st_ino == before
+    press(running, "Save")
+    press(running, "Overwrite")
+    served.until(lambda _: path.stat().st_ino != before)
+    expect(running.locator(".toast", has_text="Saved taken").first).to_be_visible()
+
+
+def test_a_bad_name_is_refused_in_the_servers_words(running: Page, watches: list) -> None:
+    watches[0].expect("400")
+    running.get_by_label("Name of the checkpoint to save").fill("../outside")
+    press(running, "Save")
+    expect(running.locator(".toast.bad")).to_contain_text("../outside")
+
+
+def test_stop_asks_first(running: Page, served: Served) -> None:
+    press(running, "Stop")
+    expect(running.get_by_role("dialog")).to_contain_text("Stop the run?")
+    press(running, "Cancel")
+    assert served.ask("/status")["state"] == "training"
+
+
+def test_a_stopped_run_says_so(running: Page) -> None:
+    press(running, "Stop")
+    press(running, "Stop the run")
+    expect(running.locator("#state")).to_have_text("■ stopped")
+    expect(running.get_by_role("button", name="Start training")).to_be_enabled()
+
+
+def test_a_run_is_resumed_from_the_list_where_it_was_saved(served: Served, idle: Page) -> None:
+    served.running()
+    served.saved("to_resume")
+    step = served.ask("/checkpoint?name=to_resume")["metadata"]["step"]
+    served.idle()
+    row(idle, "to_resume").get_by_role("button", name="resume").click()
+    idle.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(idle.locator("#state")).to_have_text("● training")
+    served.until(lambda status: status["step"])
+    assert served.ask("/metrics_history")["history"][0]["batch_num"] == step + 1
+
+
+def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
+    served.running()
+    served.saved("to_tune")
+    served.idle()
+    row(idle, "to_tune").get_by_role("button", name="fine-tune").click()
+    dialog = idle.get_by_role("dialog")
+    dialog.get_by_label("overrides").fill("training.learning_rate=1e-4\ntraining.batch_size=8")
+    dialog.get_by_role("button", name="Fine-tune").click()
+    expect(idle.locator("#state")).to_have_text("● training")
+    config = served.ask("/config")
+    assert config["config"]["training"]["learning_rate"] == 1e-4
+    assert "training.batch_size=8" in config["overrides"]
+    served.until(lambda status: status["step"])
+    assert served.ask("/metrics_history")["history"][0]["batch_num"] == 1
+
+
+@pytest.mark.parametrize("typed", ["training.epoch=3", "task=selektion"])
+def test_a_start_that_cannot_be_says_why(typed: str, idle: Page, watches: list) -> None:
+    watches[0].expect("400")
+    idle.get_by_label("overrides for the next start").fill(typed)
+    press(idle, "Start training")
+    expect(idle.locator(".toast.bad")).to_contain_text(typed.split("=")[0])
+    expect(idle.get_by_role("button", name="Start training")).to_be_enabled()
+
+
+def test_a_run_that_came_to_its_end_is_finished(idle: Page) -> None:
+    idle.get_by_label("overrides for the next start").fill("training.max_steps=3")
+    press(idle, "Start training")
+    expect(idle.locator("#state")).to_have_text("✓ finished")
+    expect(fact(idle, "step")).to_have_text("3")
+
+
+def test_a_download_is_the_file(served: Served, running: Page) -> None:
+    path = served.saved("to_download")
+    with running.expect_download() as caught:
+        row(running, "to_download").get_by_role("button", name="download").click()
+    assert caught.value.suggested_filename == "to_download.pth"
+    assert caught.value.path().read_bytes() == path.read_bytes()
+
+
+def test_what_a_file_holds_can_be_looked_at(served: Served, running: Page) -> None:
+    served.saved("to_inspect")
+    row(running, "to_inspect").get_by_role("button", name="inspect").click()
+    expect(running.get_by_role("dialog")).to_contain_text("num_distractors: 3")
+
+
+def test_the_list_is_filtered_by_name(served: Served, running: Page) -> None:
+    served.saved("seen")
+    served.saved("hidden")
+    expect(row(running, "hidden")).to_be_visible()
+    running.get_by_label("Filter checkpoints by name").fill("see")
+    expect(row(running, "hidden")).to_have_count(0)
+    expect(row(running, "seen")).to_be_visible()
