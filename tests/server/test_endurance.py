@@ -118,7 +118,7 @@ def test_a_run_goes_on_whatever_is_asked(serving, requests):
     assert math.isfinite(status["metrics"]["loss"])
 
 
-@pytest.mark.parametrize("requests", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("requests", [30, pytest.param(1000, marks=pytest.mark.slow)])
 def test_whatever_is_set_the_settings_can_be_told_and_set_back(serving, requests):
     serving.idle()
     before = serving.get("/task_config")
