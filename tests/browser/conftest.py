@@ -90,7 +90,7 @@ def open_page(
     for watch in watches:
         watch.close()
     if window.url.startswith("http"):
-        window.unroute_all()
+        window.unroute_all(behavior="ignoreErrors")
         window.evaluate("localStorage.clear()")
         window.goto("about:blank")
     for context in own:

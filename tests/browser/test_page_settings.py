@@ -45,14 +45,14 @@ def test_what_is_applied_is_what_the_next_start_has(form: Page, served: Served) 
     apply(form)
     expect(form.locator("#settings")).to_contain_text("As the next start will use them.")
     form.get_by_role("button", name="Start training").click()
-    served.until(lambda status: status["step"])
+    expect(form.locator("#state")).to_have_text("● training")
     assert served.ask("/config")["config"]["training"]["batch_size"] == 12
 
 
 def test_a_start_applies_what_was_changed(form: Page, served: Served) -> None:
     form.locator("#set-num_distractors").fill("5")
     form.get_by_role("button", name="Apply and start").click()
-    served.until(lambda status: status["running"])
+    expect(form.locator("#state")).to_have_text("● training")
     assert served.ask("/config")["config"]["task"]["num_distractors"] == 5
 
 
