@@ -106,9 +106,11 @@ class Served:
 
     def saved(self, name: str) -> Path:
         """Save the run under way, and wait for the file."""
+        path = self.checkpoints / f"{name}.pth"
+        before = path.stat().st_ino if path.exists() else None
         self.ask("/save_checkpoint", {"name": name, "overwrite": True})
-        self.until(lambda status: (status["last_save"] or {}).get("name") == name)
-        return self.checkpoints / f"{name}.pth"
+        self.until(lambda _: path.exists() and path.stat().st_ino != before)
+        return path
 
     def finished(self, steps: int) -> None:
         """Have run ``steps`` steps to the end."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 Content = dict[str, Any]
 Place = tuple[Any, ...]  # the keys that lead to a tensor in a tree
 MAX_ERRORS = 100
+RECENT = 16
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class CheckpointWriter:
         self._closed = False
         self._unsaved: dict[Path, Save] = {}
         self.failures = 0
-        self.last: Save | None = None
+        self._recent: deque[Save] = deque(maxlen=RECENT)
         self._thread = self._start()
 
     @property
@@ -103,6 +105,12 @@ class CheckpointWriter:
         """
         with self._changed:
             return list(self._unsaved.values())
+
+    @property
+    def recent(self) -> list[Save]:
+        """The saves that ended last, newest last."""
+        with self._changed:
+            return list(self._recent)
 
     @property
     def pending(self) -> list[Path]:
@@ -227,7 +235,7 @@ class CheckpointWriter:
 
     def _note(self, save: Save) -> None:
         with self._changed:
-            self.last = save
+            self._recent.append(save)
             self._unsaved.pop(save.path, None)
             if save.error is not None:
                 self.failures += 1

@@ -110,7 +110,7 @@ def test_every_requested_name_is_written(
     writer.wait()
     assert writer.pending == []
     assert sorted(tmp_path.iterdir()) == asked
-    assert writer.last == writer_module.Save(asked[-1], None)
+    assert writer.recent[-1] == writer_module.Save(asked[-1], None)
 
 
 def test_requests_during_a_write_join_one_later_snapshot(
@@ -192,12 +192,12 @@ def test_a_failure_costs_one_save_and_leaves_nothing(
         writer.save(bad, state)
         writer.wait()
     said = "No such file" if place == "the folder" else "No space left"
-    assert writer.last.path == bad
-    assert said in writer.last.error
+    assert writer.recent[-1].path == bad
+    assert said in writer.recent[-1].error
     assert list(tmp_path.iterdir()) == []
     writer.save(good, state)
     assert [failed.path for failed in writer.close(state)] == [bad]
-    assert writer.last == writer_module.Save(good, None)
+    assert writer.recent[-1] == writer_module.Save(good, None)
     assert list(tmp_path.iterdir()) == [good]
 
 

@@ -30,7 +30,7 @@ EMPTY_BEFORE_A_RUN = {
 STATUS = {
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
     *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "metrics"),
-    *("throughput", "outcome", "error", "pending_saves", "last_save", *PLACES),
+    *("throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves", *PLACES),
 }
 
 

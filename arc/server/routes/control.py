@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, abort, request
 
+from arc.checkpointing.writer import Save
 from arc.flat import GROUPS, flat_view
 from arc.server.catalogue import path_of
 from arc.server.schema import task_schema
@@ -67,21 +68,25 @@ def status() -> dict[str, Any]:
     session = here().session
     run = session.run
     writer = run.saving.writer if run else None
-    last = writer.last if writer else None
+    saves = [_save_row(save) for save in writer.recent] if writer else []
     return {
         "running": session.mode is not None,
         "state": session.state,
         "mode": session.mode,
         **session.board.figures(),
         "pending_saves": [path.stem for path in writer.pending] if writer else [],
-        "last_save": last
-        and {
-            "name": last.path.stem,
-            "state": "failed" if last.error else "saved",
-            "error": last.error,
-            "time": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.time)),
-        },
+        "last_save": saves[-1] if saves else None,
+        "recent_saves": saves,
         **flat_view(session.board.config or session.settings.config()),
+    }
+
+
+def _save_row(save: Save) -> dict[str, Any]:
+    return {
+        "name": save.path.stem,
+        "state": "failed" if save.error else "saved",
+        "error": save.error,
+        "time": datetime.fromtimestamp(save.time).isoformat(" ", "milliseconds"),
     }
 
 

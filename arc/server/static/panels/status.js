@@ -99,20 +99,20 @@ export function mountStatus(app) {
   }
 
   function speak(status) {
-    const last = status.last_save;
-    const saved = last && `${last.name} ${last.state} ${last.time}`;
+    const saves = status.recent_saves ?? [];
+    const fresh = saves.filter((save) => save.time > (seen.saved ?? "") && !automatic(save.name));
     const end = status.outcome && `${status.run_id} ${status.outcome}`;
     if (seen.state !== undefined) {
       if (status.state !== seen.state) {
         const why = status.outcome === "failed" ? `: ${status.error}` : "";
         app.announce(status.state === "idle" ? `Run ${status.outcome ?? "over"}${why}` : `Now ${status.state}`);
       }
-      if (last && saved !== seen.saved && !automatic(last.name)) {
-        if (last.state === "saved") app.toast(`Saved ${last.name}`, "good");
-        else app.toast(`Saving ${last.name} failed: ${last.error}`, "bad");
+      for (const save of fresh) {
+        if (save.state === "saved") app.toast(`Saved ${save.name}`, "good");
+        else app.toast(`Saving ${save.name} failed: ${save.error}`, "bad");
       }
     }
-    seen = { state: status.state, saved, end };
+    seen = { state: status.state, saved: saves.at(-1)?.time ?? seen.saved, end };
   }
 
   now();
@@ -157,5 +157,5 @@ function saving({ pending_saves: pending, last_save: last, run_name: run }) {
   if (pending?.length) return [`⟳ writing ${pending.map((name) => shortly(name, run)).join(", ")}`, pending.join(", ")];
   if (!last) return ["none yet"];
   if (last.state === "failed") return [`✗ ${shortly(last.name, run)} failed`, last.error ?? ""];
-  return [`✓ ${shortly(last.name, run)} ${last.time.slice(11)}`, `${last.name}, ${last.time}`];
+  return [`✓ ${shortly(last.name, run)} ${last.time.slice(11, 19)}`, `${last.name}, ${last.time}`];
 }
