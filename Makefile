@@ -14,7 +14,7 @@ train: $(INSTALLED)   ## three minutes of the default game, then its table; ARGS
 	$(RUN) -m arc.train training.max_minutes=3 $(ARGS)
 
 test: lint            ## style, types, and every test
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)    ## ruff and mypy
 	$(RUN) -m ruff check .

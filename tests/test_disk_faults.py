@@ -189,7 +189,8 @@ def suffer(run: Training, fault: Any) -> None:
     with fault(run) as cause:
         report = re.compile(f"save failed: .*{cause}.*; training goes on")
         until(lambda: report.search(run.said, heard), f"{fault.__name__}: a report")
-        until(lambda: not run.leftovers(), "no leftovers")
+        left = set(run.leftovers())  # the next save may be writing its own already
+        until(lambda: left.isdisjoint(run.leftovers()), "no leftovers")
     healed = time.time()
     last = run.folder / "mine_last.pth"
     until(lambda: last.exists() and last.stat().st_mtime > healed, f"{fault.__name__}: a save")

@@ -93,7 +93,9 @@ def test_a_run_of_two_is_resumed_exactly(tmp_path: Path, arc_folder: Path) -> No
         assert weight.equal(other["model_state_dict"][name]), name
 
 
-@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C", "kill"])
+@pytest.mark.parametrize(
+    "to_all", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["Ctrl-C", "kill"]
+)
 def test_a_signal_saves_what_two_have_trained(
     to_all: bool, tmp_path: Path, arc_folder: Path
 ) -> None:

@@ -48,7 +48,7 @@ def test_the_charts_advance(running: Page) -> None:
     running.wait_for_function(
         "before => Number(document.getElementById('charts').dataset.points) > before", arg=before
     )
-    assert running.locator(".plot path.train").first.get_attribute("d") != path
+    expect(running.locator(".plot path.train").first).not_to_have_attribute("d", path or "")
 
 
 def test_start_waits_for_the_end_of_a_run_and_says_why(running: Page) -> None:

@@ -105,7 +105,7 @@ def test_starts_and_stops_leave_no_thread_and_no_memory_behind(serving, cycles):
     warm = max(WARM_UP, cycles // 10)
     threads, memory = zip(*course[warm:], strict=True)
     print(f"after {warm} and {cycles}: {course[warm]} and {course[-1]} threads and MB")
-    assert threads[-1] <= course[warm - 1][0]
+    assert threads[-1] <= max(course[:warm])[0] + 1  # one may be answering a request
     assert memory[-1] - course[warm - 1][1] < GROWTH_MB
 
 
