@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from helpers_browser import SCREENSHOTS, Served
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 TABS = ["examples", "language", "checkpoints", "config", "log"]
 
@@ -16,6 +16,8 @@ def test_each_tab_is_pictured(
 ) -> None:
     served.running()
     page = open_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    expect(page.locator("#settings .field").first).to_be_attached()
+    expect(page.locator("article.asked figure").first).to_be_attached()
     for tab in TABS:
         page.locator(f"#tab-{tab}").click()
         page.locator(f"#{tab} :is(li, tr, canvas):visible").first.wait_for()
