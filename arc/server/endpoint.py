@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from arc.config import LOOPBACK, ConfigError, ServerConfig
 from arc.server.app import create_app
@@ -34,6 +34,13 @@ class LogTail(logging.Handler):
         self._lines.append(Line(self._count, moment, record.levelname, record.getMessage()))
 
 
+class Handler(WSGIRequestHandler):
+    """Answers requests without a line in the log for each."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing of a request: making the line costs a tenth of answering it."""
+
+
 @contextmanager
 def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
     """Serve ``session`` while the context lasts; yields the page's address, None if it has none.
@@ -49,8 +56,10 @@ def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
     tail = LogTail(state.lines)
     app = create_app(state, config)
     host, port = listening.getsockname()[:2]
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
-    server = make_server(host, port, app, threaded=True, fd=listening.fileno())
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server(
+        host, port, app, threaded=True, request_handler=Handler, fd=listening.fileno()
+    )
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, name="endpoint", daemon=True)
     logging.getLogger().addHandler(tail)

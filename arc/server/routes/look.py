@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, abort, request
+from flask import Blueprint, Response, abort, current_app, request
 
 from arc.looking import Looker, language_table
 from arc.server.state import here, number
@@ -24,13 +25,20 @@ def _channel(looker: Looker) -> dict[str, Any]:
     return {"vocab_size": bottleneck.vocab_size, "max_message_length": bottleneck.max_length}
 
 
+def _once(what: str, moment: tuple[int, Any], work: Callable[[Looker], dict[str, Any]]) -> Response:
+    """Answer what ``work`` finds out at this ``moment``, made and written down once for all."""
+    write = current_app.json.dumps
+    text = here().once(what, moment, lambda looker: write(work(looker)))
+    return Response(text, mimetype="application/json")
+
+
 @blueprint.get("/samples")
-def samples() -> dict[str, Any]:
+def samples() -> Response | dict[str, Any]:
     """Return some held-out examples, as of the last validation."""
     moment = _moment()
     if not here().session.has_model:
         return {"run_id": moment[0], "step": None, "task_type": None, "samples": []}
-    return here().once(
+    return _once(
         "samples",
         moment,
         lambda looker: {
@@ -44,12 +52,12 @@ def samples() -> dict[str, Any]:
 
 
 @blueprint.get("/examples")
-def examples() -> dict[str, Any]:
+def examples() -> Response | dict[str, Any]:
     """Return the names of the held-out examples."""
     run_id = here().session.board.run_id
     if not here().session.has_model:
         return {"examples": []}
-    return here().once("examples", (run_id, None), lambda looker: {"examples": looker.examples()})
+    return _once("examples", (run_id, None), lambda looker: {"examples": looker.examples()})
 
 
 @blueprint.get("/probe")
@@ -72,7 +80,7 @@ def probe() -> dict[str, Any]:
 
 
 @blueprint.get("/language")
-def language() -> dict[str, Any]:
+def language() -> Response | dict[str, Any]:
     """Return the messages of the last validation by how often they were sent."""
     moment, validated = _moment(), here().session.board.validated
     messages = validated.judgement.messages if validated else None
@@ -91,7 +99,7 @@ def language() -> dict[str, Any]:
             **language_table(split, messages.tolist(), vocab_size),
         }
 
-    return here().once("language", moment, table)
+    return _once("language", moment, table)
 
 
 @blueprint.get("/log")
