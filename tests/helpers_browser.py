@@ -6,13 +6,12 @@ import json
 import re
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers_cli import CHECKOUT, TIMEOUT, place, start, tiny, wait_for
+from helpers_cli import CHECKOUT, TIMEOUT, place, start, tiny, until, wait_for
 from playwright.sync_api import ConsoleMessage, Page, Request, Route
 
 SCREENSHOTS = CHECKOUT / "outputs" / "screenshots"
@@ -70,13 +69,7 @@ class Served:
 
     def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Poll the status until ``holds`` of it; returns it."""
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
-            status: dict[str, Any] = self.ask("/status")
-            if holds(status):
-                return status
-            time.sleep(0.05)
-        raise AssertionError(f"never came to hold: {status}")
+        return until(lambda: self.ask("/status"), holds)
 
     def idle(self) -> None:
         """Stop what is running."""

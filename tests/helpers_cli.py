@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
@@ -22,6 +24,7 @@ from arc.config import RunConfig, config_folder, parse_config
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,15 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
     assert lines, "nothing was said"
     assert text in lines[-1], "".join(lines)
     return "".join(lines)
+
+
+def until(look: Callable[[], T], holds: Callable[[T], Any]) -> T:
+    """Look again and again until ``holds`` of what is seen; returns it."""
+    end = time.monotonic() + TIMEOUT
+    while not holds(seen := look()):
+        assert time.monotonic() < end, f"never came to hold: {seen}"
+        time.sleep(0.01)
+    return seen
 
 
 def finish(process: subprocess.Popen[str]) -> Outcome:

@@ -6,13 +6,12 @@ import http.client
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers_cli import Outcome, place, start, tiny, wait_for
+from helpers_cli import Outcome, place, start, tiny, until, wait_for
 
 PATIENCE = 60
 ANNOUNCED = "page and control: http://localhost:"
@@ -61,13 +60,7 @@ class Served:
 
     def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Poll the status until ``holds`` of it; returns it."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            status: dict[str, Any] = self.get("/status")
-            if holds(status):
-                return status
-            time.sleep(0.01)
-        raise AssertionError(f"never came to hold: {status}")
+        return until(lambda: self.get("/status"), holds)
 
     def training(self) -> dict[str, Any]:
         """Have a training under way; returns the status after a step of it."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from helpers_cli import until
 
 from arc.config import ServerConfig
 from arc.run import make_run
@@ -89,13 +89,7 @@ class Station:
 
     def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Poll the status until ``holds`` of it; returns it."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            status: dict[str, Any] = self.get("/status")
-            if holds(status):
-                return status
-            time.sleep(0.005)
-        raise AssertionError(f"never came to hold: {status}")
+        return until(lambda: self.get("/status"), holds)
 
     def idle(self) -> dict[str, Any]:
         """Wait for the end of what is under way; returns the status."""
