@@ -191,6 +191,8 @@ class Session:
         with self._changed:
             if self._state != "stopping":
                 self._control = RunControl()
+                if self._over:
+                    self._control.request_stop("the process is ending")
                 self._enter(STATES[plan.config.mode], plan.config.mode)
             if plan is not self._begun:
                 self._begin(plan)
@@ -237,9 +239,10 @@ class Session:
             question.done.set()
 
     def close(self) -> None:
-        """Refuse what is asked from now on."""
+        """Refuse what is asked from now on, and stop what is under way."""
         with self._changed:
             self._over = True
+            self._control.request_stop("the process is ending")
             self._changed.notify_all()
         for question in self._questions:
             question.error = NotNow("the process is ending")

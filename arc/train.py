@@ -90,7 +90,7 @@ class Process:
 
     def serve(self) -> int:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
-        with endpoint(self.server, self.session):
+        with endpoint(self.server, self.session), _ending(self.session) as received:
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
             while (plan := self.session.next_plan()) is not None:
                 try:
@@ -102,7 +102,7 @@ class Process:
                 else:
                     if status > 128:
                         return status
-        return 0
+        return 128 + received[0] if received else 0
 
     def _perform(self, plan: Plan) -> int:
         """Make a run that was asked for and see it through; returns its exit status."""
@@ -140,6 +140,24 @@ def _hide(secret: str | None, output: Path) -> None:
         text = path.read_text(encoding="utf-8")
         if secret in text:
             path.write_text(text.replace(secret, "***"), encoding="utf-8")
+
+
+@contextmanager
+def _ending(session: Session) -> Iterator[list[signal.Signals]]:
+    """Let SIGINT or SIGTERM end a process that waits; an exception could get lost on its way."""
+    received: list[signal.Signals] = []
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        received.append(signal.Signals(number))
+        session.close()
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextmanager
