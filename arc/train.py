@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -84,13 +84,16 @@ class Process:
     def _follow(self, run: Run) -> int:
         """Train beside the process that leads; returns the exit status."""
         control = RunControl()
-        with _signals(control) as received:
+        with _signals(_stopping(control)) as received:
             run.follow(control)
         return 128 + received[0] if received else 0
 
     def serve(self) -> int:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
-        with endpoint(self.server, self.session), _ending(self.session) as received:
+        with (
+            endpoint(self.server, self.session),
+            _signals(lambda _: self.session.close()) as received,
+        ):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
             while (plan := self.session.next_plan()) is not None:
                 try:
@@ -115,7 +118,7 @@ class Process:
     def _see_through(self, run: Run, control: RunControl) -> int:
         """Train, save, test; returns the exit status."""
         self.session.attach(run)
-        with _signals(control) as received, Terminal(self.console) as terminal:
+        with _signals(_stopping(control)) as received, Terminal(self.console) as terminal:
             outcome = run.execute(control, terminal.show, self.session.watch)
         self.session.end(outcome)
         if outcome.kind == "finished":
@@ -142,37 +145,31 @@ def _hide(secret: str | None, output: Path) -> None:
             path.write_text(text.replace(secret, "***"), encoding="utf-8")
 
 
-@contextmanager
-def _ending(session: Session) -> Iterator[list[signal.Signals]]:
-    """Let SIGINT or SIGTERM end a process that waits; an exception could get lost on its way."""
-    received: list[signal.Signals] = []
+def _stopping(control: RunControl) -> Callable[[str], None]:
+    """Return what a signal does to a run: it stops after its step."""
 
-    def handle(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        received.append(signal.Signals(number))
-        session.close()
+    def stop(name: str) -> None:
+        control.request_stop(name)
+        said = f"{name}: stopping after this step; once more ends at once"
+        # not from here: this may be in the middle of writing a line
+        threading.Thread(target=log.info, args=(said,)).start()
 
-    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    return stop
 
 
 @contextmanager
-def _signals(control: RunControl) -> Iterator[list[signal.Signals]]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one ends the process."""
+def _signals(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
+    """Have the first SIGINT or SIGTERM ``act``; a second one ends the process.
+
+    Yields those received. No exception is raised: it could get lost on its way.
+    """
     received: list[signal.Signals] = []
 
     def handle(number: int, frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
         received.append(signal.Signals(number))
-        control.request_stop(received[-1].name)
-        said = f"{received[-1].name}: stopping after this step; once more ends at once"
-        # not from here: this may be in the middle of writing a line
-        threading.Thread(target=log.info, args=(said,)).start()
+        act(received[-1].name)
 
     before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
