@@ -10,14 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from arc.board import Board
 from arc.checkpointing import portable_tree
+from arc.checkpointing.writer import CheckpointWriter, Save
+from arc.config import RunConfig
+from arc.flat import flat_view
 from arc.looking import Looker
 from arc.plan import Plan
 from arc.run import Outcome, Run
@@ -57,11 +61,15 @@ class Session:
         self._mode: str | None = None
         self._plan: Plan | None = None
         self._begun: Plan | None = None
+        self._config: RunConfig | None = None
         self._control = RunControl()
         self._run: Run | None = None
         self._looker: Looker | None = None
         self._questions: deque[Question] = deque()
         self._over = False
+        self.validated: Validated | None = None
+        if not once:
+            self.show_settings()
 
     # -- anybody ---------------------------------------------------------------------------
 
@@ -74,11 +82,6 @@ class Session:
     def mode(self) -> str | None:
         """``train`` or ``pretrain`` while a run is under way."""
         return self._mode
-
-    @property
-    def has_model(self) -> bool:
-        """Whether there is a model to ask about."""
-        return self._looker is not None
 
     @property
     def run(self) -> Run | None:
@@ -95,12 +98,28 @@ class Session:
 
     def tree(self) -> dict[str, Any]:
         """Return the configuration of the run, or of the next before the first."""
-        return self.board.tree() or portable_tree(self.settings.config())
+        return portable_tree(self._config or self.settings.config())
 
     @property
     def overrides(self) -> list[str]:
         """What was typed for the run, or for the next before the first."""
         return self.settings.overrides if self._begun is None else self._begun.overrides
+
+    def show_settings(self) -> None:
+        """Publish the settings of the next run."""
+        self.board.note("settings", flat_view(self.settings.config()))
+
+    def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Change settings by their flat names, all or none; returns all of them.
+
+        Raises NotNow if a run is under way, ConfigError for what cannot be set.
+        """
+        with self._changed:
+            if self._mode is not None:
+                raise NotNow(f"a run is under way ({self._state}): stop it first")
+            self.settings.change(values)
+            self.show_settings()
+            return flat_view(self.settings.config())
 
     def start(
         self,
@@ -148,7 +167,7 @@ class Session:
                 raise NotNow("a pretraining saves its best encoder by itself")
             if self._state != "training" or self._run is None:
                 raise NotNow("no training is under way")
-            return self._run.saving.request(name, overwrite=overwrite)
+            return self._run.saving.request(name, overwrite=overwrite)  # the writer shows it
 
     def ask(self, work: Callable[[Looker], T], seconds: float = ANSWER_SECONDS) -> T:
         """Have ``work`` done by the training thread, with the model as it is between two steps.
@@ -199,7 +218,7 @@ class Session:
         try:
             yield self._control
         except BaseException as error:
-            self.board.end(Outcome("failed", str(error) or type(error).__name__))
+            self._show_end(Outcome("failed", str(error) or type(error).__name__))
             raise
         finally:
             with self._changed:
@@ -208,20 +227,25 @@ class Session:
 
     def attach(self, run: Run) -> None:
         """Show ``run``, which is about to begin."""
+        run.saving.writer.on_change = self._show_saves
         with self._changed:
-            self.board.attach(run)
-            self._run = run
+            self._run, self._config = run, run.config
             self._looker = Looker(run.trainer.model, run.task)
+            self.board.note("facts", _facts(run))
             self._changed.notify_all()
 
     def watch(self, event: Step | Validated) -> None:
         """Publish an event of the run, and answer what was asked since the last one."""
-        self.board.publish(event)
+        if isinstance(event, Validated):
+            self.validated = event
+            self.board.note("validation", _validation_row(event))
+        else:
+            self.board.note("step", {**vars(event), "seconds_left": event.seconds_left})
         self.answer_questions()
 
     def end(self, outcome: Outcome) -> None:
         """Publish how the training ended; a finished one is being tested from now on."""
-        self.board.end(outcome)
+        self._show_end(outcome)
         with self._changed:
             if outcome.kind == "finished":
                 self._enter("testing", self._mode)
@@ -250,11 +274,59 @@ class Session:
 
     def _begin(self, plan: Plan) -> None:
         """Let go of the last run before there is another, figures and all."""
-        self._run = self._looker = None
-        self._begun = plan
-        self.board.begin(plan.config)
+        self._run = self._looker = self.validated = None
+        self._begun, self._config = plan, plan.config
+        self.board.note("begin", flat_view(plan.config))
 
     def _enter(self, state: State, mode: str | None) -> None:
         with self._changed:
             self._state, self._mode = state, mode
+            self.board.note("state", [state, mode])
             self._changed.notify_all()
+
+    def _show_end(self, outcome: Outcome) -> None:
+        self.board.note("end", asdict(outcome))
+
+    def _show_saves(self, writer: CheckpointWriter) -> None:
+        """Publish what is being saved and was; a run that is over may still be writing."""
+        with self._changed:
+            if self._run is not None and self._run.saving.writer is writer:
+                rows = [_save_row(save) for save in writer.recent]
+                pending = [path.stem for path in writer.pending]
+                self.board.note("saves", {"pending": pending, "recent": rows})
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """Return what does not change while ``run`` lasts."""
+    return {
+        "run_name": run.config.run_name,
+        "device": str(run.device),
+        "precision": "fp32" if run.trainer.autocast is None else "bf16",
+        "folder": str(run.folder),
+    }
+
+
+def _save_row(save: Save) -> dict[str, Any]:
+    return {
+        "name": save.path.stem,
+        "state": "failed" if save.error else "saved",
+        "error": save.error,
+        "time": datetime.fromtimestamp(save.time).isoformat(" ", "milliseconds"),
+    }
+
+
+def _validation_row(event: Validated) -> dict[str, Any]:
+    figure = event.judgement.verdict.headline
+    return {
+        "batch_num": event.step,
+        "epoch": event.epoch,
+        "seconds": event.seconds,
+        "train_loss": event.train_loss,
+        "train_accuracy": event.train_accuracy,
+        "val_loss": event.judgement.verdict.loss,
+        "val_acc": event.judgement.verdict.accuracy,
+        "values": figure.values,
+        "targets": figure.targets,
+        "baselines": figure.baselines,
+        "language": event.judgement.language,
+    }

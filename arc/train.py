@@ -21,7 +21,7 @@ from arc.config import ConfigError, ProcessConfig, ServerConfig, parse
 from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.report import table
 from arc.run import Run, make_run
-from arc.server import endpoint
+from arc.server.endpoint import endpoint
 from arc.session import Session
 from arc.settings import Settings
 from arc.terminal import Terminal, log_to_terminal

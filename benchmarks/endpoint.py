@@ -26,7 +26,7 @@ from tabulate import tabulate
 
 from arc.config import ServerConfig, config_folder
 from arc.run import make_run
-from arc.server import endpoint
+from arc.server.endpoint import endpoint
 from arc.session import Session
 from arc.settings import Settings
 from arc.training import Heap, RunControl, Step, Validated

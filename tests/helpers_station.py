@@ -12,8 +12,8 @@ from helpers_cli import until
 
 from arc.config import ServerConfig
 from arc.run import make_run
-from arc.server import create_app
-from arc.server.state import State
+from arc.server.app import create_app
+from arc.server.endpoint import guard_of
 from arc.session import Session
 from arc.settings import Settings
 from arc.training import Heap
@@ -40,7 +40,7 @@ class Station:
     def __init__(self, typed: list[str], output: Path) -> None:
         self.session = Session(Settings(typed), once=False)
         self.output, self.heap = output, Heap()
-        self.app = create_app(State(self.session), server_config())
+        self.app = create_app(self.session, guard_of(server_config()))
         self.client: FlaskClient = self.app.test_client()
         self._may_go, self._stands = threading.Event(), threading.Event()
         self._may_go.set()

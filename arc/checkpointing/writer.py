@@ -84,6 +84,7 @@ class CheckpointWriter:
 
     A save that fails, at whatever point, costs its file and nothing else: it is logged and kept
     in ``errors``, and training and later saves go on. ``failures`` counts them all.
+    ``on_change`` is called with the writer, from any thread, when ``pending`` or ``recent`` is new.
     """
 
     def __init__(self) -> None:
@@ -94,6 +95,7 @@ class CheckpointWriter:
         self._closed = False
         self._unsaved: dict[Path, Save] = {}
         self.failures = 0
+        self.on_change: Callable[[CheckpointWriter], None] = lambda writer: None
         self._recent: deque[Save] = deque(maxlen=RECENT)
         self._thread = self._start()
 
@@ -125,6 +127,7 @@ class CheckpointWriter:
                 raise CheckpointError(f"{path}: the run has ended")
             if path not in self._pending:
                 self._pending.append(path)
+        self.on_change(self)
 
     def warm_up(self, content: Content) -> None:
         """Allocate and touch the buffers for a state like ``content``, if there is memory."""
@@ -221,6 +224,7 @@ class CheckpointWriter:
             with self._changed:
                 self._writing = None
                 self._changed.notify_all()
+            self.on_change(self)
 
     def _write_one(self, path: Path, content: Content) -> Save:
         try:
@@ -242,3 +246,4 @@ class CheckpointWriter:
                 self._unsaved[save.path] = save
             while len(self._unsaved) > MAX_ERRORS:
                 del self._unsaved[next(iter(self._unsaved))]
+        self.on_change(self)

@@ -1,46 +1,50 @@
-"""Serving the application beside the run, in a thread of its own."""
+"""Serving a session: its application beside the run, behind a process that pages speak to."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
-import sys
+import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
+from arc.board import Board
 from arc.config import LOOPBACK, ConfigError, ServerConfig
 from arc.server.app import create_app
-from arc.server.state import Line, State
+from arc.server.base import Handler
+from arc.server.guard import Guard
+from arc.server.link import Link
 from arc.session import Session
 
 log = logging.getLogger(__name__)
-GIVING_WAY = 1e-4  # seconds after which a request lets training go on: 5 ms cost it twice as much
 
 
 class LogTail(logging.Handler):
-    """Keeps the last lines of the log for the page."""
+    """Publishes the lines of the log."""
 
-    def __init__(self, lines: deque[Line]) -> None:
+    def __init__(self, board: Board) -> None:
         super().__init__(logging.INFO)
-        self._lines, self._count = lines, 0
+        self._board, self._numbers = board, itertools.count(1)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take in one record."""
-        self._count += 1
-        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-        self._lines.append(Line(self._count, moment, record.levelname, record.getMessage()))
+        line = {
+            "n": next(self._numbers),
+            "time": time.strftime("%H:%M:%S", time.localtime(record.created)),
+            "level": record.levelname,
+            "text": record.getMessage(),
+        }
+        self._board.note("line", line)
 
 
-class Handler(WSGIRequestHandler):
-    """Answers requests without a line in the log for each."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing of a request: making the line costs a tenth of answering it."""
+def guard_of(config: ServerConfig) -> Guard:
+    """Return who may speak to the endpoint."""
+    return Guard((*LOOPBACK, config.host), config.token)
 
 
 @contextmanager
@@ -50,49 +54,46 @@ def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
     A port that is taken never ends a run, unless the run has no use without its endpoint.
     Raises ConfigError then.
     """
-    listening = _listen(config) if config.enabled else None
-    if listening is None:
-        yield None
-        return
-    state = State(session)
-    tail = LogTail(state.lines)
-    app = create_app(state, config)
-    host, port = listening.getsockname()[:2]
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server(
-        host, port, app, threaded=True, request_handler=Handler, fd=listening.fileno()
-    )
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, name="endpoint", daemon=True)
-    logging.getLogger().addHandler(tail)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(GIVING_WAY)
-    thread.start()
-    shown = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"http://{shown if config.host not in LOOPBACK else 'localhost'}:{port}"
-    log.info(f"page and control: {address}")
-    try:
+    with ExitStack() as stack:
+        try:
+            address = _serve(config, session, stack) if config.enabled else None
+        except OSError as error:
+            fault = f"server.port={config.port} of {config.host} cannot be had"
+            _without(config, f"{fault} ({error.strerror or error})")
+            address = None
+        if address is not None:
+            stack.callback(session.close)  # before what is served is taken away
+            log.info(f"page and control: {address}")
         yield address
-    finally:
-        session.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        listening.close()
-        sys.setswitchinterval(interval)
-        logging.getLogger().removeHandler(tail)
 
 
-def _listen(config: ServerConfig) -> socket.socket | None:
-    """Bind the address; None, with a line that says what to set, if it cannot be had."""
+def _without(config: ServerConfig, fault: str) -> None:
+    """Say that there is no endpoint, or raise ConfigError where there must be one."""
+    if config.required or not config.autostart:
+        raise ConfigError(f"{fault}; set server.port=… (0: any that is free)")
+    log.warning(f"{fault}: no page beside this run; set server.port=… (0: any that is free)")
+
+
+def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
+    """Begin to serve, with what ends it on ``stack``; returns the address."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    try:
-        return socket.create_server((config.host, config.port), family=family, backlog=128)
-    except OSError as error:
-        what = (
-            f"server.port={config.port} of {config.host} cannot be had ({error.strerror or error})"
-        )
-        if config.required or not config.autostart:
-            raise ConfigError(f"{what}; set server.port=… (0: any that is free)") from None
-        log.warning(f"{what}: no page beside this run; set server.port=… (0: any that is free)")
-        return None
+    listening = socket.create_server((config.host, config.port), family=family, backlog=128)
+    stack.enter_context(closing(listening))
+    port = listening.getsockname()[1]
+    path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='arc-'))}/run"
+    guard = guard_of(config)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    app = create_app(session, guard)
+    server = make_server(f"unix://{path}", 0, app, threaded=True, request_handler=Handler)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    stack.callback(server.server_close)
+    thread = threading.Thread(target=server.serve_forever, name="endpoint", daemon=True)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(server.shutdown)
+    tail = LogTail(session.board)
+    logging.getLogger().addHandler(tail)
+    stack.callback(logging.getLogger().removeHandler, tail)
+    stack.enter_context(closing(Link(session.board, guard, listening, path)))
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{shown if config.host not in LOOPBACK else 'localhost'}:{port}"

@@ -9,12 +9,11 @@ token.
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, abort, request
-
-from arc.config import LOOPBACK, ServerConfig
 
 BODY_LIMIT = 64 * 1024
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -27,15 +26,23 @@ HEADERS = {
 }
 
 
-def install_guard(app: Flask, config: ServerConfig) -> None:
+@dataclass(frozen=True)
+class Guard:
+    """The names that the endpoint answers to, and what clients must send, if anything."""
+
+    hosts: tuple[str, ...]
+    token: str | None
+
+
+def install_guard(app: Flask, guard: Guard) -> None:
     """Check every request to ``app``, and mark every answer."""
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT + 1  # where a body of no told length is cut
 
     @app.before_request
     def check() -> None:
-        _check_host(request, config)
+        _check_host(request, guard)
         _check_origin(request)
-        _check_token(request, config)
+        _check_token(request, guard)
         if (request.content_length or 0) > BODY_LIMIT:
             refuse_long_body()
 
@@ -50,9 +57,9 @@ def refuse_long_body() -> NoReturn:
     abort(413, f"a body of at most {BODY_LIMIT} bytes")
 
 
-def _check_host(request: Request, config: ServerConfig) -> None:
+def _check_host(request: Request, guard: Guard) -> None:
     host = urlsplit(f"//{request.headers.get('Host', '')}").hostname
-    if host not in (*LOOPBACK, config.host):
+    if host not in guard.hosts:
         abort(403, f"host {host!r} is not this endpoint's; use localhost or server.host")
 
 
@@ -67,10 +74,10 @@ def _check_origin(request: Request) -> None:
         abort(403, f"origin {origin!r} may not do this")
 
 
-def _check_token(request: Request, config: ServerConfig) -> None:
+def _check_token(request: Request, guard: Guard) -> None:
     """Ask for the token, but for the page itself, which asks its user."""
-    if config.token is None or request.endpoint in ("page.index", "static"):
+    if guard.token is None or request.endpoint in ("page.index", "static"):
         return
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode(), config.token.encode()):
+    if not hmac.compare_digest(given.encode(), guard.token.encode()):
         abort(401, "send the header Authorization: Bearer TOKEN (server.token)")

@@ -5,9 +5,9 @@ import hmac
 import pytest
 from helpers_station import server_config
 
-from arc.server import create_app
+from arc.server.app import create_app
+from arc.server.endpoint import guard_of
 from arc.server.guard import BODY_LIMIT
-from arc.server.state import State
 
 TOKEN = "a-long-secret"
 FOREIGN = {
@@ -31,7 +31,7 @@ STRANGE_HOSTS = ["evil.example", "localhost.evil.example", "evil.example:5002", 
 def guarded(station):
     """A client of an endpoint that others can reach."""
     config = server_config(host="192.0.2.7", token=TOKEN)
-    return create_app(State(station.session), config).test_client()
+    return create_app(station.session, guard_of(config)).test_client()
 
 
 @pytest.mark.parametrize("case", FOREIGN)

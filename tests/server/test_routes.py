@@ -75,13 +75,6 @@ def test_samples_say_of_which_run_and_step_they_are(trained):
     assert {"grid", "message", "candidates", "correct"} <= set(samples["samples"][0])
 
 
-def test_samples_are_worked_out_once_for_each_validation(trained, monkeypatch):
-    asked, ask = [], trained.session.ask
-    monkeypatch.setattr(trained.session, "ask", lambda work: asked.append(work) or ask(work))
-    assert trained.get("/samples") == trained.get("/samples")
-    assert len(asked) == 1
-
-
 def test_a_message_changed_by_hand_is_heard(trained):
     name = trained.get("/examples")["examples"][0]
     heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
@@ -224,14 +217,14 @@ def test_a_fault_of_the_program_is_told_and_the_next_request_answered(station, m
     def broken(*given):
         raise KeyError("gone")
 
-    monkeypatch.setattr(station.session.board, "figures", broken)
+    monkeypatch.setattr(station.session.board, "status", broken)
     assert "KeyError" in station.get("/status", 500)["error"]
     assert station.get("/task_config")
 
 
 def test_numbers_that_json_lacks_are_null(station, monkeypatch):
     figures = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
-    monkeypatch.setattr(station.session.board, "figures", lambda: figures)
+    monkeypatch.setattr(station.session.board, "status", lambda: figures)
     text = station.client.get("/status").text
     assert json.loads(text, parse_constant=pytest.fail)["metrics"] == {
         "loss": None,
@@ -246,7 +239,7 @@ def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
 
 
 def test_an_answer_of_numbers_that_json_has_is_not_walked_through(trained, monkeypatch):
-    monkeypatch.setattr("arc.server.app.json_plain", pytest.fail)
+    monkeypatch.setattr("arc.server.base.json_plain", pytest.fail)
     assert trained.get("/metrics_history")["history"]
 
 

@@ -1,17 +1,17 @@
-"""Start, stop, save, settings, and where the run is."""
+"""Start, stop, save, and the settings."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, abort, request
 
-from arc.checkpointing.writer import Save
 from arc.flat import GROUPS, flat_view
+from arc.server.asked import body, wanted
 from arc.server.catalogue import path_of
+from arc.server.here import session
 from arc.server.schema import task_schema
-from arc.server.state import body, here, number, wanted
+from arc.session import NotNow
 
 blueprint = Blueprint("control", __name__)
 
@@ -32,20 +32,20 @@ def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
     overrides = wanted(content, "overrides", list) or []
     if not all(isinstance(override, str) for override in overrides):
         abort(400, "overrides: must be a list of strings such as task=selection")
-    session, starts = here().session, {}
+    starts = {}
     for key in ("resume", "finetune"):
         if (name := wanted(content, key, str)) is not None:
-            starts[key] = str(path_of(name, session.folder))
+            starts[key] = str(path_of(name, session().folder))
     if len(starts) == 2:
         abort(400, "resume and finetune exclude each other")
-    session.start(mode, overrides, **starts)
+    session().start(mode, overrides, **starts)
     return {"status": "started", "mode": mode}
 
 
 @blueprint.post("/stop")
 def stop() -> dict[str, Any]:
     """Stop after the step under way."""
-    here().session.stop()
+    session().stop()
     return {"status": "stopped"}
 
 
@@ -54,7 +54,7 @@ def save_checkpoint() -> dict[str, Any]:
     """Ask for a save; the body may hold ``name`` and ``overwrite``."""
     content = body("name", "overwrite")
     name, overwrite = wanted(content, "name", str), wanted(content, "overwrite", bool)
-    saved = here().session.save(name, overwrite=bool(overwrite))
+    saved = session().save(name, overwrite=bool(overwrite))
     return {
         "status": "requested",
         "checkpoint_name": saved,
@@ -62,59 +62,19 @@ def save_checkpoint() -> dict[str, Any]:
     }
 
 
-@blueprint.get("/status")
-def status() -> dict[str, Any]:
-    """Return where the run is, and the settings of the next."""
-    session = here().session
-    run = session.run
-    writer = run.saving.writer if run else None
-    saves = [_save_row(save) for save in writer.recent] if writer else []
-    return {
-        "running": session.mode is not None,
-        "state": session.state,
-        "mode": session.mode,
-        **session.board.figures(),
-        "pending_saves": [path.stem for path in writer.pending] if writer else [],
-        "last_save": saves[-1] if saves else None,
-        "recent_saves": saves,
-        **flat_view(session.board.config or session.settings.config()),
-    }
-
-
-def _save_row(save: Save) -> dict[str, Any]:
-    return {
-        "name": save.path.stem,
-        "state": "failed" if save.error else "saved",
-        "error": save.error,
-        "time": datetime.fromtimestamp(save.time).isoformat(" ", "milliseconds"),
-    }
-
-
-@blueprint.get("/metrics_history")
-def metrics_history() -> dict[str, Any]:
-    """Return the run's course; ``?since=STEP`` what is new."""
-    session = here().session
-    return {
-        **session.board.history(number("since", -1)),
-        "running": session.mode is not None,
-        "mode": session.mode,
-    }
-
-
 @blueprint.get("/task_config")
 def task_config() -> dict[str, Any]:
     """Return the settings of the next run under their flat names."""
-    return flat_view(here().session.settings.config())
+    return flat_view(session().settings.config())
 
 
 @blueprint.post("/task_config")
 def change_task_config() -> Any:
     """Change any of the settings, all or none."""
-    session = here().session
-    if session.mode is not None:
-        return {"error": f"a run is under way ({session.state}): stop it first"}, 409
-    config = session.settings.change(body())
-    return {"status": "success", **flat_view(config)}
+    try:
+        return {"status": "success", **session().change(body())}
+    except NotNow as error:
+        return {"error": str(error)}, 409
 
 
 @blueprint.get("/task_schema")
@@ -123,12 +83,11 @@ def schema() -> dict[str, Any]:
     options = request.args.to_dict()
     if strange := sorted(set(options) - set(GROUPS)):
         abort(400, f"{strange[0]}: choose among the options of {', '.join(GROUPS)}")
-    config = here().session.settings.preview(options)
+    config = session().settings.preview(options)
     return {"keys": task_schema(config), "values": flat_view(config)}
 
 
 @blueprint.get("/config")
 def config() -> dict[str, Any]:
     """Return the whole tree of the run (of the next, before the first), and what was typed."""
-    session = here().session
-    return {"config": session.tree(), "overrides": session.overrides}
+    return {"config": session().tree(), "overrides": session().overrides}

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request, send_file
 from arc.checkpointing import read_metadata
 from arc.inspection import list_encoders, list_folder
 from arc.server.catalogue import path_of
-from arc.server.state import here
+from arc.server.here import session
 
 blueprint = Blueprint("files", __name__)
 
@@ -17,7 +17,7 @@ blueprint = Blueprint("files", __name__)
 @blueprint.get("/list_checkpoints")
 def list_checkpoints() -> dict[str, Any]:
     """Return a row for each checkpoint, newest first."""
-    folder = here().session.folder
+    folder = session().folder
     if not folder.is_dir():
         return {"checkpoints": []}
     encoders = {row["path"] for row in list_encoders(folder)}
@@ -28,17 +28,17 @@ def list_checkpoints() -> dict[str, Any]:
 @blueprint.get("/pretrained_encoders")
 def pretrained_encoders() -> dict[str, Any]:
     """Return a row for each pretrained encoder, newest first."""
-    return {"encoders": list_encoders(here().session.folder)}
+    return {"encoders": list_encoders(session().folder)}
 
 
 @blueprint.get("/checkpoint")
 def checkpoint() -> dict[str, Any]:
     """Return what the checkpoint ``?name=`` says of itself."""
-    return {"metadata": read_metadata(path_of(request.args.get("name", ""), here().session.folder))}
+    return {"metadata": read_metadata(path_of(request.args.get("name", ""), session().folder))}
 
 
 @blueprint.get("/download/<name>")
 def download(name: str) -> Response:
     """Return a checkpoint's file."""
-    path = path_of(name, here().session.folder)
+    path = path_of(name, session().folder)
     return send_file(path.resolve(), as_attachment=True, download_name=path.name)
