@@ -26,6 +26,7 @@ METADATA_RECORD = "arc.json"
 TREE_RECORD = "data.pkl"
 # What a file may make a reader hold; far above what a model of ours needs.
 MAX_RECORDS = 50_000
+DIRECTORY_ATTRIBUTE = 0x10  # of MS-DOS
 MAX_DIRECTORY_BYTES = 4 * 2**20
 MAX_TREE_BYTES = 16 * 2**20
 MAX_TREE_READS = 1_000_000
@@ -139,6 +140,8 @@ class Archive:
                 raise HostileError(f"{self.path}: record {name!r} is compressed or encrypted")
             if entry.external_attr >> 28 == 0xA:
                 raise HostileError(f"{self.path}: record {name!r} is a link")
+            if entry.external_attr & DIRECTORY_ATTRIBUTE:  # torch would leave its memory as it is
+                raise CorruptedError(f"{self.path}: record {name!r} is marked as a directory")
             records[name.removeprefix(prefix)] = entry
         total = sum(entry.file_size for entry in entries)
         size = self.path.stat().st_size

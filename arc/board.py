@@ -42,6 +42,7 @@ class Board:
         self._step: Mapping[str, Any] = NOTHING
         self._validation: Mapping[str, Any] = NOTHING
         self._outcome: Mapping[str, Any] = NOTHING
+        self._results: Mapping[str, Any] = {"results": None, "table": None}
         self._pending: list[str] = []
         self._saves: list[dict[str, Any]] = []
         self._history = History()
@@ -63,7 +64,8 @@ class Board:
 
         state: ``[state, mode]``. settings: the next run's, by flat names. begin: those of a new
         run, the last one forgotten. facts: its FACTS. step, validation: a row of figures.
-        end: ``kind`` and ``error``. saves: names ``pending``, rows ``recent``. line: of the log.
+        end: ``kind`` and ``error``. results: of the test, and their ``table``.
+        saves: names ``pending``, rows ``recent``. line: of the log.
         """
         take: dict[str, Callable[[Any], None]] = {
             "state": self._take_state,
@@ -73,6 +75,7 @@ class Board:
             "step": self._take_step,
             "validation": self._take_validation,
             "end": self._take_end,
+            "results": self._take_results,
             "saves": self._take_saves,
             "line": self._take_line,
         }
@@ -125,6 +128,9 @@ class Board:
 
     def _take_end(self, content: dict[str, Any]) -> None:
         self._outcome = content
+
+    def _take_results(self, content: dict[str, Any]) -> None:
+        self._results = content
 
     def _take_saves(self, content: dict[str, Any]) -> None:
         self._pending, self._saves = content["pending"], content["recent"]
@@ -195,6 +201,11 @@ class Board:
                 "running": self.mode is not None,
                 "mode": self.mode,
             }
+
+    def results(self) -> dict[str, Any]:
+        """Return the test's results, and the ``table`` of them; None before."""
+        with self._changed:
+            return {"run_id": self.run_id, **self._results}
 
     def lines(self, since: int) -> list[dict[str, Any]]:
         """Return the lines of the log after number ``since``."""

@@ -75,6 +75,8 @@ class Run:
         self._begin(plan)
         self.ranks.take_leader_s(self.trainer.model.state_dict().values())
         self.saving = self._make_saving()
+        if plan.origin is not None and plan.origin.kind == "resume" and self.ranks.leads:
+            self.saving.keep_later()
 
     def _prepare_folder(self) -> None:
         prepare_folder(self.folder)

@@ -19,6 +19,7 @@ from arc.checkpointing import (
     make_checkpoint,
     make_encoder_checkpoint,
     portable_tree,
+    read_metadata,
 )
 from arc.checkpointing.loader import fit_weights, mismatches
 from arc.checkpointing.writer import Save
@@ -120,6 +121,28 @@ class Saving:
         self._prune()
         return failed
 
+    def keep_later(self) -> None:
+        """Keep, under their dates, the best and last of this run's later steps.
+
+        The run goes on from before them and will write its own under their names. Raises
+        CheckpointError if one cannot be kept.
+        """
+        for path in (self.best, self.last):
+            if path is None or not path.exists():
+                continue
+            try:
+                step = read_metadata(path).get("step")
+            except CheckpointError:  # nothing to lose
+                continue
+            if not isinstance(step, int) or step <= self.trainer.step:
+                continue
+            try:
+                kept = _keep_beside(path)
+            except OSError as error:
+                fault = f"{path}: of the later step {step}; cannot be kept beside: {error}"
+                raise CheckpointError(fault) from None
+            log.info(f"{path}: of the later step {step}, kept as {kept.name}")
+
     def content(self) -> dict[str, Any]:
         """Return what a file of this moment holds."""
         return make_checkpoint(self.config, self.trainer)
@@ -216,29 +239,34 @@ class EncoderSaving(Saving):
         if self._earlier_is_kept:
             return
         if self.best.exists():
-            self._keep(self._dated())
+            kept = _keep_beside(self.best)
+            log.info(f"{self.best}: an earlier encoder, kept as {kept.name}")
         self._earlier_is_kept = True
 
-    def _dated(self) -> Path:
-        """Return the free name that says when the earlier encoder was written."""
-        date = datetime.fromtimestamp(self.best.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
-        kept = self.best.with_stem(f"{self.best.stem}_{date}")
-        number = 2
-        while kept.exists():
-            kept = self.best.with_stem(f"{self.best.stem}_{date}_{number}")
-            number += 1
-        return kept
 
-    def _keep(self, kept: Path) -> None:
-        try:  # one file under two names, until the new one takes the first
-            kept.hardlink_to(self.best)
+def _keep_beside(path: Path) -> Path:
+    """Give the file a second name, free and with its date; returns it. Raises OSError."""
+    kept = _dated(path)
+    try:  # one file under two names, until a new one takes the first
+        kept.hardlink_to(path)
+    except OSError:
+        try:
+            shutil.copy2(path, kept)
         except OSError:
-            try:
-                shutil.copy2(self.best, kept)
-            except OSError:
-                kept.unlink(missing_ok=True)  # half a copy
-                raise
-        log.info(f"{self.best}: an earlier encoder, kept as {kept.name}")
+            kept.unlink(missing_ok=True)  # half a copy
+            raise
+    return kept
+
+
+def _dated(path: Path) -> Path:
+    """Return the free name that says when the file was written."""
+    date = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+    kept = path.with_stem(f"{path.stem}_{date}")
+    number = 2
+    while kept.exists():
+        kept = path.with_stem(f"{path.stem}_{date}_{number}")
+        number += 1
+    return kept
 
 
 def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> None:

@@ -149,6 +149,8 @@ class Session:
         with self._changed:
             if self._state == "idle":
                 raise NotNow("nothing is running")
+            if self._state == "testing":
+                raise NotNow("training has ended and the best state is being tested: wait for it")
             self._control.request_stop(reason)
             if self._state in ("training", "pretraining"):
                 self._enter("stopping", self._mode)
@@ -249,6 +251,11 @@ class Session:
         with self._changed:
             if outcome.kind == "finished":
                 self._enter("testing", self._mode)
+
+    def show_results(self, results: dict[str, Any], table: str) -> None:
+        """Publish what the run came to on the test set."""
+        told = {key: value for key, value in results.items() if key != "config"}
+        self.board.note("results", {"results": told, "table": table})
 
     def answer_questions(self) -> None:
         """Do what was asked for."""

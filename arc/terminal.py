@@ -24,7 +24,7 @@ class Terminal:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self._rates = Rates()
-        self._last_line = 0.0
+        self._last_line = self._last_validation = 0.0
         self._status = "no validation yet"
         self._bar = Progress(
             BarColumn(12),
@@ -72,11 +72,14 @@ class Terminal:
         value = " ".join(f"{name} {value:.1f} %" for name, value in figure.values.items())
         beside = ", ".join(f"{name} {value:.1f}" for name, value in figure.baselines.items())
         self._status = f"held out {value}"
-        if event.is_best and self._due():
+        now = time.monotonic()
+        if now - self._last_validation >= LINE_EVERY_SECONDS:
+            self._last_validation = now
             language = _language(judgement.language)
+            best = "; best so far, by the running average" if event.is_best else ""
             log.info(
                 f"epoch {event.epoch} step {event.step}: held out {value} of {figure.targets} "
-                f"(beside {beside}){language}; best so far"
+                f"(beside {beside}){language}{best}"
             )
 
     def _pace(self) -> str:

@@ -122,7 +122,10 @@ class Process:
             outcome = run.execute(control, terminal.show, self.session.watch)
         self.session.end(outcome)
         if outcome.kind == "finished":
-            print(f"\n{table(run.report())}\n", flush=True)
+            results = run.report()
+            text = table(results)
+            self.session.show_results(results, text)
+            print(f"\n{text}\n", flush=True)
         if outcome.kind == "failed":
             return 1
         return 128 + received[0] if received else 0

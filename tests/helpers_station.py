@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from helpers_cli import until
 
 from arc.config import ServerConfig
+from arc.report import table
 from arc.run import make_run
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
@@ -58,7 +59,8 @@ class Station:
                     outcome = run.execute(control, self.session.watch, self._pause)
                     self.session.end(outcome)
                     if outcome.kind == "finished":
-                        run.report()
+                        results = run.report()
+                        self.session.show_results(results, table(results))
             except ValueError:
                 continue  # the session has told
 
@@ -103,9 +105,9 @@ class Station:
 
     def close(self) -> None:
         self.go_on()
-        if self.session.mode is not None:
+        if self.session.state not in ("idle", "testing", "stopping"):
             self.session.stop()
-            self.idle()
+        self.idle()
         self.session.close()
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()

@@ -33,6 +33,7 @@ COURSE = [
     ("saves", {"pending": ["x"], "recent": [{"name": "w", "state": "saved"}]}),
     ("line", {"n": 1, "text": "said"}),
     ("end", {"kind": "failed", "error": "a fault"}),
+    ("results", {"results": {"steps": 5}, "table": "figures"}),
     ("state", ["idle", None]),
 ]
 
@@ -46,7 +47,8 @@ def noted(course):
 
 def shown(board):
     status = {key: value for key, value in board.status().items() if key != "throughput"}
-    return status, board.history(-1), board.lines(0), board.moment, board.count
+    told = board.history(-1), board.lines(0), board.results(), board.moment, board.count
+    return status, *told
 
 
 def test_before_the_first_run_the_settings_are_the_next_one_s():

@@ -293,3 +293,17 @@ def test_a_key_that_a_files_config_lacks_can_be_typed(stopped: Path) -> None:
     assert outcome.complaint.endswith("type them to go on")
     resume(stopped, "model.dropout=0.1")
     assert last(stopped)["step"] == 6
+
+
+def test_going_on_from_an_earlier_save_loses_no_later_one(arc_folder: Path, tmp_path: Path) -> None:
+    fresh(tmp_path, arc_folder, *SELECTION, steps=4)
+    early = shutil.copy(file(tmp_path), tmp_path / "early.pth")
+    resume(tmp_path, "training.max_steps=8")
+    later = last(tmp_path)
+    outcome = resume(tmp_path, "training.max_steps=6", path=early)
+    kept = [path for path in file(tmp_path).parent.glob("mine_last_*.pth") if path != early]
+    assert [torch.load(path)["step"] for path in kept] == [later["step"]] == [8]
+    assert last(tmp_path)["step"] == 6
+    assert f"kept as {kept[0].name}" in outcome.err
+    resume(tmp_path, "training.max_steps=7")
+    assert len(list(file(tmp_path).parent.glob("mine_last_*.pth"))) == 1

@@ -148,6 +148,7 @@ def test_a_server_that_is_gone_is_missed_and_found_again(
     first = mortal()
     page = open_page(url=first.url)
     watches[0].expect("net::ERR")
+    watches[0].expect("503 (SERVICE UNAVAILABLE)")  # the process that trains goes first
     watches[0].hosts.clear()
     expect(page.locator("#state")).to_have_text("○ idle")
     first.close()

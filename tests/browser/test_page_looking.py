@@ -4,7 +4,7 @@ import re
 
 import pytest
 from helpers_browser import Served
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 
 @pytest.fixture
@@ -44,9 +44,18 @@ def test_reset_brings_back_what_was_sent(asked: Locator) -> None:
 
 
 def test_the_answer_is_of_the_step_that_the_server_says(asked: Locator, running: Page) -> None:
-    with running.expect_response("**/probe*") as answered:
+    expect(asked).not_to_have_attribute("aria-busy", "true")
+    steps: list[int] = []
+
+    def hear(answer: Response) -> None:
+        if "/probe" in answer.url:
+            steps.append(answer.json()["step"])
+
+    running.on("response", hear)
+    with running.expect_response("**/probe*"):
         asked.get_by_role("button", name="Ask again").click()
-    expect(asked).to_contain_text(f"asked at step {answered.value.json()['step']:,}")
+    expect(asked).not_to_have_attribute("aria-busy", "true")
+    assert f"asked at step {steps[-1]:,}" in asked.inner_text()
 
 
 def test_a_symbol_takes_arrow_keys(asked: Locator) -> None:

@@ -105,6 +105,18 @@ def test_a_flipped_bit_is_reported_or_changes_nothing(
     assert flip(one.path, tmp_path / "x.pth", 60, verify) > 30
 
 
+def test_a_tensor_s_record_marked_as_a_directory_is_reported(
+    one: Any, tmp_path: Path, verify: Callable[[Path], Any]
+) -> None:
+    """One bit, and torch leaves the tensor's memory as it is."""
+    damaged, path = bytearray(one.path.read_bytes()), tmp_path / "x.pth"
+    entry = damaged.rindex(b"PK\x01\x02", 0, damaged.rindex(b"/data/3"))
+    damaged[entry + 38] |= 0x10
+    path.write_bytes(damaged)
+    assert "marked as a directory" in answer(read_checkpoint, path)
+    assert "marked as a directory" in answer(verify, path)
+
+
 def test_a_file_that_was_cut_is_named(
     one: Any, tmp_path: Path, verify: Callable[[Path], Any]
 ) -> None:

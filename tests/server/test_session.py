@@ -38,6 +38,9 @@ def test_a_finished_run_is_tested_and_says_so(station):
     assert station.idle()["outcome"] == "finished"
     results = json.loads((station.session.folder / "short_results.json").read_text())
     assert results["steps"] == 3
+    told = station.get("/results")
+    assert told["results"] == {key: value for key, value in results.items() if key != "config"}
+    assert "same size" in told["table"]
 
 
 def test_one_run_at_a_time(station):

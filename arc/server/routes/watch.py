@@ -24,6 +24,12 @@ def metrics_history() -> dict[str, Any]:
     return board().history(number("since", -1))
 
 
+@blueprint.get("/results")
+def results() -> dict[str, Any]:
+    """Return what a finished run came to on the test set; null before."""
+    return board().results()
+
+
 @blueprint.get("/log")
 def log() -> dict[str, Any]:
     """Return the lines of the log after ``?since=N``."""

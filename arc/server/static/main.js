@@ -11,6 +11,7 @@ import { mountControls } from "./panels/controls.js";
 import { mountExamples } from "./panels/examples.js";
 import { mountLanguage } from "./panels/language.js";
 import { mountLog } from "./panels/log.js";
+import { mountResults } from "./panels/results.js";
 import { mountSettings } from "./panels/settings.js";
 import { mountStatus } from "./panels/status.js";
 import { mountTabs } from "./tabs.js";
@@ -35,6 +36,7 @@ const { tabs, select, current } = mountTabs(app);
 const settings = mountSettings(app);
 const controls = mountControls(app, settings);
 mountCharts(app);
+mountResults(app);
 mountExamples(app, tabs.examples);
 mountLanguage(app, tabs.language);
 mountCheckpoints(app, tabs.checkpoints);
@@ -43,6 +45,7 @@ mountLog(app, tabs.log);
 select(memory.get("tab", "examples"));
 if (!current()) select("examples");
 mountStatus(app);
+app.on("run", () => document.querySelectorAll("#toasts .bad").forEach((toast) => toast.remove())); // of the run before
 
 mountTheme();
 mountKeys();

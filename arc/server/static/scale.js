@@ -23,7 +23,8 @@ export function logTicks(low, high) {
   for (let power = first; power <= last; power += every) {
     for (const m of between) ticks.push(m * 10 ** power);
   }
-  return ticks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
+  const seen = ticks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
+  return seen.length > 1 ? seen : linearTicks(low, high, 3);
 }
 
 /** A y scale from values to pixels: {map, ticks, low, high}. */
@@ -43,7 +44,7 @@ const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 720
 export function xTicks(low, high, count, byTime) {
   const raw = (high - low) / Math.max(1, count);
   const step = byTime && TIME_STEPS.find((candidate) => candidate >= raw);
-  if (!step || raw < 1) return linearTicks(low, high, count);
+  if (!step || raw < 1) return linearTicks(low, high, count).filter((tick) => byTime || Number.isInteger(tick));
   const ticks = [];
   for (let value = Math.ceil(low / step) * step; value <= high; value += step) ticks.push(value);
   return ticks;
@@ -51,9 +52,9 @@ export function xTicks(low, high, count, byTime) {
 
 export function xLabel(value, byTime) {
   if (byTime) return duration(value);
+  if (value < 1e4) return figure(Math.round(value));
   if (value >= 1e6) return `${Number((value / 1e6).toPrecision(4))}M`;
-  if (value >= 1e4) return `${Number((value / 1e3).toPrecision(4))}k`;
-  return figure(value);
+  return `${Number((value / 1e3).toPrecision(4))}k`;
 }
 
 /** Move label positions [{y}] apart to at least `gap` pixels, within [top, bottom]. */

@@ -92,7 +92,7 @@ export function mountCheckpoints(app, tab) {
     const typed = await prompt(`${resume ? "Resume" : "Fine-tune"} ${name}`, text, {
       label: "overrides, as on the command line (may stay empty)",
       lines: 3,
-      hint: resume ? "training.max_minutes=20" : "training.learning_rate=1e-4 task.distractors=same_size",
+      hint: resume ? "training.max_minutes=20" : "training.learning_rate=1e-4 model.dropout=0.1",
       ok: resume ? "Resume" : "Fine-tune",
     });
     if (typed === null) return;

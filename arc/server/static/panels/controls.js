@@ -55,7 +55,7 @@ export function mountControls(app, settings) {
       answer = await post("/save_checkpoint", body);
     } catch (error) {
       if (error.status !== 409) throw error;
-      const text = `${error.message} What it holds now would be lost.`;
+      const text = "What it holds now would be lost.";
       if (!(await confirm(`Overwrite ${wanted}?`, text, "Overwrite", "danger"))) return;
       answer = await post("/save_checkpoint", { ...body, overwrite: true });
     }
@@ -70,10 +70,11 @@ export function mountControls(app, settings) {
     const busy = app.running ? `A run is ${state}: stop it first` : null;
     disable(start, away ?? busy);
     disable(pretrain, away ?? busy);
-    const ending = state === "stopping" ? "The run is stopping already" : null;
+    const ends = { stopping: "The run is stopping already", testing: "Training has ended; the best state is being tested" };
+    const ending = ends[state] ?? null;
     disable(stop, away ?? (app.running ? ending : "Nothing is running"));
     const early = state === "pretraining" ? "Pretraining saves its encoder by itself at each new best" : null;
-    disable(saveButton, away ?? (app.running ? early : "Nothing is running, so there is nothing to save"));
+    disable(saveButton, away ?? (app.running ? (early ?? ending) : "Nothing is running, so there is nothing to save"));
     name.disabled = saveButton.disabled;
     setText(start, settings.changed() ? "Apply and start" : "Start training");
     setText(pretrain, settings.changed() ? "Apply and pretrain" : "Pretrain encoder");

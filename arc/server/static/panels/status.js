@@ -106,6 +106,7 @@ export function mountStatus(app) {
       if (status.state !== seen.state) {
         const why = status.outcome === "failed" ? `: ${status.error}` : "";
         app.announce(status.state === "idle" ? `Run ${status.outcome ?? "over"}${why}` : `Now ${status.state}`);
+        if (status.state === "idle" && why) app.toast(`The run failed${why}`, "bad");
       }
       for (const save of fresh) {
         if (save.state === "saved") app.toast(`Saved ${save.name}`, "good");

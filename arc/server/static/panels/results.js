@@ -1,0 +1,22 @@
+// What a finished run came to on the test set, as the terminal shows it.
+
+import { get } from "../api.js";
+import { byId, h } from "../dom.js";
+
+export function mountResults(app) {
+  const host = byId("results");
+  let shown = null;
+
+  async function update({ run_id: run, running, outcome }) {
+    if (run !== shown) host.hidden = true;
+    if (running || outcome !== "finished" || run === shown) return;
+    shown = run;
+    const { table } = await get("/results").catch(() => ({}));
+    if (!table) return;
+    const text = h("pre.scroll", { tabindex: "0", "aria-label": "Test figures" }, table);
+    host.replaceChildren(h("h3", {}, "Tested: accuracies in percent, beside what knows less"), text);
+    host.hidden = false;
+  }
+
+  app.on("status", update);
+}
