@@ -84,11 +84,6 @@ class Session:
         return self._mode
 
     @property
-    def run(self) -> Run | None:
-        """The run under way, or else the last one."""
-        return self._run
-
-    @property
     def folder(self) -> Path:
         """Where the run under way keeps its files, or else where the next would."""
         run = self._run

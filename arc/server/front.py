@@ -1,4 +1,4 @@
-"""The process that pages and scripts speak to, so that serving them costs training nothing.
+"""The process that pages and scripts speak to, so that most requests never reach training's.
 
 It has a copy of the board and answers from it what pages ask for all the time; everything
 else it passes on to the process that trains. It is started by ``arc.server.link`` and ends

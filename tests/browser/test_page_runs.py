@@ -149,11 +149,17 @@ def test_a_start_that_cannot_be_says_why(typed: str, idle: Page, watches: list) 
     expect(idle.get_by_role("button", name="Start training")).to_be_enabled()
 
 
-def test_a_run_that_came_to_its_end_is_finished(idle: Page) -> None:
+def test_a_run_that_came_to_its_end_is_finished_and_tested(served: Served, idle: Page) -> None:
     idle.get_by_label("overrides for the next start").fill("training.max_steps=3")
     press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(fact(idle, "step")).to_have_text("3")
+    table = served.ask("/results")["table"]
+    expect(idle.locator("#results pre")).to_have_text(table, use_inner_text=True)
+    press(idle, "Start training")
+    expect(idle.locator("#results")).to_be_hidden()
+    expect(idle.locator("#state")).to_have_text("✓ finished")
+    expect(idle.locator("#results pre")).to_be_visible()
 
 
 def test_a_download_is_the_file(served: Served, running: Page) -> None:
