@@ -45,6 +45,7 @@ class Looker:
     def sample(self, example: str, message: Sequence[int] | None = None) -> dict[str, Any]:
         """Return one example, as its own message or ``message`` is heard.
 
+        Beside what comes of another message stands what comes of its own, ``as_sent``.
         Raises ValueError if there is no such example, or if it is no message of the channel.
         """
         if example not in self._number:
@@ -63,6 +64,11 @@ class Looker:
         signal = self.model.bottleneck.read(content)
         answers = self.task.answer(self.model, self.split, examples, signal)
         edited = message is not None
+        if edited:
+            own = self.model.bottleneck.read(sent.content)
+            before = self.task.answer(self.model, self.split, examples, own)
+            both = zip(answers, before, strict=True)
+            answers = [{**answer, "as_sent": as_sent} for answer, as_sent in both]
         known = sent.lengths is not None and not edited
         return [
             {

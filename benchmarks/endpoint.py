@@ -1,8 +1,8 @@
 """What watching costs a run: its speed with and without clients, and how soon they are answered.
 
 The default run trains with the endpoint beside it, on one batch again and again so that steps are
-equal; clients in a process of their own poll it in every other window of steps. Then it is
-stopped a few times. Run by ``make endpoint``.
+equal; clients in a process of their own, which keep their connections as browsers do, poll it in
+every other window of steps. Then it is stopped a few times. Run by ``make endpoint``; needs Linux.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import http.client
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -61,6 +62,11 @@ class Clients:
         self.say(word)
         return json.loads(self._process.stdout.readline())
 
+    @property
+    def pid(self) -> int:
+        """Of their process."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
@@ -74,6 +80,7 @@ class Polling:
         self.port, self.period = port, count / rate
         self.may = threading.Event()
         self.seconds: list[tuple[str, float]] = []
+        self._own = threading.local()
         for number in range(count):
             phase = self.period * number / count
             threading.Thread(target=self._client, args=(phase,), daemon=True).start()
@@ -81,10 +88,10 @@ class Polling:
     def request(self, method: str, path: str) -> dict[str, Any]:
         """Send a request and take down how long its answer took."""
         began = time.monotonic()
-        connection = http.client.HTTPConnection("localhost", self.port, timeout=60)
-        connection.request(method, path)
-        content: dict[str, Any] = json.loads(connection.getresponse().read())
-        connection.close()
+        if not hasattr(self._own, "connection"):
+            self._own.connection = http.client.HTTPConnection("localhost", self.port, timeout=60)
+        self._own.connection.request(method, path)
+        content: dict[str, Any] = json.loads(self._own.connection.getresponse().read())
         self.seconds.append((path.split("?")[0], time.monotonic() - began))
         return content
 
@@ -118,6 +125,21 @@ class Polling:
             print(json.dumps([began, time.monotonic() - began]), flush=True)
 
 
+def front_process() -> int:
+    """Return the number of the process that serves this one's page."""
+    for task in Path("/proc/self/task").glob("*/children"):
+        for child in task.read_text().split():
+            if b"arc.server.front" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise LookupError("no process serves this one's page")
+
+
+def processor_seconds(pid: int) -> float:
+    """Return how long a process has had a processor, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Windows:
     """Times windows of steps, in turn without and with clients; then stops the run."""
 
@@ -125,6 +147,8 @@ class Windows:
         self.clients, self.control, self.steps, self.count = clients, control, steps, count
         self.plain: list[float] = []
         self.polled: list[float] = []
+        self.spent = [0.0, 0.0]  # processor seconds with clients: the page's process, the clients
+        self._spent: list[float] = []
         self._seen, self._began, self._last = -SETTLING, 0.0, 0.0
 
     def see(self, event: Step | Validated) -> None:
@@ -136,17 +160,27 @@ class Windows:
             self._seen += 1
             if self._seen == 0:
                 self._began = now
+                self._spent = self._processes()
             elif self._seen == self.steps:
                 self._turn((now - self._began) / self.steps)
         self._last = now
 
     def _turn(self, step: float) -> None:
         with_clients = len(self.polled) < len(self.plain)
+        if with_clients:
+            now = self._processes()
+            self.spent = [
+                sum(each) - before
+                for *each, before in zip(self.spent, now, self._spent, strict=True)
+            ]
         (self.polled if with_clients else self.plain).append(step)
         self.clients.say("off" if with_clients else "on")
         self._seen = -SETTLING
         if len(self.polled) == self.count:
             self.control.request_stop("measured")
+
+    def _processes(self) -> list[float]:
+        return [processor_seconds(pid) for pid in (front_process(), self.clients.pid)]
 
 
 class Bench:
@@ -200,6 +234,8 @@ def measure(bench: Bench, clients: Clients, arguments: argparse.Namespace) -> li
     status = [1e3 * took for path, took in seconds if path == "/status"]
     percentiles = statistics.quantiles(status, n=100)
     asked = len(seconds) / (sum(run.polled) * (arguments.steps + SETTLING))
+    polled = sum(run.polled) * arguments.steps
+    page, poll = (100 * spent / polled for spent in run.spent)
     answers = [1e3 * took for _, took in stops]
     idle = [(end - began) / step for end, (began, _) in zip(ends, stops, strict=True)]
     return [
@@ -207,6 +243,8 @@ def measure(bench: Bench, clients: Clients, arguments: argparse.Namespace) -> li
         ("clients", f"{arguments.clients}", f"{asked:.0f} requests/s in all"),
         ("speed with clients", f"{100 * statistics.median(ratios):.1f} %",
          f"{100 * min(ratios):.1f} to {100 * max(ratios):.1f} over {len(ratios)} pairs of windows"),
+        ("of one core", f"{page + poll:.1f} %",
+         f"{page:.1f} the page's process, {poll:.1f} the clients"),
         ("/status, median", f"{percentiles[49]:.1f} ms", f"of {len(status)}"),
         ("/status, 99 of 100", f"{percentiles[98]:.1f} ms", f"slowest {max(status):.0f} ms"),
         ("/stop answered after", f"{max(answers):.1f} ms", f"slowest of {len(answers)}"),
@@ -227,8 +265,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="of training; default: all")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rate", type=float, default=50, help="requests/s of all clients")
-    parser.add_argument("--windows", type=int, default=12, help="with clients; as many without")
-    parser.add_argument("--steps", type=int, default=40, help="of a window")
+    parser.add_argument("--windows", type=int, default=24, help="with clients; as many without")
+    parser.add_argument("--steps", type=int, default=15, help="of a window")
     parser.add_argument("--stops", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.threads:

@@ -9,7 +9,6 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.serving import WSGIRequestHandler
 
 from arc.board import Board
 from arc.metadata import json_plain
@@ -37,13 +36,6 @@ class FiniteJson(JSONProvider):
 
 def _compact(obj: Any) -> str:
     return json.dumps(obj, separators=(",", ":"), allow_nan=False)
-
-
-class Handler(WSGIRequestHandler):
-    """Answers requests without a line in the log for each."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing of a request: making the line costs a tenth of answering it."""
 
 
 def base_app(board: Board, guard: Guard) -> Flask:

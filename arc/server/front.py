@@ -8,20 +8,23 @@ with the process that started it. It must not import torch: that takes seconds a
 from __future__ import annotations
 
 import http.client
+import logging
+import os
 import pickle
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import quote
 
+import waitress
 from flask import Flask, Response, abort, request
-from werkzeug.serving import BaseWSGIServer, make_server
 
 from arc.board import Board
-from arc.server.base import Handler, base_app
+from arc.server.base import base_app
 from arc.server.guard import Guard
 
 COUNT = "Arc-Notes"  # how many notes had been published when an answer was given
@@ -29,6 +32,10 @@ NOTES_SECONDS = 1.0
 ANSWER_SECONDS = 150.0  # a start waits for the end of the run before it
 SHARED_SECONDS = 40.0
 CHUNK = 1 << 16
+THREADS = 64  # of those that wait, such as starts and downloads; what is polled takes no time
+CONNECTIONS = 1000  # pages keep theirs open
+WATCHED_SECONDS = 3.0  # since somebody asked for the status
+LAST_LOOK_SECONDS = 1.5  # for pages to see how a run ended that its process ends with
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SHARED = ("/samples", "/examples", "/language")
 OF_THIS_CONNECTION = (
@@ -111,8 +118,12 @@ class Shared:
         self._known: tuple[tuple[Any, ...], bytes, Any] | None = None
 
     def __call__(self) -> Response:
-        """Answer the request at hand; one asks, the rest get its answer."""
-        if not self._lock.acquire(timeout=SHARED_SECONDS):
+        """Answer the request at hand; one asks, the rest get the last answer about that run."""
+        known = self._known
+        same_run = known is not None and known[0][0] == self.board.moment[0]
+        if not self._lock.acquire(timeout=0 if same_run else SHARED_SECONDS):
+            if known is not None and same_run:
+                return Response(known[1], content_type=known[2])
             abort(503, f"no answer within {SHARED_SECONDS:.0f} s")
         try:
             moment = self.board.moment
@@ -139,26 +150,53 @@ def create_front(board: Board, guard: Guard, ask: Callable[..., Response]) -> Fl
     return app
 
 
-def follow(link: Connection, board: Board, server: BaseWSGIServer) -> None:
-    """Take the notes that come by ``link``; its end is the end of ``server``."""
+class Watched:
+    """When the status was asked for last."""
+
+    def __init__(self, app: Flask) -> None:
+        self._last = -WATCHED_SECONDS
+        app.before_request(self._note)
+
+    def _note(self) -> None:
+        if request.path == "/status":
+            self._last = time.monotonic()
+
+    def __bool__(self) -> bool:
+        return time.monotonic() - self._last < WATCHED_SECONDS
+
+
+def follow(link: Connection, board: Board, watched: Watched) -> None:
+    """Take the notes that come by ``link``, whose end is the end of this process.
+
+    After None, which tells of an end in order, whoever watches can have a last look.
+    """
     try:
-        while True:
-            for what, content in link.recv():
+        while (notes := link.recv()) is not None:
+            for what, content in notes:
                 board.note(what, content)
+        if watched:
+            time.sleep(LAST_LOOK_SECONDS)
     except (EOFError, OSError):
-        server.shutdown()
+        pass
+    os._exit(0)  # nothing here needs tidying
 
 
 def main() -> None:
     """Serve until the process at the other end of the link is gone."""
-    listening, link = int(sys.argv[1]), Connection(int(sys.argv[2]))
+    listening, link = socket.socket(fileno=int(sys.argv[1])), Connection(int(sys.argv[2]))
     pickled, guard, path = link.recv()
     board: Board = pickle.loads(pickled)
     app = create_front(board, guard, Relay(board, path))
-    server = make_server("localhost", 0, app, threaded=True, request_handler=Handler, fd=listening)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    threading.Thread(target=follow, args=(link, board, server), daemon=True).start()
-    server.serve_forever()
+    threading.Thread(target=follow, args=(link, board, Watched(app)), daemon=True).start()
+    logging.getLogger("waitress").setLevel(logging.CRITICAL)  # the terminal is the run's
+    waitress.serve(
+        app,
+        sockets=[listening],
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        asyncore_use_poll=True,
+        ident=None,
+    )
 
 
 if __name__ == "__main__":

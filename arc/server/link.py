@@ -24,10 +24,22 @@ LOOK_EVERY = 1.0
 
 
 class Link:
-    """A front process that listens on ``listening`` and asks at the socket ``path``."""
+    """A front process that listens on ``listening`` and asks at the socket ``path``.
 
-    def __init__(self, board: Board, guard: Guard, listening: socket.socket, path: str) -> None:
+    If it ``lingers``, pages that are open can have a last look before it ends.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        guard: Guard,
+        listening: socket.socket,
+        path: str,
+        *,
+        lingers: bool = False,
+    ) -> None:
         self.board, self.guard, self.listening, self.path = board, guard, listening, path
+        self.lingers = lingers
         self._closed = threading.Event()
         self._notes: queue.Queue[tuple[str, Any] | None] = queue.Queue()
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,9 +111,12 @@ class Link:
                 continue
             while not notes.empty():
                 waiting.append(notes.get())
-            if None in waiting:
+            ends = None in waiting
+            link.send([note for note in waiting if note is not None])
+            if ends:
+                if self.lingers:
+                    link.send(None)
                 return
-            link.send(waiting)
 
     def _take(self, what: str, content: Any) -> None:
         if self._notes.qsize() >= WAITING_NOTES:

@@ -26,6 +26,7 @@ def test_an_edited_symbol_is_what_the_receiver_hears(asked: Locator, running: Pa
     assert answered.value.json()["message"] == wanted
     expect(asked).to_contain_text("the receiver hears an edited message")
     expect(asked.locator(".chip.edit").first).to_have_class(re.compile("differs"))
+    expect(asked).to_contain_text(re.compile("heard as sent: . (right|wrong)"))
 
 
 def test_another_message_has_another_answer(asked: Locator, running: Page) -> None:
@@ -73,6 +74,9 @@ def test_two_grids_are_compared_by_their_messages(asked: Locator, running: Page)
     expect(running.locator(".between")).to_have_text(
         re.compile(r"of 5 symbols differ|the same message")
     )
+    steps = [card.inner_text() for card in running.locator("article.asked > .hint").all()]
+    assert len(steps) == 2
+    assert len(set(steps)) == 1, "two models were compared"
 
 
 def test_another_puzzle_is_picked_by_its_id(asked: Locator, running: Page, served: Served) -> None:

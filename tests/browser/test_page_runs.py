@@ -21,7 +21,7 @@ def press(page: Page, name: str) -> None:
 def row(page: Page, name: str) -> Locator:
     """A checkpoint's line in the list."""
     page.get_by_role("tab", name="Checkpoints").click()
-    return page.locator("#checkpoints tr", has=page.locator(f"code:text-is('{name}')"))
+    return page.locator(f"#checkpoints tr[data-name='{name}']")
 
 
 def number(text: str) -> int:
@@ -122,6 +122,15 @@ def test_a_run_is_resumed_from_the_list_where_it_was_saved(served: Served, idle:
     expect(idle.locator("#state")).to_have_text("● training")
     served.until(lambda status: status["step"])
     assert served.ask("/metrics_history")["history"][0]["batch_num"] == step + 1
+
+
+def test_settings_tell_what_a_resumed_run_has_otherwise(served: Served, idle: Page) -> None:
+    served.running("training.learning_rate=0.0123")
+    served.saved("with_another_rate")
+    served.idle()
+    served.ask("/start_train", {"resume": "with_another_rate"})
+    hint = idle.locator("#settings .foot .hint")
+    expect(hint).to_contain_text("this one has learning rate 0.0123")
 
 
 def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:

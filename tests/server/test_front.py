@@ -1,11 +1,13 @@
 """The process that pages speak to: what it answers by itself, and its life and death."""
 
+import http.client
 import json
 import os
 import re
 import signal
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -60,7 +62,11 @@ def linked(tmp_path):
 @pytest.fixture
 def linked_to_nothing(monkeypatch, request):
     monkeypatch.setattr("sys.executable", "/bin/false")
-    return request.getfixturevalue("linked")
+    errors = []
+    monkeypatch.setattr(link.log, "error", errors.append)
+    one = request.getfixturevalue("linked")
+    one.errors = errors
+    return one
 
 
 def asked(linked, path="/status"):
@@ -139,6 +145,29 @@ def test_an_error_is_not_kept(app, board):
     answers = [Response("not now", 503), Response("here")]
     shared = Shared(board, lambda: answers.pop(0))
     assert [shared().status_code, shared().status_code, shared().status_code] == [503, 200, 200]
+
+
+def test_while_one_asks_the_others_get_the_last_answer(app, board):
+    asked, may = threading.Event(), threading.Event()
+    answers = [Response("early"), Response("late")]
+
+    def slow():
+        answer = answers.pop(0)
+        if not answers:
+            asked.set()
+            may.wait()
+        return answer
+
+    shared = Shared(board, slow)
+    shared()
+    validated(board, 5)
+    first = threading.Thread(target=shared)
+    first.start()
+    asked.wait()
+    assert shared().get_data(as_text=True) == "early"
+    may.set()
+    first.join()
+    assert shared().get_data(as_text=True) == "late"
 
 
 def test_who_waits_behind_others_is_told_in_time(app, board, monkeypatch):
@@ -224,11 +253,41 @@ def test_one_that_stands_still_is_replaced(linked, monkeypatch):
     until(lambda: asked(linked)["state"], lambda state: state == "training")
 
 
-def test_one_that_cannot_begin_is_given_up(linked_to_nothing, caplog):
+def test_one_that_cannot_begin_is_given_up(linked_to_nothing):
     until(lambda: linked_to_nothing.listening.fileno(), lambda number: number == -1)
-    said = [*caplog.get_records("setup"), *caplog.get_records("call")]
-    assert any("no page from now on" in record.getMessage() for record in said)
+    assert any("no page from now on" in said for said in linked_to_nothing.errors)
     linked_to_nothing.board.note("line", {"n": 1})  # what is published goes nowhere
+
+
+def test_a_connection_serves_many_requests(linked):
+    connection = http.client.HTTPConnection("localhost", linked.port)
+    connection.connect()
+    opened = connection.sock
+    for _ in range(3):
+        connection.request("GET", "/status")
+        assert connection.getresponse().read()
+        assert connection.sock is opened
+    connection.close()
+
+
+def test_who_watches_has_a_last_look_at_the_end(linked):
+    linked.lingers = True
+    asked(linked)
+    linked.board.note("end", {"kind": "finished", "error": None})
+    closing = threading.Thread(target=linked.close)
+    closing.start()
+    until(lambda: asked(linked), lambda status: status["outcome"] == "finished")
+    closing.join()
+    with pytest.raises(urllib.error.URLError):
+        asked(linked)
+
+
+def test_an_end_that_nobody_watches_takes_no_time(linked):
+    linked.lingers = True
+    asked(linked, "/log")
+    began = time.monotonic()
+    linked.close()
+    assert time.monotonic() - began < front.LAST_LOOK_SECONDS
 
 
 def test_it_ends_with_the_process_that_trains(process):

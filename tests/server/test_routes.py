@@ -81,6 +81,21 @@ def test_a_message_changed_by_hand_is_heard(trained):
     assert (heard["message"], heard["edited"]) == ([4, 0, 3, 1, 2], True)
 
 
+def test_beside_what_comes_of_a_changed_message_stands_what_comes_of_its_own(trained):
+    name = trained.get("/examples")["examples"][0]
+    own = trained.get(f"/probe?example={name}")
+    heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
+    assert heard["as_sent"] == {key: own[key] for key in ("candidates", "correct")}
+    assert "as_sent" not in own
+
+
+def test_two_examples_are_asked_about_at_once(trained):
+    one, other = trained.get("/examples")["examples"][:2]
+    both = trained.get(f"/probe?example={one}&beside={other}")
+    assert (both["example"], both["beside"]["example"]) == (one, other)
+    assert "no held-out example" in trained.get(f"/probe?example={one}&beside=x", 400)["error"]
+
+
 def test_what_is_no_message_is_refused(trained):
     name = trained.get("/examples")["examples"][0]
     for message in ("", "a", "1,", "1;2", "99,0,0,0,0", "-1,0,0,0,0", "1"):

@@ -44,8 +44,12 @@ def examples() -> dict[str, Any]:
 
 @blueprint.get("/probe")
 def probe() -> dict[str, Any]:
-    """Return one held-out ``example``, as its own message or ``message=4,0,3`` is heard."""
+    """Return one held-out ``example``, as its own message or ``message=4,0,3`` is heard.
+
+    With ``beside``, another one by the same model.
+    """
     example, text = request.args.get("example", ""), request.args.get("message")
+    other = request.args.get("beside")
     message = None
     if text is not None:
         try:
@@ -55,7 +59,8 @@ def probe() -> dict[str, Any]:
     published = board()
 
     def heard(looker: Looker) -> dict[str, Any]:
-        return {"step": published.step, **looker.sample(example, message)}
+        beside = {} if other is None else {"beside": looker.sample(other)}
+        return {"step": published.step, **looker.sample(example, message), **beside}
 
     return session().ask(heard)
 

@@ -178,7 +178,8 @@ export class Chart {
       const i = x === null ? lastFinite(line) : nearest(line, x);
       const value = figure(i < 0 ? NaN : line.shown?.[i] ?? line.y[i]);
       const swatch = s("svg", { width: 18, height: 8, "aria-hidden": "true" }, s("path", { class: line.style, d: "M1 4H17" }));
-      return h("li", {}, swatch, `${line.label} `, h("b", {}, value));
+      const smoothed = line.raw && this.view.smoothing > 0;
+      return h("li", {}, swatch, `${line.label}${smoothed ? " (smoothed)" : ""} `, h("b", {}, value));
     });
     const where = x === null ? "" : `${this.view.byTime ? "at" : "step"} ${xLabel(x, this.view.byTime)}`;
     this.legend.replaceChildren(...items, h("li.where", {}, where));

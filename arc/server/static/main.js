@@ -50,8 +50,12 @@ app.on("run", () => document.querySelectorAll("#toasts .bad").forEach((toast) =>
 mountTheme();
 mountKeys();
 const sidebar = byId("settings-box");
-sidebar.open = memory.get("settings", matchMedia("(min-width: 900px)").matches);
-sidebar.addEventListener("toggle", () => memory.set("settings", sidebar.open));
+const wide = matchMedia("(min-width: 900px)");
+const remembered = () => (wide.matches ? "settings" : "settings-below"); // above the charts they are in the way
+const unfold = () => (sidebar.open = memory.get(remembered(), wide.matches));
+wide.addEventListener("change", unfold);
+sidebar.addEventListener("toggle", () => memory.set(remembered(), sidebar.open));
+unfold();
 
 function mountTheme() {
   const button = byId("theme");

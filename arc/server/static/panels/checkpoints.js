@@ -8,6 +8,8 @@ import { poll } from "../poll.js";
 import { splitOverrides } from "./settings.js";
 import { treeView } from "../tree.js";
 
+const TITLES = ["file", "task", "channel", "step", "held-out %", "held-out loss", "MB", "saved", ""];
+
 const stem = (filename) => String(filename).replace(/\.pth$/, "");
 
 export function mountCheckpoints(app, tab) {
@@ -41,15 +43,15 @@ export function mountCheckpoints(app, tab) {
     setText(count, rows.length ? `${integer(matching.length)} of ${integer(rows.length)}` : "");
     starters = [];
     if (!rows.length) files.replaceChildren(note("Nothing saved yet in this folder."));
-    else files.replaceChildren(table(["file", "task", "channel", "epoch", "held-out %", "held-out loss", "MB", "saved", ""], matching.map(row)));
+    else files.replaceChildren(table(TITLES, matching.map(row)));
     lock();
   }
 
   function row(each) {
     const name = stem(each.filename);
-    const get_it = actionButton("plain", "download", () => download(`/download/${encodeURIComponent(name)}.pth`, `${name}.pth`), app.fail);
+    const get_it = downloader(name);
     if (each.error) {
-      return h("tr.broken", {}, cell("file", h("code", {}, name)), h("td", { colspan: 5, "data-label": "" }, `✗ ${each.error}`), cell("MB", figure(each.size_mb, 3), true), cell("saved", each.modified), h("td.actions", {}, get_it));
+      return h("tr.broken", { "data-name": name }, cell("file", nameView(name)), h("td", { colspan: 5, "data-label": "" }, `✗ ${each.error}`), cell("MB", figure(each.size_mb, 3), true), cell("saved", each.modified), h("td.actions", {}, get_it));
     }
     const resume = actionButton("plain", "resume", () => start("resume", name), app.fail);
     const tune = actionButton("plain", "fine-tune", () => start("finetune", name), app.fail);
@@ -58,26 +60,38 @@ export function mountCheckpoints(app, tab) {
     const channel = `${words(each.bottleneck_type ?? DASH)} ${vector ? (each.latent_dim ?? "") : `${each.max_message_length ?? "?"}×${each.vocab_size}`}`;
     return h(
       "tr",
-      {},
-      cell("file", h("code", {}, name)),
+      { "data-name": name },
+      cell("file", nameView(name)),
       cell("task", words(each.task_type ?? DASH)),
       cell("channel", channel),
-      cell("epoch", integer(each.epoch), true),
+      cell("step", integer(each.step), true),
       cell("held-out %", percent(each.val_acc), true),
       cell("held-out loss", figure(each.val_loss, 3), true),
       cell("MB", figure(each.size_mb, 3), true),
       cell("saved", each.modified ?? DASH),
-      h("td.actions", {}, actionButton("plain", "inspect", () => inspect(name), app.fail), resume, tune, get_it),
+      h("td.actions", {}, inspector(name), resume, tune, get_it),
     );
   }
 
   function encoderTable(list) {
     if (!list.length) return note("No pretrained encoder yet.");
-    const lines = list.map((each) =>
-      h("tr", {}, cell("file", h("code", {}, each.filename)), cell("pretrained on", words(each.task_type ?? DASH)), cell("held-out %", percent(each.val_acc), true), cell("epoch", integer(each.epoch), true)),
-    );
-    return table(["file", "pretrained on", "held-out %", "epoch"], lines);
+    const lines = list.map((each) => {
+      const name = stem(each.filename);
+      return h(
+        "tr",
+        { "data-name": name },
+        cell("file", nameView(name)),
+        cell("pretrained on", words(each.task_type ?? DASH)),
+        cell("held-out %", percent(each.val_acc), true),
+        cell("epoch", integer(each.epoch), true),
+        h("td.actions", {}, inspector(name), downloader(name)),
+      );
+    });
+    return table(["file", "pretrained on", "held-out %", "epoch", ""], lines);
   }
+
+  const inspector = (name) => actionButton("plain", "inspect", () => inspect(name), app.fail);
+  const downloader = (name) => actionButton("plain", "download", () => download(`/download/${encodeURIComponent(name)}.pth`, `${name}.pth`), app.fail);
 
   async function inspect(name) {
     const { metadata } = await get(`/checkpoint?name=${encodeURIComponent(name)}`);
@@ -114,10 +128,13 @@ export function mountCheckpoints(app, tab) {
   app.on("connection", (up) => (up ? now() : lock()));
 }
 
+/** A file's name, which may be broken where a word of it ends. */
+const nameView = (name) => h("code", {}, name.split(/(?<=_)/).flatMap((word) => [h("wbr"), word]));
+
 const cell = (label, content, number = false) => h(`td${number ? ".number" : ""}`, { "data-label": label }, content);
 
 function table(titles, rows) {
-  const numbers = new Set(["epoch", "held-out %", "held-out loss", "MB"]);
+  const numbers = new Set(["step", "epoch", "held-out %", "held-out loss", "MB"]);
   const head = titles.map((title) => h(`th${numbers.has(title) ? ".number" : ""}`, { scope: "col" }, title || h("span.vh", {}, "actions")));
   return h("table.rows.stacking", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
 }

@@ -6,15 +6,16 @@ import { h, setText } from "../dom.js";
 import { figure, integer } from "../format.js";
 import { gridView } from "../grid.js";
 import { cosine, messageEditor, messageView, vectorView } from "../message.js";
-import { answer, verdict } from "../sample.js";
+import { answer, outcome, verdict } from "../sample.js";
 
 export function mountExplorer(app, tab) {
   const filter = h("input", { type: "search", placeholder: "puzzle id", "aria-label": "Filter held-out grids by puzzle id", autocomplete: "off", spellcheck: "false", "data-filter": "" });
   const list = h("select.mono", { size: 14, "aria-label": "Held-out grids" });
   const found = h("p.hint", { role: "status" });
   const compare = h("input", { type: "checkbox", id: "compare" });
-  const first = mountCard(app, "The grid", { changed: renew });
-  const second = mountCard(app, "Compared with", { changed: renew });
+  const mate = (card) => (compare.checked ? (card === first ? second : first) : null);
+  const first = mountCard(app, "The grid", { changed: renew, mate });
+  const second = mountCard(app, "Compared with", { changed: renew, mate });
   const between = h("div.between");
   let examples = [];
   let ran = null;
@@ -93,7 +94,7 @@ export function mountExplorer(app, tab) {
     if (compare.checked && !second.example) {
       const other = examples.find((each) => each !== first.example);
       if (other) second.open(other);
-    }
+    } else if (compare.checked) second.ask();
     renew();
   });
   tab.shown.push(loadList);
@@ -120,8 +121,14 @@ function difference(a, b) {
   return "";
 }
 
-/** One grid with its message and the receiver's answer. */
-function mountCard(app, title, { changed }) {
+/** What the receiver made, at the same step, of the message that was sent. */
+function asSent(sample) {
+  const before = { ...sample, ...sample.as_sent };
+  return [" heard as sent: ", verdict(before.correct) ?? "", " ", outcome(before)];
+}
+
+/** One grid with its message and the receiver's answer; `mate(card)`: the one it is held against. */
+function mountCard(app, title, { changed, mate }) {
   const card = { example: null, sample: null };
   const [name, state] = [h("code"), h("p.hint", { role: "status" })];
   const show = { all: false, toggle: () => ((show.all = !show.all), render()) };
@@ -161,10 +168,12 @@ function mountCard(app, title, { changed }) {
     if (!card.sample) setText(state, "asking between two steps …");
     card.element.setAttribute("aria-busy", "true");
     const example = card.example;
-    const query = new URLSearchParams({ example, ...(edited ? { message: edited.join(",") } : {}) });
+    const other = mate(card)?.unedited() ?? null; // asked with this one: the model changes meanwhile
+    const query = new URLSearchParams({ example, ...(edited ? { message: edited.join(",") } : {}), ...(other ? { beside: other } : {}) });
     try {
-      const sample = await get(`/probe?${query}`);
+      const { beside, ...sample } = await get(`/probe?${query}`);
       if (example === card.example && !due) take(sample);
+      if (beside && mate(card)?.unedited() === beside.example) mate(card).take({ step: sample.step, ...beside });
     } catch (error) {
       setText(state, error.message);
       state.classList.add("bad");
@@ -181,6 +190,11 @@ function mountCard(app, title, { changed }) {
     edited = message;
     card.ask();
   }
+
+  /** The example whose own message is shown, if any. */
+  card.unedited = () => (edited ? null : card.example);
+
+  card.take = take;
 
   function take(sample) {
     card.sample = sample;
@@ -220,7 +234,7 @@ function mountCard(app, title, { changed }) {
     editor.set(edited ?? message, length, sent);
     setText(caption, `the message: ${message.length} of ${vocabulary} symbols; change them and see`);
     const lines = [
-      sample.edited && h("p", {}, "sent: ", messageView(sent, { other: message })),
+      sample.edited && h("p", {}, "sent: ", messageView(sent, { other: message }), ...asSent(sample)),
       other?.message && h("p", {}, "the other grid's: ", messageView(other.message, { other: message, length: other.length })),
       sample.edited && reset,
     ];

@@ -20,6 +20,7 @@ export function mountLanguage(app, tab) {
   let latest = null;
 
   async function load() {
+    if (!latest) show(note("Asking between two steps …"));
     const answer = await get("/language").catch((error) => {
       if (shown === null) show(note(error.message, error.status === 409 ? "" : "bad"));
       throw error;
@@ -35,6 +36,7 @@ export function mountLanguage(app, tab) {
     setText(state, "");
     heat.replaceChildren(message);
     table.replaceChildren();
+    setText(readout, "");
   }
 
   function render() {
@@ -46,6 +48,7 @@ export function mountLanguage(app, tab) {
     }
     setText(state, `${integer(distinct)} different messages for ${integer(total)} held-out grids, at step ${integer(step)}.`);
     heat.replaceChildren(heatTable(positions));
+    setText(readout, "");
     table.replaceChildren(messageTable(messages, total));
   }
 
@@ -66,6 +69,7 @@ export function mountLanguage(app, tab) {
     });
     const whole = h("table.heat", {}, h("caption.vh", {}, "How often each symbol stands at each place"), h("thead", {}, head), h("tbody", {}, rows));
     whole.addEventListener("pointerover", (event) => setText(readout, event.target.title ?? ""));
+    whole.addEventListener("pointerleave", () => setText(readout, ""));
     return whole;
   }
 

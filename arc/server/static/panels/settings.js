@@ -14,6 +14,7 @@ const GROUPS = {
 };
 const OPTIONS = ["task_type", "bottleneck_type", "pretrain_task_type"]; // what decides which keys there are
 const MISSING = "Not part of the task or channel chosen above";
+const OTHERS = 4; // so many settings of a run with other ones are told
 
 /** Returns {changed(), apply(), overrides()}. */
 export function mountSettings(app) {
@@ -61,7 +62,8 @@ export function mountSettings(app) {
       h("legend", {}, "More"),
       h("label.stack", {}, "overrides for the next start, as on the command line", overrides),
     );
-    host.replaceChildren(...sets, extra, help, h("div.row", {}, applyButton, revert), state);
+    const foot = h("div.foot", {}, state, h("div.row", {}, applyButton, revert));
+    host.replaceChildren(...sets, extra, help, foot);
     fill(values);
   }
 
@@ -125,8 +127,18 @@ export function mountSettings(app) {
     disable(applyButton, locked ?? (count ? null : "Nothing was changed"));
     disable(revert, count ? null : "Nothing was changed");
     const named = Object.keys(changed).map(label).join(", ");
-    setText(state, locked ? `${locked}.` : count ? `Changed, not yet applied: ${named}.` : "As the next start will use them.");
+    setText(state, locked ? `${locked}.${others()}` : count ? `Changed, not yet applied: ${named}.` : "As the next start will use them.");
     app.emit("settings");
+  }
+
+  /** What the run under way has otherwise: one that was resumed brings its own settings. */
+  function others() {
+    if (!app.running || app.unreachable) return "";
+    const status = app.status;
+    const differ = Object.keys(values).filter((key) => key in status && plain(status[key]) !== plain(values[key]));
+    const [few, more] = [differ.slice(0, OTHERS), differ.length - OTHERS];
+    const told = few.map((key) => `${label(key)} ${plain(status[key] ?? "none")}`).join(", ");
+    return told && ` They are the next one's; this one has ${told}${more > 0 ? ` and ${more} more, all under Config` : ""}.`;
   }
 
   async function apply() {

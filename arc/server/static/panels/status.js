@@ -50,9 +50,15 @@ export function mountStatus(app) {
       app.announce("Connection to the run lost");
       app.emit("connection", false);
     }
+    byId("lost").hidden = false;
+    const outcome = app.status?.state === "idle" && app.status.outcome;
+    byId("lost").classList.toggle("quiet", Boolean(outcome));
+    if (outcome) { // nothing went wrong: a process that was started for one run ends with it
+      setText(byId("lost-text"), `The run has ${outcome === "failed" ? "failed" : outcome}, and its process has ended since ${clock(app.lost)}. What is shown is its end; another run at this address will show by itself.`);
+      return;
+    }
     const why = error.status ? `the server answers: ${error.message}` : "the server does not answer";
     setText(byId("lost-text"), `Connection lost since ${clock(app.lost)} (${why}). What is shown is from then; trying again.`);
-    byId("lost").hidden = false;
     paintState("lost");
     document.title = "no connection · arc";
   }
@@ -74,14 +80,15 @@ export function mountStatus(app) {
   function show(status) {
     const state = status.running || status.state !== "idle" ? status.state : (status.outcome ?? "idle");
     paintState(state);
-    setText(byId("run-name"), status.run_name ?? "no run yet");
+    setText(byId("run-name"), status.run_name ?? (status.running ? "reading the data, making the model …" : "no run yet"));
     byId("run-name").title = status.run_name ?? "";
     const failed = state === "failed" && status.error;
     byId("failure").hidden = !failed;
     setText(byId("failure"), failed ? `The run failed: ${status.error}` : "");
     const bar = byId("progress");
     bar.hidden = typeof status.progress !== "number";
-    bar.value = status.progress ?? 0;
+    if (state === "testing") bar.removeAttribute("value"); // how long it takes is not known
+    else bar.value = status.progress ?? 0;
     for (const [name, [value, title]] of Object.entries(facts_of(status))) put(name, value, title);
     const lead = status.running ? `${percent(status.metrics?.val_acc ?? status.metrics?.accuracy)} % · ` : "";
     document.title = `${lead}${STATES[state] ?? state} · arc`;
@@ -133,9 +140,10 @@ function facts_of(status) {
   const game = words(status.task_type ?? DASH);
   const others = status.num_distractors ? `, ${status.num_distractors} distractors` : "";
   const pairs = status.use_input_output_pairs ? ", pairs" : "";
+  const pretrains = status.mode === "pretrain";
   return {
-    task: [game + others + pairs],
-    channel: [`${words(status.bottleneck_type ?? DASH)}, ${channel}`],
+    task: [pretrains ? `pretraining on ${words(status.pretrain_task_type ?? DASH)}` : game + others + pairs],
+    channel: [pretrains ? "none: the sender's encoder alone" : `${words(status.bottleneck_type ?? DASH)}, ${channel}`],
     epoch: [status.epoch ? `${integer(status.epoch)}, batch ${integer(status.batch)}/${integer(status.batches_per_epoch)}` : DASH],
     step: [integer(status.step)],
     loss: [loss, loss.endsWith("⚠") ? "The last loss was NaN or infinite" : ""],
