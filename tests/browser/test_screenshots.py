@@ -24,4 +24,5 @@ def test_each_tab_is_pictured(
         page.evaluate("scrollTo(0, 0)")
         path = SCREENSHOTS / f"{width}-{scheme}-{tab}.png"
         page.screenshot(path=path, full_page=True)
+        expect(page.locator("#settings-box[open]")).to_have_count(int(width > 900))
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -17,6 +17,7 @@ export class Chart {
   constructor({ title, unit, view, on, bounds = [-Infinity, Infinity], tools = [] }) {
     Object.assign(this, { title, unit, view, on, bounds, log: false, lines: [], references: [] });
     this.legend = h("ul.legend");
+    this.where = h("span.where");
     this.summary = h("p.summary", { id: `chart-${title.toLowerCase().replace(/\W+/g, "-")}` });
     this.svg = s("svg", { "aria-hidden": "true" });
     this.plot = h("div.plot", {
@@ -28,7 +29,7 @@ export class Chart {
     });
     this.plot.append(this.svg);
     this.spoken = h("p.vh", { "aria-live": "polite" });
-    const head = h("div.chart-head", {}, h("h3", {}, title, unit && h("small", {}, ` ${unit}`)), ...tools);
+    const head = h("div.chart-head", {}, h("h3", {}, title, unit && h("small", {}, ` ${unit}`)), this.where, ...tools);
     this.element = h("figure.chart", {}, head, this.legend, this.plot, h("figcaption", {}, this.summary), this.spoken);
     this.grid = s("g", { class: "axes" });
     this.curves = s("svg", {}); // an inner svg clips what leaves the plot
@@ -168,7 +169,8 @@ export class Chart {
     const { left, right, top, bottom } = this.inner;
     const shown = this.references.filter(({ value }) => !this.log || value > 0);
     const rules = shown.map(({ value }) => s("line", { x1: left, x2: right, y1: this.py(value), y2: this.py(value) }));
-    const labels = spread(shown.map((each) => ({ ...each, y: this.py(each.value) - 3 })), 11, top + 8, bottom - 2);
+    const beside = (y) => (y - 3 < top + 8 ? y + 10 : y - 3); // above its rule, or below one at the top
+    const labels = spread(shown.map((each) => ({ ...each, y: beside(this.py(each.value)) })), 11, top + 8, bottom - 2);
     const texts = labels.map(({ label, value, y }) => s("text", { x: right - 3, y, class: "end" }, `${label} ${figure(value, 3)}`));
     this.marks.replaceChildren(...rules, ...texts);
   }
@@ -182,7 +184,8 @@ export class Chart {
       return h("li", {}, swatch, `${line.label}${smoothed ? " (smoothed)" : ""} `, h("b", {}, value));
     });
     const where = x === null ? "" : `${this.view.byTime ? "at" : "step"} ${xLabel(x, this.view.byTime)}`;
-    this.legend.replaceChildren(...items, h("li.where", {}, where));
+    this.legend.replaceChildren(...items);
+    setText(this.where, where);
     return items.map((item) => item.textContent).join(", ") + (where && `, ${where}`);
   }
 

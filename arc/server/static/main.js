@@ -54,7 +54,7 @@ const wide = matchMedia("(min-width: 900px)");
 const remembered = () => (wide.matches ? "settings" : "settings-below"); // above the charts they are in the way
 const unfold = () => (sidebar.open = memory.get(remembered(), wide.matches));
 wide.addEventListener("change", unfold);
-sidebar.addEventListener("toggle", () => memory.set(remembered(), sidebar.open));
+sidebar.querySelector("summary").addEventListener("click", () => memory.set(remembered(), !sidebar.open)); // what people do, not we
 unfold();
 
 function mountTheme() {
