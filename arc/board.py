@@ -19,6 +19,7 @@ KEPT_LINES = 1000
 STEP_KEYS = ("epoch", "batch", "loss", "accuracy", "learning_rate", "grad_norm", "seconds")
 METRIC_KEYS = ("loss", "accuracy", "learning_rate", "grad_norm")
 FACTS = ("run_name", "device", "precision", "folder")
+VALIDATED_KEYS = ("val_loss", "val_acc")  # a fact of what was resumed, until it is validated again
 NOTHING: Mapping[str, Any] = {}
 Listener = Callable[[str, Any], None]
 
@@ -63,7 +64,7 @@ class Board:
         """Take in one note. ``what`` says what its ``content`` is.
 
         state: ``[state, mode]``. settings: the next run's, by flat names. begin: those of a new
-        run, the last one forgotten. facts: its FACTS. step, validation: a row of figures.
+        run, the last one forgotten. facts: its FACTS and VALIDATED_KEYS. step, validation: a row.
         end: ``kind`` and ``error``. results: of the test, and their ``table``.
         saves: names ``pending``, rows ``recent``. line: of the log.
         """
@@ -177,7 +178,7 @@ class Board:
                 "eta_seconds": step.get("seconds_left"),
                 "metrics": {
                     **{key: step.get(key) for key in METRIC_KEYS},
-                    **{key: validation.get(key) for key in ("val_loss", "val_acc")},
+                    **{key: validation.get(key, self._facts.get(key)) for key in VALIDATED_KEYS},
                 },
                 "throughput": {
                     "steps_per_second": rates[0] if rates else None,

@@ -104,7 +104,12 @@ class Run:
         encoder = self.config.encoder
         if encoder.pretrained is not None and not resumed:
             start_encoder(encoder.pretrained, "encoder.pretrained", self.config, self.trainer)
-        if encoder.freeze:
+        if encoder.freeze and encoder.pretrained is None and plan.origin is None:
+            log.warning(
+                "encoder.freeze: the sender's encoder stays as it was drawn at random; "
+                "encoder.pretrained=FILE or TASK would give it trained weights"
+            )
+        elif encoder.freeze:
             log.info("encoder.freeze: the sender's encoder stays as it is")
 
     def _make_saving(self) -> Saving:
@@ -164,6 +169,12 @@ class Run:
             why = control.reason or "training.stop_at_step"
             log.info(f"stopped at step {self.trainer.step} ({why}); {self._kept()}")
             return Outcome("stopped")
+        warmup = self.trainer.config.warmup_steps
+        if self.trainer.step < warmup:
+            log.warning(
+                f"the learning rate was still rising when the run ended after {self.trainer.step} "
+                f"steps: training.warmup_steps={warmup} is more than it had"
+            )
         return Outcome("finished")
 
     def follow(self, control: RunControl) -> None:

@@ -305,6 +305,8 @@ def _facts(run: Run) -> dict[str, Any]:
         "device": str(run.device),
         "precision": "fp32" if run.trainer.autocast is None else "bf16",
         "folder": str(run.folder),
+        "val_loss": run.trainer.val_loss,
+        "val_acc": run.trainer.val_acc,
     }
 
 

@@ -28,7 +28,12 @@ def train_on(path: Path, epoch: int, epochs: int) -> int:
     ]
     root = os.path.dirname(_HERE)
     path_list = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path_list}).returncode
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path_list}) as run:
+        while True:
+            try:
+                return run.wait()
+            except KeyboardInterrupt:  # it stops by itself, and saves
+                continue
 
 
 def main() -> int:

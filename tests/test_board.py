@@ -65,6 +65,15 @@ def test_the_last_run_is_told_after_its_end():
     assert status["throughput"]["steps_per_second"] is None
 
 
+def test_a_resumed_run_shows_its_last_validation_until_the_next():
+    board = Board()
+    board.note("begin", {})
+    board.note("facts", {"run_name": "mine", "val_loss": 2.0, "val_acc": 50.0})
+    assert board.status()["metrics"]["val_acc"] == 50.0
+    board.note("validation", validation(1))
+    assert board.status()["metrics"]["val_acc"] == 60.0
+
+
 def test_a_new_run_begins_with_nothing():
     board = noted([*COURSE, ("begin", {"vocab_size": 3})])
     status = board.status()

@@ -157,6 +157,17 @@ def test_a_run_without_a_test_set(task: str, tmp_path: Path, arc_folder: Path) -
     assert all(figure["targets"] == 0 for figure in content["test"].values())
 
 
+def test_what_is_meant_otherwise_is_said(tmp_path: Path, arc_folder: Path) -> None:
+    game = [*tiny(arc_folder), "task=puzzle_classification"]
+    rising, drawn = "the learning rate was still rising", "stays as it was drawn at random"
+    said = run_here(tmp_path / "a", *game, "encoder.freeze=true").err
+    assert rising in said
+    assert drawn in said
+    said = run_here(tmp_path / "b", *game, "training.warmup_steps=4").err
+    assert rising not in said
+    assert drawn not in said
+
+
 def test_stop_at_step_saves_and_tests_nothing(tmp_path: Path, arc_folder: Path) -> None:
     stop = ["task.num_distractors=3", "training.stop_at_step=2", "run_name=mine"]
     outcome = run_here(tmp_path, *tiny(arc_folder, steps=4), *stop)

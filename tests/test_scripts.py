@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import CHECKOUT, TIMEOUT, Outcome, run_here, tiny
+from helpers_cli import CHECKOUT, TIMEOUT, Outcome, environment, finish, run_here, tiny, wait_for
 from omegaconf import OmegaConf
 
 from arc.checkpointing import load
@@ -262,6 +263,26 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     assert after["started_from"] == ["resume x.pth step 2"]
     weights = [content["model_state_dict"]["encoder.color.weight"] for content in (before, after)]
     assert not torch.equal(*weights)
+
+
+def test_ctrl_c_ends_what_trains_on_and_says_so_once(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "x.pth"
+    copy.hardlink_to(path)
+    process = subprocess.Popen(
+        [sys.executable, LOAD, copy, "--resume", "--epochs", "100000"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(process, "epoch 1 ")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    outcome = finish(process)
+    assert outcome.status == 130
+    assert "Traceback" not in outcome.err
+    assert "stopped at step" in outcome.err
 
 
 # -- export.py ---------------------------------------------------------------------------

@@ -174,6 +174,9 @@ def test_a_saved_run_is_resumed_and_fine_tuned_by_name(trained):
     name = trained.get("/status")["run_name"]
     trained.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert trained.idle()["step"] == 8
+    trained.post("/start_train", {"resume": f"{name}_last"})  # has its length: nothing is validated
+    last = saved(trained, f"{name}_last")
+    assert trained.idle()["metrics"]["val_acc"] == last["val_acc"] is not None
     trained.post(
         "/start_train",
         {"finetune": f"{name}_last.pth", "overrides": ["training.learning_rate=1e-5"]},

@@ -106,10 +106,12 @@ class DiscreteBottleneck(Bottleneck):
 
     def read(self, content: Tensor) -> Tensor:
         """Return the signal of symbols, int64 [B, L]."""
-        if content.is_floating_point() or content.ndim != 2 or content.shape[1] != self.max_length:
-            expected = f"int64 [batch, {self.max_length}]"
+        if content.is_floating_point() or content.ndim != 2:
+            found = f"{content.dtype} {list(content.shape)}"
+            raise ValueError(f"message is {found}, expected int64 [batch, {self.max_length}]")
+        if content.shape[1] != self.max_length:
             raise ValueError(
-                f"message is {content.dtype} {list(content.shape)}, expected {expected}"
+                f"a message of {content.shape[1]} symbols: this channel's have {self.max_length}"
             )
         if content.numel() and not (content.min() >= 0 and content.max() < self.vocab_size):
             raise ValueError(f"a symbol is outside 0 to {self.vocab_size - 1}")

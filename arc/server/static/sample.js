@@ -27,7 +27,10 @@ export function outcome(sample) {
   return "";
 }
 
-/** Everything that the receiver answered; `state.all` remembers whether all candidates show. */
+/**
+ * Everything that the receiver answered; `state.all` remembers whether all candidates show, and
+ * `state.distractors` is how many the game has.
+ */
 export function answer(sample, state) {
   if (sample.candidates?.length) return candidates(sample, state);
   if (sample.built) return built(sample);
@@ -61,10 +64,11 @@ function candidates(sample, state) {
     );
   });
   const text = `The target is number ${rank + 1} of ${ranked.length}, with ${percent(100 * ranked[rank]?.probability)} %.`;
+  const fewer = (state.distractors ?? 0) >= ranked.length && ` The game has ${integer(state.distractors)} distractors; ${ranked.length - 1} of them stand here.`;
   const more =
     ranked.length > FIRST &&
     h("button.quiet", { type: "button", onclick: () => state.toggle() }, state.all ? `Show the first ${FIRST}` : `Show all ${ranked.length}`);
-  return h("div.answer", {}, h("p", {}, text), h("ol.candidates", {}, items), more);
+  return h("div.answer", {}, h("p", {}, text, fewer && h("span.hint", {}, fewer)), h("ol.candidates", {}, items), more);
 }
 
 function built(sample) {

@@ -9,6 +9,10 @@ import { splitOverrides } from "./settings.js";
 import { treeView } from "../tree.js";
 
 const TITLES = ["file", "task", "channel", "step", "held-out %", "held-out loss", "MB", "saved", ""];
+const MEANINGS = {
+  "held-out %": "By the last validation before the save, on the validation puzzles",
+  "held-out loss": "By the last validation before the save, on the validation puzzles",
+};
 
 const stem = (filename) => String(filename).replace(/\.pth$/, "");
 
@@ -135,6 +139,6 @@ const cell = (label, content, number = false) => h(`td${number ? ".number" : ""}
 
 function table(titles, rows) {
   const numbers = new Set(["step", "epoch", "held-out %", "held-out loss", "MB"]);
-  const head = titles.map((title) => h(`th${numbers.has(title) ? ".number" : ""}`, { scope: "col" }, title || h("span.vh", {}, "actions")));
+  const head = titles.map((title) => h(`th${numbers.has(title) ? ".number" : ""}`, { scope: "col", title: MEANINGS[title] ?? "" }, title || h("span.vh", {}, "actions")));
   return h("table.rows.stacking", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
 }

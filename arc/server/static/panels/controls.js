@@ -78,7 +78,7 @@ export function mountControls(app, settings) {
     name.disabled = saveButton.disabled;
     setText(start, settings.changed() ? "Apply and start" : "Start training");
     setText(pretrain, settings.changed() ? "Apply and pretrain" : "Pretrain encoder");
-    const text = away ?? (app.running ? (ending ?? early ?? "Start and settings wait until this run ends.") : "Stop and save need a run.");
+    const text = away ?? (app.running ? (ending ?? early ?? "Another start waits until this run ends.") : "Stop and save need a run.");
     setText(reason, text);
   }
 

@@ -211,6 +211,7 @@ function mountCard(app, title, { changed, mate }) {
     if (!sample) return;
     seen.replaceChildren(h("figcaption", {}, "the sender sees"), gridView(sample.grid, { size: 200, role: "Sent grid" }));
     right.replaceChildren(verdict(sample.correct) ?? "");
+    show.distractors = app.status?.num_distractors;
     answered.replaceChildren(answer(sample, show));
     if (sample.message) showMessage(sample);
     else showVector(sample);
