@@ -109,6 +109,8 @@ def list_folder(folder: Path) -> list[dict[str, Any]]:
                     found.append((entry.stat().st_mtime, Path(entry.path)))
                 except FileNotFoundError:
                     continue
+                except OSError:  # its row says why
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)))
     return [row(path) for _, path in sorted(found, key=lambda item: item[0], reverse=True)]
 
 

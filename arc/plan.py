@@ -112,9 +112,15 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
             raise ConfigError(f"{origin.path}: {fault}") from None
         raise ConfigError(f"{origin.path} with these overrides: {error}") from None
     if config.mode == "pretrain":
+        path, kind = origin.path, origin.kind
+        if is_encoder(origin.content):
+            raise ConfigError(
+                f"{kind}={path}: an encoder alone; encoder.pretrained={path} starts a game with "
+                f"it, mode=pretrain pretrain.init_from={path} trains it on"
+            )
         raise ConfigError(
-            "mode=pretrain: starts afresh, or from an encoder: pretrain.init_from=PATH in place "
-            f"of {origin.kind}"
+            f"mode=pretrain starts afresh, or from an encoder: pretrain.init_from={path} in place "
+            f"of {kind}"
         )
     began_from = stored.get("encoder", {}).get("pretrained")
     if origin.kind == "resume" and config.encoder.pretrained != began_from:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
+from arc.claim import claimed
 from arc.config import (
     RunConfig,
     build_model,
@@ -75,8 +77,7 @@ class Run:
         self._begin(plan)
         self.ranks.take_leader_s(self.trainer.model.state_dict().values())
         self.saving = self._make_saving()
-        if plan.origin is not None and plan.origin.kind == "resume" and self.ranks.leads:
-            self.saving.keep_later()
+        self._goes_on = plan.origin is not None and plan.origin.kind == "resume"
 
     def _prepare_folder(self) -> None:
         prepare_folder(self.folder)
@@ -177,6 +178,17 @@ class Run:
             )
         return Outcome("finished")
 
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the names of this run's files, and keep what is under them of later steps.
+
+        Raises ConfigError if another process has them.
+        """
+        with claimed(self.folder, self.saving.best.stem.removesuffix("_best")):
+            if self._goes_on:
+                self.saving.keep_later()
+            yield
+
     def follow(self, control: RunControl) -> None:
         """Train beside the process that leads, which alone saves and reports."""
         for _ in self.trainer.run(control):
@@ -194,7 +206,7 @@ class Run:
 
     def _kept(self) -> str:
         last, best = self.saving.last, self.saving.best
-        if last is not None:
+        if last is not None and self.trainer.step > 0:
             return f"saved {last}"
         return f"the best so far is {best}" if best.exists() else "nothing to save yet"
 

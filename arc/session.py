@@ -66,7 +66,7 @@ class Session:
         self._run: Run | None = None
         self._looker: Looker | None = None
         self._questions: deque[Question] = deque()
-        self._over = False
+        self._over = self.is_abandoned = False
         self.validated: Validated | None = None
         if not once:
             self.show_settings()
@@ -130,7 +130,7 @@ class Session:
         """
         with self._changed:
             if self._state == "stopping" and not self.once:
-                self._changed.wait_for(lambda: self._state == "idle", WAIT_FOR_STOP_SECONDS)
+                self._changed.wait_for(lambda: self._state != "stopping", WAIT_FOR_STOP_SECONDS)
             if self._over or (self.once and self._state in ("idle", "stopping")):
                 raise NotNow("this process ends with its run; server.autostart=false keeps it")
             if self._state != "idle":
@@ -189,16 +189,20 @@ class Session:
     def next_plan(self) -> Plan | None:
         """Wait for a run to be asked for, answering questions about the last one meanwhile.
 
-        Returns None when the session was closed.
+        Returns None when the session was closed, or abandoned with nothing left to do.
         """
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._plan or self._questions or self._over, 1.0)
+                self._changed.wait_for(
+                    lambda: self._plan or self._questions or self._over or self.is_abandoned, 1.0
+                )
                 if self._over:
                     return None
                 if self._plan is not None:
                     plan, self._plan = self._plan, None
                     return plan
+                if self.is_abandoned:
+                    return None
             self.answer_questions()
 
     @contextmanager
@@ -263,6 +267,12 @@ class Session:
             except Exception as error:  # the asker's to handle, in its own thread
                 question.error = error
             question.done.set()
+
+    def abandon(self) -> None:
+        """Let what is under way be the last: nobody can ask for anything any more."""
+        with self._changed:
+            self.is_abandoned = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Refuse what is asked from now on, and stop what is under way."""

@@ -105,7 +105,7 @@ class Process:
                 else:
                     if status > 128:
                         return status
-        return 128 + received[0] if received else 0
+        return 128 + received[0] if received else int(self.session.is_abandoned)
 
     def _perform(self, plan: Plan) -> int:
         """Make a run that was asked for and see it through; returns its exit status."""
@@ -117,6 +117,10 @@ class Process:
 
     def _see_through(self, run: Run, control: RunControl) -> int:
         """Train, save, test; returns the exit status."""
+        with run.claimed():
+            return self._claimed(run, control)
+
+    def _claimed(self, run: Run, control: RunControl) -> int:
         self.session.attach(run)
         with _signals(_stopping(control)) as received, Terminal(self.console) as terminal:
             outcome = run.execute(control, terminal.show, self.session.watch)

@@ -12,12 +12,12 @@ from helpers_cli import until
 
 from arc.config import ServerConfig
 from arc.report import table
-from arc.run import make_run
+from arc.run import Run, make_run
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
 from arc.session import Session
 from arc.settings import Settings
-from arc.training import Heap
+from arc.training import Heap, RunControl
 
 PATIENCE = 60
 GAME = ["task=selection", "task.num_distractors=3", "pretrain.num_distractors=3"]
@@ -55,14 +55,18 @@ class Station:
                     output = self.output / str(plan.config.run_name)
                     output.mkdir(parents=True, exist_ok=True)
                     run = make_run(plan, output, self.heap)
-                    self.session.attach(run)
-                    outcome = run.execute(control, self.session.watch, self._pause)
-                    self.session.end(outcome)
-                    if outcome.kind == "finished":
-                        results = run.report()
-                        self.session.show_results(results, table(results))
+                    with run.claimed():
+                        self._see_through(run, control)
             except ValueError:
                 continue  # the session has told
+
+    def _see_through(self, run: Run, control: RunControl) -> None:
+        self.session.attach(run)
+        outcome = run.execute(control, self.session.watch, self._pause)
+        self.session.end(outcome)
+        if outcome.kind == "finished":
+            results = run.report()
+            self.session.show_results(results, table(results))
 
     def _pause(self, event: object) -> None:
         if not self._may_go.is_set():

@@ -29,6 +29,7 @@ ROOMS = [
     ["report"],
     ["export"],
     ["record"],
+    ["claim"],
     ["run"],
     ["history"],
     ["board"],

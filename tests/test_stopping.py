@@ -84,7 +84,7 @@ def test_a_second_signal_ends_at_once_and_harms_no_file(
     assert time.monotonic() - began < 20
     assert outcome.status in (-number, 128 + number)
     assert "Traceback" not in outcome.err
-    assert files(tmp_path) == {"mine_best.pth"}
+    assert files(tmp_path) == {"mine_best.pth", ".mine.lock"}  # whose lock has gone
     assert best.read_bytes() == before
     assert load(best).metadata["step"] == 2
     assert steps_recorded(tmp_path) == [1, 2]

@@ -41,6 +41,7 @@ def _compact(obj: Any) -> str:
 def base_app(board: Board, guard: Guard) -> Flask:
     """Make an application that serves the page, and what ``board`` shows."""
     app = Flask(__name__)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json = FiniteJson(app)
     app.extensions[BOARD] = board
     install_guard(app, guard)

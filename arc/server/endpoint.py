@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import shutil
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -21,6 +23,8 @@ from arc.server.link import Link
 from arc.session import Session
 
 log = logging.getLogger(__name__)
+EVERYWHERE = ("0.0.0.0", "::")
+PREFIX, SOCKET = "arc-endpoint-", "run"
 
 
 class LogTail(logging.Handler):
@@ -50,7 +54,9 @@ class Handler(WSGIRequestHandler):
 
 def guard_of(config: ServerConfig) -> Guard:
     """Return who may speak to the endpoint."""
-    return Guard((*LOOPBACK, config.host), config.token)
+    everywhere = config.host in EVERYWHERE
+    own = (socket.gethostname().lower(),) if everywhere else ()
+    return Guard((*LOOPBACK, config.host, *own), config.token, any_address=everywhere)
 
 
 @contextmanager
@@ -86,7 +92,8 @@ def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
     listening = socket.create_server((config.host, config.port), family=family, backlog=128)
     stack.enter_context(closing(listening))
     port = listening.getsockname()[1]
-    path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix='arc-'))}/run"
+    _sweep()
+    path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX))}/{SOCKET}"
     guard = guard_of(config)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = create_app(session, guard)
@@ -100,7 +107,27 @@ def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
     tail = LogTail(session.board)
     logging.getLogger().addHandler(tail)
     stack.callback(logging.getLogger().removeHandler, tail)
-    link = Link(session.board, guard, listening, path, lingers=session.once)
+    link = Link(
+        session.board, guard, listening, path, lingers=session.once, on_lost=session.abandon
+    )
     stack.enter_context(closing(link))
-    shown = f"[{config.host}]" if ":" in config.host else config.host
-    return f"http://{shown if config.host not in LOOPBACK else 'localhost'}:{port}"
+    return f"http://{_shown(config.host)}:{port}"
+
+
+def _shown(host: str) -> str:
+    """Return how an address is asked for, by others if they can."""
+    if host in LOOPBACK:
+        return "localhost"
+    if host in EVERYWHERE:
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _sweep() -> None:
+    """Take away the sockets of processes that died."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{SOCKET}"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+            try:
+                asking.connect(str(path))
+            except ConnectionRefusedError:
+                shutil.rmtree(path.parent, ignore_errors=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -28,10 +29,18 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Guard:
-    """The names that the endpoint answers to, and what clients must send, if anything."""
+    """The names that the endpoint answers to, and what clients must send, if anything.
+
+    With ``any_address`` every numeric address is one of its names: it listens on all of them.
+    """
 
     hosts: tuple[str, ...]
     token: str | None
+    any_address: bool = False
+
+    def is_named(self, host: str | None) -> bool:
+        """Return whether ``host`` is one of the endpoint's names."""
+        return host in self.hosts or (self.any_address and _is_address(host))
 
 
 def install_guard(app: Flask, guard: Guard) -> None:
@@ -58,9 +67,21 @@ def refuse_long_body() -> NoReturn:
 
 
 def _check_host(request: Request, guard: Guard) -> None:
-    host = urlsplit(f"//{request.headers.get('Host', '')}").hostname
-    if host not in guard.hosts:
-        abort(403, f"host {host!r} is not this endpoint's; use localhost or server.host")
+    named = request.headers.get("Host", "")
+    try:
+        host = urlsplit(f"//{named}").hostname
+    except ValueError:
+        host = None
+    if not guard.is_named(host):
+        abort(403, f"host {named[:100]!r} is not this endpoint's; use localhost or server.host")
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        ip_address(host or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _check_origin(request: Request) -> None:
@@ -70,14 +91,15 @@ def _check_origin(request: Request) -> None:
     if site not in (None, "same-origin", "none"):
         abort(403, "a page of another origin may not do this")
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
-        abort(403, f"origin {origin!r} may not do this")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
+        abort(403, f"origin {origin[:100]!r} may not do this")
 
 
 def _check_token(request: Request, guard: Guard) -> None:
     """Ask for the token, but for the page itself, which asks its user."""
     if guard.token is None or request.endpoint in ("page.index", "static"):
         return
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode(), guard.token.encode()):
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(given.strip().encode(), guard.token.encode())
+    if scheme.lower() != "bearer" or not right:
         abort(401, "send the header Authorization: Bearer TOKEN (server.token)")

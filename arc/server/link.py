@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -18,7 +19,9 @@ from arc.server.guard import Guard
 
 log = logging.getLogger(__name__)
 WAITING_NOTES = 10_000  # a front process that lets so many wait is replaced
-WORTH_ANOTHER = 5.0  # seconds of life, after which one that died is replaced
+SHORT_LIFE = 5.0  # seconds
+SHORT_LIVES = 5  # in a row, after which no other is started
+PAUSE = 0.1  # seconds before the second, twice as many before the third …
 PATIENCE = 5.0
 LOOK_EVERY = 1.0
 
@@ -26,7 +29,8 @@ LOOK_EVERY = 1.0
 class Link:
     """A front process that listens on ``listening`` and asks at the socket ``path``.
 
-    If it ``lingers``, pages that are open can have a last look before it ends.
+    One that dies is replaced, until some in a row were of a SHORT_LIFE: ``on_lost`` is called
+    then. If it ``lingers``, pages that are open can have a last look before it ends.
     """
 
     def __init__(
@@ -37,9 +41,10 @@ class Link:
         path: str,
         *,
         lingers: bool = False,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.board, self.guard, self.listening, self.path = board, guard, listening, path
-        self.lingers = lingers
+        self.lingers, self.on_lost = lingers, on_lost
         self._closed = threading.Event()
         self._notes: queue.Queue[tuple[str, Any] | None] = queue.Queue()
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,6 +61,7 @@ class Link:
 
     def _keep(self) -> None:
         """Have a front process, and another one if it dies."""
+        short_lives = 0
         while not self._closed.is_set():
             began = time.monotonic()
             try:
@@ -64,10 +70,14 @@ class Link:
                 ended = str(error)
             if self._closed.is_set():
                 break
-            if time.monotonic() - began < WORTH_ANOTHER:
+            short_lives = short_lives + 1 if time.monotonic() - began < SHORT_LIFE else 0
+            if short_lives == SHORT_LIVES:
                 log.error(f"the page's process has ended ({ended}): no page from now on")
+                self.on_lost()
                 break
             log.warning(f"the page's process has ended ({ended}); starting another")
+            if short_lives:
+                self._closed.wait(PAUSE * 2**short_lives)
         self.board.tell(None)
         self.listening.close()
 

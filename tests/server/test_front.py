@@ -64,6 +64,7 @@ def linked_to_nothing(monkeypatch, request):
     monkeypatch.setattr("sys.executable", "/bin/false")
     errors = []
     monkeypatch.setattr(link.log, "error", errors.append)
+    monkeypatch.setattr(link, "PAUSE", 0.01)
     one = request.getfixturevalue("linked")
     one.errors = errors
     return one
@@ -190,6 +191,67 @@ def test_who_waits_behind_others_is_told_in_time(app, board, monkeypatch):
     first.join()
 
 
+def spoken(port, content):
+    """Send bytes; return status, content type and content of the answer."""
+    with socket.create_connection(("localhost", port), timeout=60) as client:
+        client.sendall(content)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return answer.status, answer.getheader("Content-Type"), json.loads(answer.read())
+
+
+START = b"GET /config HTTP/1.1\r\nHost: localhost\r\n"
+NO_REQUESTS = {
+    "garbage": b"garbage\r\n\r\n",
+    "no length": b"POST /stop HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n",
+    "no chunk": START + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+    "an unknown coding": START + b"Transfer-Encoding: gzip\r\n\r\n",
+    "a long header": START + b"A: " + b"a" * 70_000 + b"\r\n\r\n",
+    "a long path": b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method": b"OPTIONS /status HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a name that is none": b"GET /status HTTP/1.1\r\nHost: [\r\n\r\n",
+    "a body without end": START + b"Content-Length: 9999999999\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", NO_REQUESTS)
+def test_what_is_no_request_is_refused_in_json(serving, case):
+    status, kind, content = spoken(serving.port, NO_REQUESTS[case])
+    assert 400 <= status < 500 or status == 501
+    assert kind == "application/json"
+    assert content["error"]
+
+
+def test_many_headers_are_no_matter(serving):
+    serving.training()
+    headers = b"".join(b"X-%d: 1\r\n" % number for number in range(200))
+    status, _, content = spoken(serving.port, START + headers + b"\r\n")
+    assert status == 200, content
+
+
+def test_who_reads_slowly_holds_nobody_up(serving):
+    """However many do, the run can be watched, and stopped."""
+    serving.training()
+    big = serving.checkpoints / "big.pth"
+    big.write_bytes(bytes(60_000_000))
+    slow = []
+    try:
+        for _ in range(front.THREADS + 10):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("localhost", serving.port))
+            client.sendall(b"GET /download/big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            slow.append(client)
+        assert serving.get("/status")["state"] == "training"
+        until(lambda: serving.ask("GET", "/download/big")[0], lambda status: status == 503)
+        serving.post("/stop")
+    finally:
+        for client in slow:
+            client.close()
+        big.unlink()
+    serving.idle()
+
+
 def test_what_a_request_did_is_seen_by_the_next(serving):
     for _ in range(10):
         serving.idle()
@@ -226,12 +288,20 @@ def test_it_needs_little_memory(serving):
     assert int(line) < 80 * 1024
 
 
+def test_one_that_dies_young_is_replaced_too(linked):
+    asked(linked)
+    (first,) = fronts()
+    os.kill(first, signal.SIGKILL)
+    assert asked(linked)["state"] == "idle"
+    assert first not in fronts()
+
+
 def test_one_that_dies_is_replaced_and_nothing_is_lost(process):
     process.training()
     process.until(lambda status: status["seconds"] and status["step"] > 3)
     first = only_child(process)
     run = process.get("/status")["run_id"]
-    until(lambda: process.get("/status"), lambda status: status["seconds"] > link.WORTH_ANOTHER)
+    until(lambda: process.get("/status"), lambda status: status["seconds"] > link.SHORT_LIFE)
     os.kill(first, signal.SIGKILL)
     history = process.get("/metrics_history")
     assert history["run_id"] == run
@@ -242,7 +312,7 @@ def test_one_that_dies_is_replaced_and_nothing_is_lost(process):
 
 def test_one_that_stands_still_is_replaced(linked, monkeypatch):
     monkeypatch.setattr(link, "WAITING_NOTES", 100)
-    monkeypatch.setattr(link, "WORTH_ANOTHER", 0.0)
+    monkeypatch.setattr(link, "SHORT_LIFE", 0.0)
     assert asked(linked)["state"] == "idle"
     (first,) = fronts()
     os.kill(first, signal.SIGSTOP)

@@ -163,6 +163,14 @@ def test_the_folder_of_the_run_under_way_is_listed(station, tmp_path):
     assert str(other / "there.pth") in {row["path"] for row in rows}
 
 
+def test_a_file_that_cannot_be_followed_hides_no_other(trained):
+    folder = trained.session.folder
+    (folder / "loop.pth").symlink_to("loop.pth")
+    rows = {row["filename"]: row for row in trained.get("/list_checkpoints")["checkpoints"]}
+    assert "error" in rows["loop.pth"]
+    assert len(rows) > 1
+
+
 def test_what_is_no_name_is_refused_and_never_mended(station):
     station.post("/start_train")
     for name in (*NAMES, SURROGATE):
@@ -224,7 +232,7 @@ def test_an_unknown_route_is_404_in_json(station):
 def test_a_wrong_method_is_told_the_right_one(station):
     answer = station.client.get("/start_train")
     assert answer.status_code == 405
-    assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert set(answer.headers["Allow"].split(", ")) == {"POST"}
     assert answer.json["error"]
 
 

@@ -86,6 +86,37 @@ def test_a_start_while_a_run_is_stopping_waits_for_it(station):
     assert (station.session.folder / "first_last.pth").exists()
 
 
+def test_of_those_who_wait_for_a_stop_one_starts_and_the_rest_are_told_at_once(station):
+    station.post("/start_train")
+    station.stepped()
+    station.hold()
+    station.post("/stop")
+    answers = []
+    asking = [
+        threading.Thread(
+            target=lambda: answers.append(station.app.test_client().post("/start_train"))
+        )
+        for _ in range(3)
+    ]
+    for each in asking:
+        each.start()
+    station.go_on()
+    for each in asking:
+        each.join(20)
+    assert sorted(answer.status_code for answer in answers) == [200, 400, 400]
+    run = station.until(lambda status: status["step"])["run_id"]
+    station.post("/stop")
+    assert station.idle()["run_id"] == run, "a start that was refused began a run after all"
+
+
+def test_with_nobody_left_to_ask_what_is_under_way_is_the_last(station):
+    station.post("/start_train", {"overrides": ["training.max_steps=5"]})
+    station.session.abandon()
+    station.thread.join(60)
+    assert not station.thread.is_alive()
+    assert station.get("/status")["outcome"] == "finished"
+
+
 def test_a_stop_before_the_run_is_made_is_not_lost(station, monkeypatch):
     made = threading.Event()
     monkeypatch.setattr("helpers_station.make_run", lambda *given: made.wait() and make_run(*given))
