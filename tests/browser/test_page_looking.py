@@ -12,6 +12,8 @@ def asked(running: Page) -> Locator:
     """The first held-out grid, asked about."""
     card = running.locator("article.asked").first
     expect(card.locator(".chip.edit")).to_have_count(5)
+    card.get_by_role("button", name="Ask again").focus()  # who is at work on it is left alone
+    expect(card).not_to_have_attribute("aria-busy", "true")
     return card
 
 
@@ -59,6 +61,12 @@ def test_the_answer_is_of_the_step_that_the_server_says(asked: Locator, running:
     assert f"asked at step {steps[-1]:,}" in asked.inner_text()
 
 
+def test_who_only_looks_sees_what_is_said_now(asked: Locator, running: Page) -> None:
+    seen = asked.locator("> .hint").inner_text()
+    asked.get_by_role("button", name="Ask again").blur()
+    expect(asked.locator("> .hint")).not_to_have_text(seen)  # after the next validation
+
+
 def test_a_symbol_takes_arrow_keys(asked: Locator) -> None:
     first = asked.locator(".chip.edit input").first
     wanted = (int(first.input_value()) + 1) % 25
@@ -74,7 +82,7 @@ def test_two_grids_are_compared_by_their_messages(asked: Locator, running: Page)
     expect(running.locator(".between")).to_have_text(
         re.compile(r"of 5 symbols differ|the same message")
     )
-    steps = [card.inner_text() for card in running.locator("article.asked > .hint").all()]
+    steps = running.locator("article.asked > .hint").all_inner_texts()
     assert len(steps) == 2
     assert len(set(steps)) == 1, "two models were compared"
 

@@ -55,7 +55,7 @@ def test_start_waits_for_the_end_of_a_run_and_says_why(running: Page) -> None:
     start = running.get_by_role("button", name="Start training")
     expect(start).to_be_disabled()
     expect(start).to_have_attribute("title", "A run is training: stop it first")
-    expect(running.locator("#control-reason")).to_contain_text("wait until this run ends")
+    expect(running.locator("#control-reason")).to_contain_text("Another start waits")
 
 
 def test_stop_and_save_need_a_run_and_say_so(idle: Page) -> None:
@@ -164,7 +164,9 @@ def test_a_run_that_came_to_its_end_is_finished_and_tested(served: Served, idle:
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(fact(idle, "step")).to_have_text("3")
     table = served.ask("/results")["table"]
-    expect(idle.locator("#results pre")).to_have_text(table, use_inner_text=True)
+    figures, *notes = table.split("\n\n")
+    expect(idle.locator("#results pre")).to_have_text(figures, use_inner_text=True)
+    expect(idle.locator("#results p")).to_have_text(notes)
     press(idle, "Start training")
     expect(idle.locator("#results")).to_be_hidden()
     expect(idle.locator("#state")).to_have_text("✓ finished")

@@ -34,6 +34,7 @@ export function mountExamples(app, tab) {
     setText(step, answer.samples?.length ? `at step ${integer(answer.step)}` : "");
     if (!answer.samples?.length) cards.replaceChildren(note("The run has looked at no examples yet."));
     else cards.replaceChildren(...answer.samples.map(card));
+    explorer.follow();
   }
 
   function card(sample) {

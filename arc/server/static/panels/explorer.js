@@ -104,6 +104,13 @@ export function mountExplorer(app, tab) {
 
   return {
     element,
+    /** Ask anew, unless somebody is editing: the model has changed. */
+    follow() {
+      const cards = [first, ...(compare.checked ? [second] : [])];
+      const busy = cards.some((card) => card.element.contains(document.activeElement));
+      const own = cards.find((card) => card.unedited());
+      if (own && !busy) own.ask();
+    },
     open(example, sample = null) {
       pick(example, sample);
       list.value = example;

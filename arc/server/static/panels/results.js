@@ -13,8 +13,12 @@ export function mountResults(app) {
     shown = run;
     const { table } = await get("/results").catch(() => ({}));
     if (!table) return;
-    const text = h("pre.scroll", { tabindex: "0", "aria-label": "Test figures" }, table);
-    host.replaceChildren(h("h3", {}, "Tested: accuracies in percent, beside what knows less"), text);
+    const [figures, ...notes] = table.split("\n\n");
+    host.replaceChildren(
+      h("h3", {}, "Tested: accuracies in percent, beside what knows less"),
+      h("pre.scroll", { tabindex: "0", "aria-label": "Test figures" }, figures),
+      ...notes.map((text) => h("p.hint", {}, text)),
+    );
     host.hidden = false;
   }
 
