@@ -78,8 +78,13 @@ class Process:
             return 0
         if not self.ranks.leads:
             return self._follow(run)
-        with endpoint(self.server, self.session), self.session.running(plan) as control:
-            return self._see_through(run, control)
+        with (
+            _signals(lambda _: self.session.close()) as received,
+            endpoint(self.server, self.session),
+            self.session.running(plan) as control,
+        ):
+            status = self._see_through(run, control)
+        return 128 + received[0] if received else status
 
     def _follow(self, run: Run) -> int:
         """Train beside the process that leads; returns the exit status."""
@@ -91,8 +96,8 @@ class Process:
     def serve(self) -> int:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
         with (
+            _signals(lambda _: self.session.close()) as received,  # before anybody has a lock
             endpoint(self.server, self.session),
-            _signals(lambda _: self.session.close()) as received,
         ):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
             while (plan := self.session.next_plan()) is not None:

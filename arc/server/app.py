@@ -6,9 +6,9 @@ from flask import Flask, Response
 
 from arc.archive import CheckpointError
 from arc.server.base import answer, base_app
-from arc.server.front import COUNT
 from arc.server.guard import Guard
 from arc.server.here import SESSION
+from arc.server.relay import COUNT
 from arc.server.routes import control, files, look
 from arc.session import NotNow, Session
 

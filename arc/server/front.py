@@ -7,7 +7,6 @@ with the process that started it. It must not import torch: that takes seconds a
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import os
@@ -16,11 +15,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
-from urllib.parse import quote
 
 from flask import Flask, Response, abort, request
 from waitress.channel import HTTPChannel
@@ -30,14 +27,10 @@ from waitress.task import ErrorTask
 from arc.board import Board
 from arc.server.base import base_app
 from arc.server.guard import BODY_LIMIT, Guard
+from arc.server.relay import DOWNLOADS, WAITING, Relay
 
-COUNT = "Arc-Notes"  # how many notes had been published when an answer was given
-NOTES_SECONDS = 1.0
-ANSWER_SECONDS = 150.0  # a start waits for the end of the run before it
 SHARED_SECONDS = 40.0
-CHUNK = 1 << 16
-THREADS = 64
-WAITING, DOWNLOADS = 32, 16  # so many may wait for the other process, and for who reads slowly
+THREADS = WAITING + DOWNLOADS + 16  # some are always left for what is answered at once
 SENT_BODY_LIMIT = 32 * BODY_LIMIT  # what is longer is not even read; the guard refuses the rest
 HEADER_LIMIT = 16 * 1024
 CONNECTIONS = 1000  # pages keep theirs open
@@ -45,88 +38,6 @@ WATCHED_SECONDS = 3.0  # since somebody asked for the status
 LAST_LOOK_SECONDS = 1.5  # for pages to see how a run ended that its process ends with
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SHARED = ("/samples", "/examples", "/language")
-ASKED_WITH = (
-    *("host", "origin", "sec-fetch-site", "authorization", "content-type"),
-    *("range", "if-range", "if-none-match", "if-modified-since"),
-)
-OF_THIS_CONNECTION = (
-    *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect"),
-    *("server", "date", COUNT.lower()),
-)
-
-
-class Behind(http.client.HTTPConnection):
-    """A connection to the process that trains."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        """Open it."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-class Relay:
-    """Passes requests on to the process that trains, and its answers back."""
-
-    def __init__(self, board: Board, path: str) -> None:
-        self.board, self.path = board, path
-        self._waiting = threading.BoundedSemaphore(WAITING)
-        self._downloads = threading.BoundedSemaphore(DOWNLOADS)
-
-    def __call__(self, rest: str = "") -> Response:
-        """Answer the request at hand as the other process does."""
-        with ExitStack() as stack:
-            stack.enter_context(self._place())
-            connection = stack.enter_context(closing(Behind(self.path)))
-            try:
-                connection.request(*self._request(), headers=self._headers())
-                answer = connection.getresponse()
-            except (ValueError, http.client.InvalidURL) as error:
-                abort(400, f"not a request: {error}")
-            except (OSError, http.client.HTTPException) as error:
-                abort(503, f"the process that trains does not answer: {error!r}")
-            count = int(answer.getheader(COUNT, "0"))
-            self.board.reached(count, NOTES_SECONDS)  # whoever is answered sees what came of it
-            headers = [pair for pair in answer.getheaders() if _is_passed_on(pair[0])]
-            response = Response(_content(answer), answer.status, headers)
-            response.call_on_close(stack.pop_all().close)
-            return response
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Be one of those that may wait; there is always a place for who stops the run."""
-        if request.path == "/stop":
-            yield
-            return
-        places = self._downloads if request.path.startswith("/download/") else self._waiting
-        if not places.acquire(blocking=False):
-            abort(503, "too many requests wait to be answered: try again")
-        try:
-            yield
-        finally:
-            places.release()
-
-    def _request(self) -> tuple[str, str, bytes | None]:
-        query = quote(request.query_string, safe="!$%&'()*+,/:;=?@")
-        url = quote(request.path) + (f"?{query}" if query else "")
-        return request.method, url, request.get_data(cache=False) or None
-
-    def _headers(self) -> dict[str, str]:
-        """Return those of the request that say something to the other process."""
-        return {name: value for name, value in request.headers if name.lower() in ASKED_WITH}
-
-
-def _is_passed_on(header: str) -> bool:
-    return header.lower() not in OF_THIS_CONNECTION
-
-
-def _content(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    while chunk := answer.read(CHUNK):
-        yield chunk
 
 
 class Shared:

@@ -34,7 +34,7 @@ export function mountExamples(app, tab) {
     setText(step, answer.samples?.length ? `at step ${integer(answer.step)}` : "");
     if (!answer.samples?.length) cards.replaceChildren(note("The run has looked at no examples yet."));
     else cards.replaceChildren(...answer.samples.map(card));
-    explorer.follow();
+    if (app.running && answer.samples?.length && answer.run_id === app.status.run_id) explorer.follow();
   }
 
   function card(sample) {
