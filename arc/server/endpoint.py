@@ -25,6 +25,7 @@ from arc.session import Session
 log = logging.getLogger(__name__)
 EVERYWHERE = ("0.0.0.0", "::")
 PREFIX, SOCKET = "arc-endpoint-", "run"
+SWEPT_SECONDS = 60.0  # of age
 
 
 class LogTail(logging.Handler):
@@ -124,9 +125,11 @@ def _shown(host: str) -> str:
 
 
 def _sweep() -> None:
-    """Take away the sockets of processes that died."""
+    """Take away the sockets of processes that died; a new one may not be listening yet."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{SOCKET}"):
         with suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+            if time.time() - path.stat().st_mtime < SWEPT_SECONDS:
+                continue
             try:
                 asking.connect(str(path))
             except ConnectionRefusedError:

@@ -16,9 +16,11 @@ import pytest
 from flask import Flask, Response
 from helpers_cli import until
 from helpers_served import served
+from helpers_station import server_config
 
 from arc.board import Board
 from arc.server import front, link
+from arc.server.endpoint import endpoint
 from arc.server.front import Shared
 from arc.server.guard import Guard
 
@@ -372,3 +374,21 @@ def test_ctrl_c_leaves_none_behind(process):
     process.process.send_signal(signal.SIGINT)
     assert process.end().status == 130
     assert not is_alive(pid)
+
+
+def test_the_sockets_of_the_dead_are_swept_and_no_others(tmp_path, monkeypatch, station):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sockets = {}
+    for name, age in (("dead", 100), ("new", 0), ("alive", 100)):
+        path = tmp_path / f"arc-endpoint-{name}" / "run"
+        path.parent.mkdir()
+        sockets[name] = socket.socket(socket.AF_UNIX)
+        sockets[name].bind(str(path))
+        os.utime(path, (time.time() - age,) * 2)
+    sockets["alive"].listen()
+    with endpoint(server_config(), station.session):
+        left = {path.name for path in tmp_path.iterdir()}
+    for each in sockets.values():
+        each.close()
+    assert "arc-endpoint-dead" not in left
+    assert {"arc-endpoint-new", "arc-endpoint-alive"} <= left
