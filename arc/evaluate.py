@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from arc.checkpointing import load
-from arc.cli import hydra_entry
-from arc.config import build_task, parse
-from arc.report import evaluate, table, write_results
-from arc.terminal import log_to_terminal
-from arc.training import Heap, pick_device
+from arc.config.builders import build_task
+from arc.config.hydra_main import hydra_entry
+from arc.config.schema import parse
+from arc.loggers.console import log_to_terminal
+from arc.runs.results import evaluate, table, write_results
+from arc.training import Heap
+from arc.training.device import pick_device
 
 log = logging.getLogger("arc.evaluate")
 

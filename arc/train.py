@@ -16,15 +16,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from arc.cli import hydra_entry
-from arc.config import ConfigError, ProcessConfig, ServerConfig, parse
-from arc.plan import Plan, key_of, plan_run, stored_choices
-from arc.report import table
-from arc.run import Run, make_run
+from arc.config.hydra_main import hydra_entry
+from arc.config.schema import ConfigError, ProcessConfig, ServerConfig, parse
+from arc.loggers.console import Terminal, log_to_terminal
+from arc.runs.next_run import Settings
+from arc.runs.plan import Plan, key_of, plan_run, stored_choices
+from arc.runs.results import table
+from arc.runs.run import Run, make_run
 from arc.server.endpoint import endpoint
-from arc.session import Session
-from arc.settings import Settings
-from arc.terminal import Terminal, log_to_terminal
+from arc.server.session import Session
 from arc.training import Heap, Ranks, RunControl
 
 log = logging.getLogger("arc.train")

@@ -25,11 +25,11 @@ import torch
 from hydra import initialize_config_dir
 from tabulate import tabulate
 
-from arc.config import ServerConfig, config_folder
-from arc.run import make_run
+from arc.config.schema import ServerConfig, config_folder
+from arc.runs.next_run import Settings
+from arc.runs.run import make_run
 from arc.server.endpoint import endpoint
-from arc.session import Session
-from arc.settings import Settings
+from arc.server.session import Session
 from arc.training import Heap, RunControl, Step, Validated
 
 SETTLING = 2  # steps after the clients begin or cease

@@ -23,7 +23,8 @@ from hydra import compose, initialize_config_dir
 from tabulate import tabulate
 
 from arc.checkpointing import CheckpointWriter, make_checkpoint
-from arc.config import build_model, build_task, config_folder, parse_config, with_data
+from arc.config.builders import build_model, build_task, with_data
+from arc.config.schema import config_folder, parse_config
 from arc.training import Heap, RunControl, Step, Trainer
 
 

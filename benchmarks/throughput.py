@@ -17,10 +17,12 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from tabulate import tabulate
 
-from arc.config import build_model, config_folder, parse_config, with_data
+from arc.config.builders import build_model, with_data
+from arc.config.schema import config_folder, parse_config
 from arc.data import Slicing, load_corpus
 from arc.tasks import TASKS
-from arc.training import Heap, RunControl, Step, Trainer, autocast_dtype, pick_device
+from arc.training import Heap, RunControl, Step, Trainer
+from arc.training.device import autocast_dtype, pick_device
 
 MEAN_CELLS = 129
 GAMES = (

@@ -12,8 +12,8 @@ sys.path.insert(0, os.path.dirname(_HERE))
 import argparse
 from pathlib import Path
 
-from arc.archive import CheckpointError
-from arc.export import export
+from arc.checkpointing.archive import CheckpointError
+from arc.runs.export import export
 
 
 def main() -> int:

@@ -15,9 +15,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from arc.archive import CheckpointError
-from arc.inspection import changes, difference, list_folder, row, sections, table
-from arc.metadata import read_metadata
+from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.metadata import read_metadata
+from arc.checkpointing.tables import changes, difference, list_folder, row, sections, table
 
 
 def verify(path: Path) -> str:

@@ -13,9 +13,9 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from arc.archive import CheckpointError
-from arc.inspection import sections
-from arc.metadata import read_metadata
+from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.metadata import read_metadata
+from arc.checkpointing.tables import sections
 
 
 def train_on(path: Path, epoch: int, epochs: int) -> int:

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from arc.config import RunConfig, build_model, build_task, config_folder, parse_config, with_data
+from arc.config.builders import build_model, build_task, with_data
+from arc.config.schema import RunConfig, config_folder, parse_config
 from arc.data import Corpus, Slicing, load_corpus
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
-from arc.training import Trainer, autocast_dtype, seed_everything
+from arc.training import Trainer
+from arc.training.device import autocast_dtype
+from arc.training.random_state import seed_everything
 
 SMALL = (
     "data=folder",

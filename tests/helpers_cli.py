@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
-from arc.config import RunConfig, config_folder, parse_config
+from arc.config.schema import RunConfig, config_folder, parse_config
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120

@@ -10,13 +10,13 @@ from typing import Any
 from flask.testing import FlaskClient
 from helpers_cli import until
 
-from arc.config import ServerConfig
-from arc.report import table
-from arc.run import Run, make_run
+from arc.config.schema import ServerConfig
+from arc.runs.next_run import Settings
+from arc.runs.results import table
+from arc.runs.run import Run, make_run
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
-from arc.session import Session
-from arc.settings import Settings
+from arc.server.session import Session
 from arc.training import Heap, RunControl
 
 PATIENCE = 60

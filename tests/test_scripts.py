@@ -16,8 +16,8 @@ from helpers_cli import CHECKOUT, TIMEOUT, Outcome, environment, finish, run_her
 from omegaconf import OmegaConf
 
 from arc.checkpointing import load
-from arc.inspection import shortened, shown
-from arc.report import table
+from arc.checkpointing.tables import shortened, shown
+from arc.runs.results import table
 
 SCRIPTS = CHECKOUT / "scripts"
 INSPECT, LOAD = SCRIPTS / "inspect.py", SCRIPTS / "load_checkpoint.py"
@@ -111,7 +111,7 @@ def test_a_plain_look_loads_no_torch(path: Path, tmp_path: Path) -> None:
         outcome = script(where, path, *more, cwd=tmp_path, options=("-X", "importtime"))
         assert outcome.status == 0
         loaded = {line.split("|")[-1].strip() for line in outcome.err.splitlines()}
-        assert "arc.inspection" in loaded
+        assert "arc.checkpointing.tables" in loaded
         assert not {"torch", "numpy", "hydra"} & loaded
 
 

@@ -22,12 +22,12 @@ from typing import IO, Any, cast
 import torch
 
 import arc
-from arc.archive import METADATA_RECORD, CheckpointError
+from arc.checkpointing.archive import METADATA_RECORD, CheckpointError
 from arc.checkpointing.direct import DirectFile
-from arc.config import RunConfig, to_tree
+from arc.checkpointing.metadata import FORMAT_VERSION, metadata_of
+from arc.config.flat_keys import flat_view
+from arc.config.schema import RunConfig, to_tree
 from arc.data import MAX_GRID_SIZE, NUM_COLORS
-from arc.flat import flat_view
-from arc.metadata import FORMAT_VERSION, metadata_of
 from arc.training import Trainer
 
 try:

@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 import arc
-from arc.archive import (
+from arc.checkpointing.archive import (
     Archive,
     CheckpointError,
     HostileError,
     NotACheckpointError,
 )
-from arc.config import ConfigError, RunConfig, build_encoder, build_model, parse_config
-from arc.metadata import STATES, migrated
+from arc.checkpointing.metadata import STATES, migrated
+from arc.config.builders import build_encoder, build_model
+from arc.config.schema import ConfigError, RunConfig, parse_config
 from arc.models import ARCAutoencoder, ARCEncoder
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from arc.data.grids import DataError, Grids, content_key
-from arc.data.puzzles import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets
+from arc.data.sources import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets
 
 HeldOut = Literal["puzzles", "pairs", "training_pairs"]
 

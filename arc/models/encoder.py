@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, Grids
-from arc.models.cells import LATTICE, CellBlock, CellConv, Layout, activate, cell_values, pool
+from arc.models.ragged import LATTICE, CellBlock, CellConv, Layout, activate, cell_values, pool
 
 
 class ARCEncoder(nn.Module):

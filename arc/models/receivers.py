@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE, Grids
-from arc.models.cells import LATTICE, CellBlock, Layout, activate, spread
 from arc.models.encoder import ARCEncoder, SizeEmbedding
+from arc.models.ragged import LATTICE, CellBlock, Layout, activate, spread
 from arc.registry import Registry
 
 RECEIVERS: Registry[Receiver] = Registry("receiver of task")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
-from arc.archive import CheckpointError
+from arc.checkpointing.archive import CheckpointError
 from arc.server.base import answer, base_app
-from arc.server.guard import Guard
 from arc.server.here import SESSION
 from arc.server.relay import COUNT
-from arc.server.routes import control, files, look
-from arc.session import NotNow, Session
+from arc.server.routes import checkpoints, control, samples
+from arc.server.security import Guard
+from arc.server.session import NotNow, Session
 
 REFUSALS = {
     NotNow: 400,
@@ -25,7 +25,7 @@ def create_app(session: Session, guard: Guard) -> Flask:
     """Make the application that shows and steers ``session``."""
     app = base_app(session.board, guard)
     app.extensions[SESSION] = session
-    for blueprint in (control.blueprint, look.blueprint, files.blueprint):
+    for blueprint in (control.blueprint, samples.blueprint, checkpoints.blueprint):
         app.register_blueprint(blueprint)
     for kind, status in REFUSALS.items():
         app.register_error_handler(kind, lambda error, status=status: answer(str(error), status))

@@ -10,11 +10,11 @@ from flask import Flask, Response, jsonify
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from arc.board import Board
-from arc.metadata import json_plain
-from arc.server.guard import Guard, install_guard
 from arc.server.here import BOARD
-from arc.server.routes import page, watch
+from arc.server.routes import metrics, page
+from arc.server.security import Guard, install_guard
+from arc.server.status import Board
+from arc.trees import json_plain
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def base_app(board: Board, guard: Guard) -> Flask:
     app.json = FiniteJson(app)
     app.extensions[BOARD] = board
     install_guard(app, guard)
-    for blueprint in (page.blueprint, watch.blueprint):
+    for blueprint in (page.blueprint, metrics.blueprint):
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(Exception, _failed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import abort
 
-from arc.config import NAME_PATTERN
+from arc.config.schema import NAME_PATTERN
 
 SUFFIX = ".pth"
 

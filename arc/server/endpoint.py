@@ -15,12 +15,12 @@ from pathlib import Path
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from arc.board import Board
-from arc.config import LOOPBACK, ConfigError, ServerConfig
+from arc.config.schema import LOOPBACK, ConfigError, ServerConfig
 from arc.server.app import create_app
-from arc.server.guard import Guard
 from arc.server.link import Link
-from arc.session import Session
+from arc.server.security import Guard
+from arc.server.session import Session
+from arc.server.status import Board
 
 log = logging.getLogger(__name__)
 EVERYWHERE = ("0.0.0.0", "::")

@@ -24,10 +24,10 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask
 
-from arc.board import Board
 from arc.server.base import base_app
-from arc.server.guard import BODY_LIMIT, Guard
 from arc.server.relay import DOWNLOADS, WAITING, Relay
+from arc.server.security import BODY_LIMIT, Guard
+from arc.server.status import Board
 
 SHARED_SECONDS = 40.0
 THREADS = WAITING + DOWNLOADS + 16  # some are always left for what is answered at once

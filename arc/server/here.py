@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 if TYPE_CHECKING:
-    from arc.board import Board
-    from arc.session import Session
+    from arc.server.session import Session
+    from arc.server.status import Board
 
-BOARD, SESSION = "arc.board", "arc.session"
+BOARD, SESSION = "arc.server.status", "arc.server.session"
 
 
 def board() -> Board:

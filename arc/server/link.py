@@ -14,8 +14,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from arc.board import Board
-from arc.server.guard import Guard
+from arc.server.security import Guard
+from arc.server.status import Board
 
 log = logging.getLogger(__name__)
 WAITING_NOTES = 10_000  # a front process that lets so many wait is replaced

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from flask import Response, abort, request
 
-from arc.board import Board
+from arc.server.status import Board
 
 COUNT = "Arc-Notes"  # how many notes had been published when an answer was given
 NOTES_SECONDS = 1.0

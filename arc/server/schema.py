@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from arc.config import RunConfig, config_folder, options_of
-from arc.flat import GROUPS, PLACES, WHETHER
+from arc.config.flat_keys import GROUPS, PLACES, WHETHER
+from arc.config.schema import RunConfig, config_folder, options_of
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
 

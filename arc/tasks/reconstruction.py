@@ -12,7 +12,7 @@ from torch import Tensor
 from arc.data import Corpus, Split, Transform
 from arc.data.features import color_counts
 from arc.models import ARCAutoencoder
-from arc.models.cells import Layout, cell_values
+from arc.models.ragged import Layout, cell_values
 from arc.tasks.base import (
     TASKS,
     Figure,

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from arc.analysis import expected_accuracy, random_code_accuracy
 from arc.data import Corpus, DataError, Grids, Split, Transform
 from arc.data.distractors import KINDS, DistractorGroups, draw_lineup
 from arc.data.features import FEATURES, feature_ids
+from arc.metrics import expected_accuracy, random_code_accuracy
 from arc.models import ARCAutoencoder
 from arc.models.receivers import SelectionReceiver
 from arc.tasks.base import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from arc.checkpointing import make_checkpoint, write_checkpoint
-from arc.config import RunConfig
+from arc.config.schema import RunConfig
 from arc.training import RunControl, Trainer, Validated
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import torch
 
-from arc.archive import Archive, CheckpointError, TensorStub, quick_metadata
 from arc.checkpointing import load, read_checkpoint, read_metadata, write_checkpoint
-from arc.metadata import metadata_of
+from arc.checkpointing.archive import Archive, CheckpointError, TensorStub, quick_metadata
+from arc.checkpointing.metadata import metadata_of
 
 MIB = 2**20
 CONTENT: dict[str, Any] = {

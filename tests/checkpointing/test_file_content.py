@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import arc
 from arc.checkpointing import make_checkpoint
-from arc.config import parse_config
+from arc.config.schema import parse_config
 
 BUILT_IN = (bool, int, float, str, type(None), torch.Tensor)
 STATE = {

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 import arc
-from arc import metadata
-from arc.checkpointing import CheckpointError, load, read_checkpoint, read_metadata
+from arc.checkpointing import CheckpointError, load, metadata, read_checkpoint, read_metadata
 
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 

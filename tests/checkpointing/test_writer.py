@@ -24,7 +24,7 @@ from arc.checkpointing import (
     sweep_temporaries,
     write_checkpoint,
 )
-from arc.saving import Saving
+from arc.checkpointing.policy import Saving
 from arc.training import RunControl
 
 TIMEOUT = 30

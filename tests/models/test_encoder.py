@@ -6,7 +6,7 @@ import torch
 
 from arc.data import Grids
 from arc.models import ARCEncoder
-from arc.models.cells import CellConv
+from arc.models.ragged import CellConv
 
 
 @pytest.fixture

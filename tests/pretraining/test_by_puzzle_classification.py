@@ -2,7 +2,7 @@
 
 import torch
 
-from arc.config import build_pretraining, build_pretraining_model, build_task
+from arc.config.builders import build_pretraining, build_pretraining_model, build_task
 
 
 def puzzles_of(split):

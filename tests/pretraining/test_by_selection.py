@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from arc.config import build_pretraining, build_pretraining_model
+from arc.config.builders import build_pretraining, build_pretraining_model
 
 
 def histogram(array):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arc.config import build_pretraining, build_task
+from arc.config.builders import build_pretraining, build_task
 from arc.data.grids import content_key
 
 GAMES = {

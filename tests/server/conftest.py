@@ -9,7 +9,7 @@ from helpers_station import GAME, Station
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from arc.config import config_folder
+from arc.config.schema import config_folder
 
 
 @pytest.fixture(scope="session")

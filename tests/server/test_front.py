@@ -18,11 +18,11 @@ from helpers_cli import until
 from helpers_served import served
 from helpers_station import server_config
 
-from arc.board import Board
 from arc.server import front, link
 from arc.server.endpoint import endpoint
 from arc.server.front import Shared
-from arc.server.guard import Guard
+from arc.server.security import Guard
+from arc.server.status import Board
 
 
 def children(pid):

@@ -9,7 +9,7 @@ import torch
 from helpers_cli import run_here, tiny
 from helpers_served import served
 
-from arc.server.guard import BODY_LIMIT
+from arc.server.security import BODY_LIMIT
 
 ENABLED = "server.enabled=true"
 

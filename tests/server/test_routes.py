@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from arc.flat import PLACES
+from arc.config.flat_keys import PLACES
 
 NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
 SURROGATE = "\ud800"  # JSON can hold half a character

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers_station import Station
 
-from arc.run import make_run
+from arc.runs.run import make_run
 
 
 def saved(station: Station, name: str) -> dict:
@@ -275,7 +275,7 @@ def test_a_loop_that_stands_still_is_told_in_time(station, monkeypatch):
     station.stepped()
     name = station.get("/examples")["examples"][0]
     station.hold()
-    monkeypatch.setattr("arc.session.Session.ask.__defaults__", (0.05,))
+    monkeypatch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
     assert "no answer" in station.get(f"/probe?example={name}", 503)["error"]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from arc.config import ConfigError
+from arc.config.schema import ConfigError
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from arc.analysis import random_code_accuracy
 from arc.data import DataError
 from arc.data.distractors import KINDS, draw_lineup
+from arc.metrics import random_code_accuracy
 
 
 def grid(color, height=1, width=1):

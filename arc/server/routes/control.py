@@ -6,12 +6,12 @@ from typing import Any
 
 from flask import Blueprint, abort, request
 
-from arc.flat import GROUPS, flat_view
-from arc.server.asked import body, wanted
+from arc.config.flat_keys import GROUPS, flat_view
 from arc.server.catalogue import path_of
 from arc.server.here import session
+from arc.server.requests import body, wanted
 from arc.server.schema import task_schema
-from arc.session import NotNow
+from arc.server.session import NotNow
 
 blueprint = Blueprint("control", __name__)
 

@@ -1,0 +1,221 @@
+"""Checkpoints as tables for people; reads metadata only, and needs no torch."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.metadata import read_metadata
+from arc.trees import leaves
+
+SECTIONS = {
+    "Training state": ("epoch", "batch", "step", "seconds", "val_loss", "val_acc"),
+    "Task": (
+        "task_type",
+        "bottleneck_type",
+        "num_distractors",
+        "use_input_output_pairs",
+        "num_classes",
+    ),
+    "Architecture": (
+        "hidden_dim",
+        "latent_dim",
+        "num_conv_layers",
+        "embedding_dim",
+        "vocab_size",
+        "max_message_length",
+        "num_parameters",
+    ),
+    "Training": ("batch_size", "learning_rate", "num_epochs", "temperature", "freeze_encoder"),
+    "Data": ("max_grids", "filter_grid_size", "data_fingerprint"),
+    "Provenance": (
+        "format_version",
+        "arc_version",
+        "torch_version",
+        "created",
+        "started_from",
+    ),
+}
+ENCODER_SECTIONS = {  # of a pretrained encoder, which knows of no game
+    "Training state": SECTIONS["Training state"],
+    "Pretraining": ("pretrain_task_type", "pretrain_learning_rate", "pretrain_epochs"),
+    "Architecture": (
+        "hidden_dim",
+        "latent_dim",
+        "num_conv_layers",
+        "embedding_dim",
+        "num_parameters",
+    ),
+    "Data": SECTIONS["Data"],
+    "Provenance": SECTIONS["Provenance"],
+}
+COLUMNS = (
+    "epoch",
+    "batch",
+    "step",
+    "task_type",
+    "bottleneck_type",
+    "val_loss",
+    "val_acc",
+    "hidden_dim",
+    "latent_dim",
+    "vocab_size",
+    "max_message_length",
+)
+ROW = ("filename", "size_mb", "modified", *COLUMNS)
+NARROW = {
+    "filename": "file",
+    "size_mb": "MB",
+    "modified": "modified",
+    "epoch": "epoch",
+    "step": "step",
+    "task_type": "task",
+    "bottleneck_type": "bottleneck",
+    "val_acc": "val_acc",
+}
+NUMBERS = {"size_mb", *COLUMNS} - {"task_type", "bottleneck_type"}
+WIDTH = 120
+
+
+def is_encoder(metadata: dict[str, Any]) -> bool:
+    """Return whether a file holds a pretrained encoder alone."""
+    return "encoder_architecture" in metadata
+
+
+def sections(metadata: dict[str, Any]) -> str:
+    """Lay one checkpoint's metadata out in a table a section; val_acc in percent."""
+    parts = []
+    layout = ENCODER_SECTIONS if is_encoder(metadata) else SECTIONS
+    for title, keys in layout.items():
+        rows = [(key, shown(metadata.get(key))) for key in keys]
+        parts.append(f"{title}\n{tabulate(rows, tablefmt='simple', disable_numparse=True)}")
+    return "\n\n".join(parts)
+
+
+def list_folder(folder: Path) -> list[dict[str, Any]]:
+    """Return a row for each ``.pth`` of a folder, newest first.
+
+    A file that cannot be read is a row with ``error``; one that vanishes meanwhile is none.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".pth") and not entry.name.startswith("."):
+                try:
+                    found.append((entry.stat().st_mtime, Path(entry.path)))
+                except FileNotFoundError:
+                    continue
+                except OSError:  # its row says why
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)))
+    return [row(path) for _, path in sorted(found, key=lambda item: item[0], reverse=True)]
+
+
+def list_encoders(folder: Path) -> list[dict[str, Any]]:
+    """Return a row for each pretrained encoder of a folder, newest first."""
+    rows = []
+    for path in folder.glob("pretrained_encoder_*.pth"):
+        try:
+            metadata, time = read_metadata(path), path.stat().st_mtime
+        except (CheckpointError, OSError):
+            continue
+        if is_encoder(metadata):
+            shown = {
+                "filename": path.name,
+                "path": str(path),
+                "task_type": metadata.get("pretrain_task_type"),
+                "val_acc": metadata.get("val_acc"),
+                "epoch": metadata.get("epoch"),
+            }
+            rows.append((time, shown))
+    return [shown for _, shown in sorted(rows, key=lambda item: item[0], reverse=True)]
+
+
+def row(path: Path) -> dict[str, Any]:
+    """Return one file as a row: name, size, time, and its metadata's main columns."""
+    base: dict[str, Any] = {"filename": path.name, "path": str(path)}
+    try:
+        status = path.stat()
+        base["size_mb"] = round(status.st_size / 1e6, 1)
+        base["modified"] = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+        metadata = read_metadata(path)
+    except (CheckpointError, OSError) as error:
+        return {**base, "error": str(error)}
+    columns = {key: metadata.get(key) for key in COLUMNS}
+    if is_encoder(metadata):
+        columns |= dict.fromkeys(("bottleneck_type", "vocab_size", "max_message_length"))
+        columns["task_type"] = f"pretrain {metadata.get('pretrain_task_type')}"
+    return {**base, **columns}
+
+
+def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
+    """Lay rows out, one file a line, and below them why a file could not be read.
+
+    The main columns within WIDTH characters, or all of them where ``wide`` is set.
+    """
+    columns = {key: key for key in ROW} if wide else NARROW
+    cells = [[shown(row.get(key)) for key in columns] for row in rows]
+    text = _laid_out(columns, cells)
+    excess = len(text.splitlines()[1]) - WIDTH
+    if excess > 0 and not wide:
+        room = max(max(len(name) for name, *_ in cells) - excess, 24)
+        text = _laid_out(columns, [[shortened(name, room), *rest] for name, *rest in cells])
+    errors = [f"error: {row['error']}" for row in rows if "error" in row]
+    return "\n".join([text, "", *errors]) if errors else text
+
+
+def _laid_out(columns: dict[str, str], cells: list[list[str]]) -> str:
+    align = ["right" if key in NUMBERS else "left" for key in columns]
+    headers = list(columns.values())
+    return tabulate(cells, headers, colalign=align, disable_numparse=True)
+
+
+def shortened(name: str, room: int) -> str:
+    """Return ``name`` with its middle left out if it is longer than ``room``."""
+    if len(name) <= room:
+        return name
+    head = room // 3
+    return f"{name[:head]}…{name[head + 1 - room :]}"
+
+
+def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs between two configurations: dotted key -> (first, second)."""
+    left, right = leaves(first), leaves(second)
+    return {
+        key: (left.get(key), right.get(key))
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key) != right.get(key)
+    }
+
+
+def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
+    """Lay out what differs between two stored configurations."""
+    changed = changes(first["config"], second["config"])
+    rows = [(key, exact(left), exact(right)) for key, (left, right) in changed.items()]
+    if not rows:
+        return "the configurations are the same"
+    return tabulate(rows, headers=("key", *names), disable_numparse=True)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a table shows it: four digits of a fraction, a list as its items."""
+    if type(value) is float:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, list | tuple) and value:
+        return ", ".join(map(shown, value))
+    return f"{value:,}" if type(value) is int and value >= 10_000 else exact(value)
+
+
+def exact(value: Any) -> str:
+    """Return a value as text that differs where values differ."""
+    if value is None or value == []:
+        return "–"
+    if type(value) is bool:
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(exact, value))
+    return str(value)

@@ -1,0 +1,105 @@
+"""Builds tasks, models and encoders from a run configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from arc.config.schema import ConfigError, RunConfig
+from arc.data import NUM_COLORS, Slicing, load_corpus
+from arc.models import ARCAutoencoder, ARCEncoder
+from arc.pretraining import PRETRAINING
+from arc.tasks import TASKS, Task
+
+
+def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
+    """Write into the configuration what the data decided, so that it alone rebuilds the model."""
+    if num_classes is None:
+        return config
+    if "num_classes" not in type(config.task).model_fields:
+        raise ConfigError(
+            f"task={config.task.name}: has {num_classes} classes but no num_classes key"
+        )
+    task = config.task.model_copy(update={"num_classes": num_classes})
+    return config.model_copy(update={"task": task})
+
+
+def build_task(config: RunConfig, device: torch.device | str = "cpu") -> Task:
+    """Load the data that a configuration names, onto ``device``, and make its task."""
+    task_class = TASKS[config.task.name]
+    corpus = load_corpus(config.data, _slicing(config), device=device)
+    return task_class(config.task, corpus)
+
+
+def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> Task:
+    """Load the data, onto ``device``, and make the task that pretrains the encoder.
+
+    It is not trained on anything that the configured game holds out.
+    """
+    task_class: type[Any] = PRETRAINING[config.pretrain.name]
+    own = Slicing(config.pretrain.game().use_input_output_pairs, task_class.held_out)
+    corpus = load_corpus(config.data, own, before=_slicing(config), device=device)
+    task: Task = task_class(config.pretrain, corpus)
+    return task
+
+
+def _slicing(config: RunConfig) -> Slicing:
+    """Return how the data are cut for the game."""
+    return Slicing(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
+
+
+def holds_out_alike(one: RunConfig, other: RunConfig) -> bool:
+    """Return whether two runs keep the same examples from training."""
+    left, right = (each.data.model_dump(exclude={"augment"}) for each in (one, other))
+    return _slicing(one) == _slicing(other) and left == right
+
+
+def build_encoder(config: RunConfig) -> ARCEncoder:
+    """Build the sender's encoder, weights drawn from torch's generator."""
+    return ARCEncoder(
+        **_sizes(config), latent_dim=config.model.latent_dim, dropout=config.model.dropout
+    )
+
+
+def build_model(config: RunConfig) -> ARCAutoencoder:
+    """Build the model that a configuration describes, weights drawn from torch's generator."""
+    options = config.bottleneck.model_dump(exclude={"name", "vocab_size", "max_message_length"})
+    model = ARCAutoencoder(
+        encoder=build_encoder(config),
+        vocab_size=getattr(config.bottleneck, "vocab_size", None),
+        max_length=getattr(config.bottleneck, "max_message_length", None),
+        bottleneck_type=config.bottleneck.name,
+        task_type=config.task.name,
+        num_classes=getattr(config.task, "num_classes", None),
+        dropout=config.model.dropout,
+        bottleneck_options=options,
+        **_sizes(config),
+    )
+    if config.encoder.freeze:
+        model.freeze_encoder()
+    return model
+
+
+def build_pretraining_model(config: RunConfig, num_classes: int | None) -> ARCAutoencoder:
+    """Build the encoder with the channel and receiver that it is pretrained with."""
+    return ARCAutoencoder(
+        encoder=build_encoder(config),
+        vocab_size=None,
+        max_length=None,
+        bottleneck_type="autoencoder",
+        task_type=config.pretrain.receiver,
+        num_classes=num_classes,
+        dropout=config.model.dropout,
+        **_sizes(config),
+    )
+
+
+def _sizes(config: RunConfig) -> dict[str, Any]:
+    """Return the sizes that the encoder and the rest of the model share."""
+    return {
+        "num_colors": NUM_COLORS,
+        "embedding_dim": config.model.embedding_dim,
+        "hidden_dim": config.model.hidden_dim,
+        "num_conv_layers": config.model.num_conv_layers,
+    }

@@ -1,0 +1,66 @@
+"""From one of Hydra's errors to one readable line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra.errors import OverrideParseException
+from pydantic import BaseModel
+
+from arc.config.schema import config_folder, known_keys, options_with, top_keys
+from arc.registry import nearest
+
+ALIASES = {"lr": "learning_rate"}
+
+
+def explain(error: Exception, schema: type[BaseModel], typed: Sequence[str]) -> str:
+    """Say in one line what Hydra says in several, with the nearest spelling.
+
+    ``schema`` is the configuration's, ``typed`` the overrides that did not compose.
+    """
+    for group in _groups_without_option(schema, typed):
+        return f"{group}: choose one of {', '.join(_options(group))}"
+    text = "\n".join(str(part) for part in (error, error.__cause__) if part)
+    if found := re.search(r"Could not find '([^/']+(?:/[^/']+)*)/([^/']+)'", text):
+        group, option = found.groups()
+        options = _options(group)
+        hint = nearest(option, options)
+        return f"{group}={option}: choose one of {', '.join(options)}.{hint}"
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found.group(1), schema)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: not of the form key=value; a value with special characters "
+            "needs quotes within quotes: 'key=\"value\"'"
+        )
+    if found := re.search(r"full_key: (\S+)", text):
+        return f"{found.group(1)}: {text.splitlines()[0]}"
+    return text.splitlines()[0]
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def _groups_without_option(schema: type[BaseModel], typed: Sequence[str]) -> list[str]:
+    """Return the groups that ``typed`` sets to nothing, which Hydra does not name."""
+    pairs = [argument.split("=", 1) for argument in typed if "=" in argument]
+    groups = [key for key in schema.model_fields if _options(key)]
+    return [key for key, value in pairs if value in ("", "null") and key in groups]
+
+
+def _unknown_key(key: str, schema: type[BaseModel]) -> str:
+    """Say what a key that stands nowhere may have been meant to be."""
+    section, _, name = key.partition(".")
+    if others := options_with(section, name):
+        chosen = " or ".join(f"{section}={option}" for option in others)
+        return f"{key}: the chosen {section} has no such key; {chosen} has"
+    known = known_keys(section) if name else []
+    if not known:
+        wanted = ALIASES.get(section, section)
+        places = [each for each in schema.model_fields if wanted in known_keys(each)]
+        if places:
+            return f"{key}: no such key. Did you mean {places[0]}.{wanted}?"
+        name, known = section, top_keys(schema)
+    return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"

@@ -1,0 +1,304 @@
+"""The whole configuration: every group's schema in one tree, and what is built from it.
+
+Hydra composes conf/ into a tree; ``parse_config`` checks it against the schemas that stand
+beside the components. A stored configuration is checked in the same way: it may come from
+a stranger.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from arc.data import DATASETS, DataConfig
+from arc.models import BOTTLENECKS
+from arc.pretraining import PRETRAINING, PretrainConfig
+from arc.registry import ComponentConfig, Registry, nearest
+from arc.tasks import TASKS, TaskConfig
+from arc.training import TrainingConfig
+from arc.trees import leaves
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class ConfigError(ValueError):
+    """A configuration is refused; one line for each value, saying what is allowed.
+
+    ``missing`` are the keys that are not there and must be.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+def _one_of(registry: Registry[Any]) -> Any:
+    """Return the union of a registry's configurations, told apart by ``name``."""
+
+    def name(value: Any) -> Any:
+        return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+
+    options = tuple(Annotated[registry.config(key), Tag(key)] for key in registry)
+    return Annotated[Union[options], Discriminator(name)]  # noqa: UP007 (built at run time)
+
+
+if TYPE_CHECKING:
+    AnyTask = TaskConfig
+    AnyBottleneck = ComponentConfig
+    AnyData = DataConfig
+    AnyPretraining = PretrainConfig
+else:
+    AnyTask = _one_of(TASKS)
+    AnyBottleneck = _one_of(BOTTLENECKS)
+    AnyData = _one_of(DATASETS)
+    AnyPretraining = _one_of(PRETRAINING)
+
+
+class ModelConfig(ComponentConfig):
+    """Sizes of both agents; the keys of conf/model/*.yaml."""
+
+    embedding_dim: Annotated[int, Field(ge=1, le=512)]
+    hidden_dim: Annotated[int, Field(ge=1, le=4096)]
+    latent_dim: Annotated[int, Field(ge=1, le=4096)]
+    num_conv_layers: Annotated[int, Field(ge=1, le=64)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class EncoderConfig(BaseModel):
+    """Where the sender's encoder comes from, and whether it is trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    pretrained: Annotated[str, Field(min_length=1)] | None
+    freeze: bool
+
+
+class CheckpointConfig(BaseModel):
+    """Where files go, and how often."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    dir: Annotated[str, Field(min_length=1)]
+    every_epochs: Annotated[int, Field(ge=1)] | None
+    every_minutes: Annotated[float, Field(gt=0)] | None
+    keep_last: Annotated[int, Field(ge=1)]
+
+
+class ServerConfig(BaseModel):
+    """The control endpoint: where it listens, and who may speak to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    enabled: bool
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=0, le=65_535)]
+    token: Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None
+    autostart: bool
+    required: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    @model_validator(mode="after")
+    def _guarded(self) -> ServerConfig:
+        if not self.is_local and self.token is None:
+            raise ValueError(f"host={self.host}: others can reach it, so it needs server.token=…")
+        if not self.autostart and not self.enabled:
+            raise ValueError("autostart=false: waits for the endpoint, which is not enabled")
+        return self
+
+
+class ProcessConfig(BaseModel):
+    """What this process is to do with a run; not part of the run, so not stored with it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    resume: str | None
+    finetune: str | None
+    strict: bool
+    server: ServerConfig
+
+    @model_validator(mode="after")
+    def _one_start(self) -> ProcessConfig:
+        if self.resume is not None and self.finetune is not None:
+            raise ValueError("resume and finetune exclude each other")
+        return self
+
+
+class RunConfig(BaseModel):
+    """Everything that a run is made from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    device: str
+    run_name: Annotated[str, Field(pattern=NAME_PATTERN)] | None
+    mode: Literal["train", "pretrain"]
+    task: AnyTask
+    bottleneck: AnyBottleneck
+    model: ModelConfig
+    data: AnyData
+    pretrain: AnyPretraining
+    encoder: EncoderConfig
+    training: TrainingConfig
+    checkpoint: CheckpointConfig
+
+
+def config_folder() -> Path:
+    """Return the absolute path of conf/: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:
+    """Check a run's composed or stored tree. Raises ConfigError with a line for each bad value."""
+    run = {
+        key: value for key, value in plain(tree).items() if key not in ProcessConfig.model_fields
+    }
+    return parse(RunConfig, run)
+
+
+def parse(schema: type[Schema], tree: DictConfig | Mapping[str, Any]) -> Schema:
+    """Check a tree against any schema. Raises ConfigError with a line for each bad value."""
+    try:
+        return schema.model_validate(plain(tree))
+    except ValidationError as error:
+        faults = error.errors()
+        missing = [_place(each) for each in faults if each["type"] == "missing"]
+        lines = "\n".join(_describe(schema, each) for each in faults)
+        raise ConfigError(lines, missing) from None
+
+
+def plain(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree as plain containers, composed ones resolved; raises ConfigError."""
+    if not isinstance(tree, DictConfig):
+        _refuse_interpolations(tree)
+        return dict(tree)
+    try:
+        container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+    return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
+
+
+def _refuse_interpolations(tree: Mapping[str, Any]) -> None:
+    """A stored tree is resolved: what would be looked up elsewhere has no place in it."""
+    for key, value in leaves(tree).items():
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{key}={reprlib.repr(value)}: a stored value is no interpolation")
+
+
+def to_tree(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as plain containers; ``parse_config`` gives it back."""
+    return config.model_dump(serialize_as_any=True)
+
+
+def _describe(schema: type[BaseModel], error: Any) -> str:
+    """Return one line for one of pydantic's errors: the key, the value, what is allowed."""
+    key, kind = _place(error), error["type"]
+    if not key:
+        return str(error["msg"]).removeprefix("Value error, ")
+    context = error.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(schema, error["loc"])
+        hint = nearest(str(error["loc"][-1]), known)
+        return f"{key}: no such key.{hint} Known: {', '.join(known)}"
+    if kind == "missing":
+        options = f"; choose one of {', '.join(_REGISTRIES[key])}" if key in _REGISTRIES else ""
+        return f"{key}: missing{options}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        name = context.get("tag")
+        allowed = context.get("expected_tags", "a mapping with a name")
+        hint = nearest(str(name), allowed.split(chr(39)))
+        return f"{key}={_brief(name)}: choose one of {allowed}.{hint}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    value = error["input"]
+    if isinstance(value, Mapping):
+        return f"{key}: {message}"
+    return f"{key}={_brief(value)}: {message[0].lower() + message[1:]}"
+
+
+def _brief(value: Any) -> str:
+    return "null" if value is None else reprlib.repr(value).strip("'")
+
+
+def _place(error: Any) -> str:
+    """Return the dotted key that one of pydantic's errors is about; empty for the whole tree."""
+    place = [str(part) for part in error["loc"]]
+    if len(place) > 1 and place[0] in _REGISTRIES:
+        del place[1]  # the name by which the union was told apart
+    return ".".join(place)
+
+
+def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
+    """Return the keys that stand where an unknown one was found."""
+    if len(place) < 2:
+        return top_keys(schema)
+    if place[0] in _REGISTRIES:
+        return _fields(_REGISTRIES[place[0]].config(place[1]))
+    return known_keys(place[0])
+
+
+def top_keys(schema: type[BaseModel]) -> list[str]:
+    """Return the keys at the top of a command's configuration."""
+    start = list(ProcessConfig.model_fields) if schema is RunConfig else []
+    return list(schema.model_fields) + start
+
+
+def known_keys(section: str) -> list[str]:
+    """Return every key that some option of a section knows; empty for no section of ours."""
+    if section in _REGISTRIES:
+        registry = _REGISTRIES[section]
+        return list(
+            dict.fromkeys(key for name in registry for key in _fields(registry.config(name)))
+        )
+    fields = {**RunConfig.model_fields, **ProcessConfig.model_fields}
+    field = fields.get(section)
+    schema = field.annotation if field else None
+    return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
+
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "task": TASKS,
+    "bottleneck": BOTTLENECKS,
+    "data": DATASETS,
+    "pretrain": PRETRAINING,
+}
+
+
+def options_of(group: str) -> list[str]:
+    """Return the options of a group of components; empty for no group of ours."""
+    return list(_REGISTRIES.get(group, ()))
+
+
+def options_with(section: str, key: str) -> list[str]:
+    """Return the options of a group that have ``key``; empty for no group of ours."""
+    registry = _REGISTRIES.get(section)
+    if registry is None:
+        return []
+    return [name for name in registry if key in registry.config(name).model_fields]
+
+
+def _fields(schema: type[BaseModel]) -> list[str]:
+    return [field for field in schema.model_fields if field != "name"]

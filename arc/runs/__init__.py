@@ -1,0 +1,1 @@
+"""Runs from their plan to their results."""

@@ -1,0 +1,204 @@
+"""What the next run is composed from: the command line, and what was changed since.
+
+The control endpoint uses flat names (``arc.config.flat_keys``); here they become Hydra
+overrides, so that there is one configuration and not two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from arc.checkpointing.tables import list_encoders
+from arc.config.errors import explain
+from arc.config.flat_keys import GROUPS, PLACES, WHETHER, flat_view
+from arc.config.schema import (
+    ConfigError,
+    ProcessConfig,
+    RunConfig,
+    options_of,
+    options_with,
+    parse_config,
+)
+from arc.registry import nearest
+from arc.runs.plan import Plan, key_of, plan_run, stored_choices
+
+NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
+WORD = re.compile(r"[A-Za-z_][\w./-]*")
+RESERVED = ("null", "true", "false", "nan", "inf")  # words that Hydra's grammar reads otherwise
+
+
+class Settings:
+    """The overrides of this process's runs; safe to use from any thread.
+
+    Hydra must have been initialised (inside ``hydra.main``, or by ``initialize_config_dir``).
+    """
+
+    def __init__(self, typed: Sequence[str]) -> None:
+        self._lock = threading.RLock()
+        self._overrides = [
+            override for override in typed if key_of(override) not in ("resume", "finetune", "mode")
+        ]
+        self._composed: RunConfig | None = None  # composing takes longer than a poll may
+
+    @property
+    def overrides(self) -> list[str]:
+        """What conf/ is overridden with, but for what is of this process alone."""
+        with self._lock:
+            return [each for each in self._overrides if key_of(each).split(".")[0] != "server"]
+
+    def config(self) -> RunConfig:
+        """Return the configuration that a run started now would have."""
+        with self._lock:
+            if self._composed is None:
+                self._composed = parse_config(_compose(self._overrides))
+            return self._composed
+
+    def plan(
+        self,
+        mode: str,
+        overrides: Sequence[str] = (),
+        *,
+        resume: str | None = None,
+        finetune: str | None = None,
+    ) -> Plan:
+        """Plan a run with further ``overrides``, in Hydra's grammar; a start is a file's path.
+
+        Raises ConfigError or CheckpointError for what cannot be done.
+        """
+        with self._lock:
+            for override in overrides:
+                if re.split("[./]", key_of(override))[0] in NOT_OF_A_RUN:
+                    raise ConfigError(f"{override}: not an override of the run")
+            starts = {"resume": resume, "finetune": finetune, "mode": mode}
+            fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
+            if resume or finetune:  # what its file says stands, but for what is asked for now
+                typed = [*_of_process(self._overrides), *overrides, *fixed]
+            else:
+                typed = [*self._below(overrides), *overrides, *fixed]
+            return plan_run(_compose([*stored_choices(typed), *typed]), typed)
+
+    def _below(self, overrides: Sequence[str]) -> list[str]:
+        """Return the settings that further ``overrides`` leave; an option drops what it lacks."""
+        kept = self._overrides
+        for override in overrides:
+            group, _, option = override.partition("=")
+            if group in GROUPS.values():
+                kept = _without_strays(kept, group, option)
+        return kept
+
+    def change(self, values: Mapping[str, Any]) -> RunConfig:
+        """Change settings by their flat names, all or none; raises ConfigError."""
+        with self._lock:
+            self._overrides, self._composed = self._changed_by(values)
+            return self._composed
+
+    def preview(self, values: Mapping[str, Any]) -> RunConfig:
+        """Return what ``change`` would return, and change nothing; raises ConfigError."""
+        with self._lock:
+            return self._changed_by(values)[1]
+
+    def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
+        """Return the overrides with ``values`` in them, and what they compose."""
+        for key in values:
+            if key not in PLACES:
+                hint = nearest(key, PLACES)
+                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(PLACES)}")
+        changed = list(self._overrides)
+        for key in GROUPS:  # first, since they bring and drop other keys
+            if key in values:
+                changed = _with_option(changed, key, values[key])
+        view = flat_view(parse_config(_compose(changed)))
+        for key in values.keys() - GROUPS.keys():
+            changed = self._changed(changed, key, values[key], view)
+        return changed, parse_config(_compose(changed))
+
+    def _changed(
+        self, before: list[str], key: str, value: Any, view: Mapping[str, Any]
+    ) -> list[str]:
+        """Return the overrides ``before`` with one flat key, which is as in ``view``, changed."""
+        if value is None and view[key] is None:  # it may be one that does not apply
+            return before
+        if key in WHETHER:
+            value = self._file(key, value, view)
+        place = PLACES[key]
+        kept = [override for override in before if key_of(override) != place]
+        return [*kept, f"{place}={_quoted(value)}"]
+
+    def _file(self, key: str, value: Any, view: Mapping[str, Any]) -> str | None:
+        """Return the path that ``true`` stands for: the newest encoder of that pretraining."""
+        if not isinstance(value, bool):
+            raise ConfigError(f"{key}={value}: must be true or false")
+        if not value:
+            return None
+        if view[key]:
+            return _set_file(self._overrides, PLACES[key])
+        folder, task = Path(self.config().checkpoint.dir), view["pretrain_task_type"]
+        for row in list_encoders(folder):
+            if row["task_type"] == task:
+                return str(row["path"])
+        raise ConfigError(f"{key}=true: {folder} holds no encoder pretrained by {task}")
+
+
+def _set_file(overrides: list[str], place: str) -> str | None:
+    tree = _compose(overrides)
+    section, key = place.split(".")
+    return str(tree[section][key])
+
+
+def _with_option(before: list[str], key: str, value: Any) -> list[str]:
+    """Choose a group's option; settings of keys that it does not have are dropped."""
+    group = GROUPS[key]
+    options = options_of(group)
+    if value not in options:
+        raise ConfigError(
+            f"{key}={value}: choose one of {', '.join(options)}.{nearest(str(value), options)}"
+        )
+    return [f"{group}={value}", *_without_strays(before, group, value)]
+
+
+def _without_strays(before: list[str], group: str, option: str) -> list[str]:
+    """Return the overrides ``before`` less the group's option and keys that ``option`` lacks."""
+    kept = []
+    for override in before:
+        place = key_of(override)
+        section, _, name = place.partition(".")
+        if place != group and (section != group or option in options_with(group, name)):
+            kept.append(override)
+    return kept
+
+
+def _of_process(overrides: list[str]) -> list[str]:
+    """Return what belongs to the machine and the process rather than to a run."""
+    return [
+        override
+        for override in overrides
+        if key_of(override) in ("device", "checkpoint.dir")
+        or key_of(override).split(".")[0] == "server"
+    ]
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    try:
+        return compose("config", list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, RunConfig, overrides)) from None
+
+
+def _quoted(value: Any) -> str:
+    """Return a value in Hydra's grammar."""
+    if isinstance(value, str):
+        if WORD.fullmatch(value) and value.lower() not in RESERVED:
+            return value
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return json.dumps(value)

@@ -1,0 +1,177 @@
+import pytest
+import torch
+from helpers_cli import composed
+
+from arc.config.builders import build_model, with_data
+from arc.config.schema import ConfigError, parse_config, to_tree
+from arc.models import BOTTLENECKS
+from arc.tasks import TASKS
+
+BAD_VALUES = {
+    "bottleneck.vocab_size=1": "2",
+    "bottleneck.vocab_size=10001": "10000",
+    "bottleneck.vocab_size=abc": "integer",
+    "bottleneck.vocab_size=2.5": "integer",
+    "bottleneck.vocab_size=null": "integer",
+    "bottleneck.max_message_length=0": "1",
+    "bottleneck.stop_token=1": "boolean",
+    "bottleneck.noise=white": "'none' or 'gumbel'",
+    "bottleneck.temperature=0": "greater than 0",
+    "bottleneck.temperature=nan": "finite",
+    "bottleneck.entropy_bonus=-0.1": "0",
+    "task.num_distractors=0": "1",
+    "task.num_distractors=1000": "999",
+    "task.distractors=easy": "'same_size'",
+    "task.use_input_output_pairs=maybe": "boolean",
+    "model.hidden_dim=0": "1",
+    "model.num_conv_layers=0": "1",
+    "model.dropout=1": "less than 1",
+    "data.max_grids=-1": "0",
+    "data.validation_fraction=1": "less than 1",
+    "data.filter_grid_size=[1,2,3]": "[height, width]",
+    "data.filter_grid_size=9": "list",
+    "data.augment=2": "boolean",
+    "training.epochs=0": "1",
+    "training.batch_size=1": "2",
+    "training.learning_rate=0": "greater than 0",
+    "training.learning_rate=1.5": "1",
+    "training.max_minutes=-1": "greater than 0",
+    "training.precision=fp16": "'bf16'",
+    "training.schedule=linear": "'cosine'",
+    "seed=-1": "0",
+    "run_name=a/b": "A-Za-z0-9",
+    "device=3": "string",
+}
+
+
+@pytest.mark.parametrize(("override", "allowed"), BAD_VALUES.items(), ids=BAD_VALUES)
+def test_a_bad_value_is_refused_with_key_value_and_what_is_allowed(
+    override: str, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        composed(override)
+    key, value = override.split("=")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 1
+    named, reason = lines[0].split(": ", 1)
+    assert named.startswith(f"{key}=")
+    assert named.removeprefix(f"{key}=").replace(" ", "") == value
+    assert allowed in reason
+
+
+def test_pairs_are_refused_where_they_make_no_sense() -> None:
+    with pytest.raises(ConfigError, match=r"^task\.use_input_output_pairs=.*puzzle_classification"):
+        composed("task=puzzle_classification", "task.use_input_output_pairs=true")
+
+
+def test_each_bad_value_gets_its_line() -> None:
+    with pytest.raises(ConfigError) as refused:
+        composed("bottleneck.vocab_size=1", "seed=-1")
+    keys = {line.split("=")[0] for line in str(refused.value).splitlines()}
+    assert keys == {"bottleneck.vocab_size", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    {
+        "+bottleneck.temprature=1": "temperature",
+        "+task.num_distractor=1": "num_distractors",
+        "+training.epoch=1": "epochs",
+        "+model.hiden_dim=1": "hidden_dim",
+        "+data.max_grid=1": "max_grids",
+        "+checkpoint.dirr=x": "dir",
+        "+sed=1": "seed",
+    }.items(),
+)
+def test_an_unknown_key_is_refused_with_the_nearest_spelling(override: str, nearest: str) -> None:
+    key = override.lstrip("+").split("=")[0]
+    with pytest.raises(ConfigError) as refused:
+        composed(override)
+    assert str(refused.value).startswith(f"{key}: ")
+    assert f"Did you mean {nearest!r}?" in str(refused.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    stored = to_tree(composed())
+    del stored["bottleneck"]["noise"]
+    with pytest.raises(ConfigError, match=r"^bottleneck\.noise: missing$"):
+        parse_config(stored)
+
+
+@pytest.mark.parametrize("key", ["data.test", "device", "checkpoint.dir"])
+def test_a_stored_tree_may_not_interpolate(key: str) -> None:
+    stored = to_tree(composed())
+    *sections, name = key.split(".")
+    place = stored[sections[0]] if sections else stored
+    place[name] = "${oc.env:HOME}"
+    with pytest.raises(ConfigError, match=f"^{key}="):
+        parse_config(stored)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        composed().task.num_distractors = 3
+
+
+# -- building ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bottleneck", list(BOTTLENECKS))
+@pytest.mark.parametrize("task", list(TASKS))
+def test_the_configuration_alone_builds_the_model(task: str, bottleneck: str) -> None:
+    chosen = with_data(
+        composed(f"task={task}", f"bottleneck={bottleneck}", "model=tiny"),
+        num_classes=8 if task == "puzzle_classification" else None,
+    )
+    torch.manual_seed(0)
+    first = build_model(chosen)
+    torch.manual_seed(0)
+    second = build_model(parse_config(to_tree(chosen)))
+    assert first.state_dict().keys() == second.state_dict().keys()
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+    assert first.encoder.architecture == {
+        "num_colors": 10,
+        **{
+            key: getattr(chosen.model, key)
+            for key in first.encoder.architecture
+            if key != "num_colors"
+        },
+    }
+    assert first.bottleneck.vocab_size == getattr(chosen.bottleneck, "vocab_size", None)
+    assert first.bottleneck.max_length == getattr(chosen.bottleneck, "max_message_length", None)
+
+
+def test_channel_settings_reach_the_model() -> None:
+    chosen = composed(
+        "model=tiny",
+        "bottleneck.vocab_size=7",
+        "bottleneck.max_message_length=3",
+        "bottleneck.stop_token=true",
+        "bottleneck.temperature=2",
+        "model.dropout=0.25",
+    )
+    model = build_model(chosen)
+    assert (model.bottleneck.vocab_size, model.bottleneck.max_length) == (7, 3)
+    assert model.bottleneck.stop_token
+    assert model.bottleneck.temperature == 2.0
+    rates = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+    assert rates == {0.25}
+
+
+def test_what_the_data_decides_is_needed_and_written_in() -> None:
+    chosen = composed("task=puzzle_classification", "model=tiny")
+    with pytest.raises(ValueError, match="num_classes"):
+        build_model(chosen)
+    filled = with_data(chosen, 8)
+    assert to_tree(filled)["task"]["num_classes"] == 8
+    assert with_data(composed(), None) == composed()
+
+
+def test_the_large_model_and_its_optimizer_take_250_to_500_megabytes() -> None:
+    with torch.device("meta"):
+        model = build_model(composed("model=large"))
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    megabytes = 3 * 4 * sum(sizes) / 1e6  # the weights and Adam's two moments
+    assert 250 <= megabytes <= 500
