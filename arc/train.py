@@ -19,13 +19,13 @@ from rich.console import Console
 from arc.config.hydra_main import hydra_entry
 from arc.config.schema import ConfigError, ProcessConfig, ServerConfig, parse
 from arc.loggers.console import Terminal, log_to_terminal
-from arc.runs.next_run import Settings
-from arc.runs.plan import Plan, key_of, plan_run, stored_choices
+from arc.runs.next_run import NextRun
+from arc.runs.plan import RunPlan, key_of, plan_run, stored_group_choices
 from arc.runs.results import table
 from arc.runs.run import Run, make_run
 from arc.server.endpoint import endpoint
 from arc.server.session import Session
-from arc.training import Heap, Ranks, RunControl
+from arc.training import Heap, ProcessGroup, RunControl
 
 log = logging.getLogger("arc.train")
 LEAVING_NOTHING = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
@@ -34,7 +34,7 @@ LEAVING_NOTHING = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_log
 def train(tree: DictConfig, chosen: Sequence[str] = ()) -> int:
     """Run what was typed, or serve until runs are asked for; returns the exit status.
 
-    ``chosen`` are the overrides that ``stored_choices`` put before those that were typed.
+    ``chosen`` are the overrides that ``stored_group_choices`` put before those that were typed.
     """
     process = Process(tree, chosen)
     return process.run_once() if process.server.autostart else process.serve()
@@ -45,8 +45,8 @@ class Process:
 
     def __init__(self, tree: DictConfig, chosen: Sequence[str]) -> None:
         self.console = Console()
-        self.ranks = Ranks.from_environment()
-        log_to_terminal(self.console, logging.INFO if self.ranks.leads else logging.ERROR)
+        self.ranks = ProcessGroup.from_environment()
+        log_to_terminal(self.console, logging.INFO if self.ranks.is_leader else logging.ERROR)
         self.heap = Heap()
         self.output = Path(HydraConfig.get().runtime.output_dir)
         self.tree = tree
@@ -56,7 +56,7 @@ class Process:
             raise ConfigError("-m: several processes train one run, not a sweep")
         self.own_folder = self.output / "checkpoints" if is_sweep else None
         self.server = self._server(parse(ProcessConfig, tree), is_sweep)
-        self.session = Session(Settings(self.typed), once=self.server.autostart)
+        self.session = Session(NextRun(self.typed), once=self.server.autostart)
         _hide(self.server.token, self.output)
 
     def _server(self, config: ProcessConfig, is_sweep: bool) -> ServerConfig:
@@ -76,7 +76,7 @@ class Process:
         run = make_run(plan, self.output, self.heap, self.ranks)  # what fails is not served either
         if run.is_finished:
             return 0
-        if not self.ranks.leads:
+        if not self.ranks.is_leader:
             return self._follow(run)
         with (
             _signals(lambda _: self.session.close()) as received,
@@ -112,7 +112,7 @@ class Process:
                         return status
         return 128 + received[0] if received else int(self.session.is_abandoned)
 
-    def _perform(self, plan: Plan) -> int:
+    def _perform(self, plan: RunPlan) -> int:
         """Make a run that was asked for and see it through; returns its exit status."""
         output = self.output / str(plan.config.run_name)
         with self.session.running(plan) as control:
@@ -200,8 +200,8 @@ def _insert(overrides: list[str]) -> None:
 
 def main() -> None:
     """Entry point."""
-    chosen = stored_choices([argument for argument in sys.argv[1:] if "=" in argument])
-    if not Ranks.from_environment().leads:
+    chosen = stored_group_choices([argument for argument in sys.argv[1:] if "=" in argument])
+    if not ProcessGroup.from_environment().is_leader:
         chosen += LEAVING_NOTHING
     _insert(chosen)
     sys.exit(hydra_entry(partial(train, chosen=chosen), "config"))

@@ -26,11 +26,11 @@ from hydra import initialize_config_dir
 from tabulate import tabulate
 
 from arc.config.schema import ServerConfig, config_folder
-from arc.runs.next_run import Settings
+from arc.runs.next_run import NextRun
 from arc.runs.run import make_run
 from arc.server.endpoint import endpoint
 from arc.server.session import Session
-from arc.training import Heap, RunControl, Step, Validated
+from arc.training import Heap, RunControl, StepEvent, ValidationEvent
 
 SETTLING = 2  # steps after the clients begin or cease
 LISTENING = ServerConfig(
@@ -151,10 +151,10 @@ class Windows:
         self._spent: list[float] = []
         self._seen, self._began, self._last = -SETTLING, 0.0, 0.0
 
-    def see(self, event: Step | Validated) -> None:
+    def see(self, event: StepEvent | ValidationEvent) -> None:
         """Take in an event of the run; what a validation takes is not counted."""
         now = time.monotonic()
-        if isinstance(event, Validated):
+        if isinstance(event, ValidationEvent):
             self._began += now - self._last
         elif not self.control.stop_requested:
             self._seen += 1
@@ -189,7 +189,7 @@ class Bench:
     def __init__(self, folder: Path, overrides: list[str]) -> None:
         self.folder, self.heap = folder, Heap()
         typed = [f"checkpoint.dir={folder}", "training.max_minutes=null", *overrides]
-        self.session = Session(Settings(typed), once=False)
+        self.session = Session(NextRun(typed), once=False)
 
     def train(self, watching: Any) -> float:
         """Run what is asked for now, every batch the same; returns when the process was idle."""
@@ -219,8 +219,8 @@ def measure(bench: Bench, clients: Clients, arguments: argparse.Namespace) -> li
         def ask() -> None:
             stops.append(tuple(clients.ask("stop")))
 
-        def see(event: Step | Validated) -> None:
-            if event.step == 5 and isinstance(event, Step):
+        def see(event: StepEvent | ValidationEvent) -> None:
+            if event.step == 5 and isinstance(event, StepEvent):
                 threading.Thread(target=ask).start()
 
         return see

@@ -25,7 +25,7 @@ from tabulate import tabulate
 from arc.checkpointing import CheckpointWriter, make_checkpoint
 from arc.config.builders import build_model, build_task, with_data
 from arc.config.schema import config_folder, parse_config
-from arc.training import Heap, RunControl, Step, Trainer
+from arc.training import Heap, RunControl, StepEvent, Trainer
 
 
 def tensor_bytes(tree: Any) -> int:
@@ -93,7 +93,7 @@ def main() -> None:
     task = build_task(config)
     config = with_data(config, task.num_classes)
     trainer = Trainer(config.training, build_model(config), task, seed=0)
-    events = (event for event in trainer.run(RunControl()) if isinstance(event, Step))
+    events = (event for event in trainer.run(RunControl()) if isinstance(event, StepEvent))
 
     def content() -> dict[str, Any]:
         return make_checkpoint(config, trainer)

@@ -19,9 +19,9 @@ from tabulate import tabulate
 
 from arc.config.builders import build_model, with_data
 from arc.config.schema import config_folder, parse_config
-from arc.data import Slicing, load_corpus
+from arc.data import SplitSpec, load_corpus
 from arc.tasks import TASKS
-from arc.training import Heap, RunControl, Step, Trainer
+from arc.training import Heap, RunControl, StepEvent, Trainer
 from arc.training.device import autocast_dtype, pick_device
 
 MEAN_CELLS = 129
@@ -60,13 +60,13 @@ def convolution_rate(hidden: int, precision: torch.dtype, budget: float) -> floa
     return flop / seconds_per_call(once, budget)
 
 
-def targets_per_second(overrides: list[str], budget: float, heap: Heap) -> float:
+def examples_per_second(overrides: list[str], budget: float, heap: Heap) -> float:
     """Train for about ``budget`` seconds and return the rate without the first steps."""
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = parse_config(compose("config", overrides))
     device = pick_device(config.device)
     task_class = TASKS[config.task.name]
-    corpus = load_corpus(config.data, Slicing(False, task_class.held_out), device=device)
+    corpus = load_corpus(config.data, SplitSpec(False, task_class.held_out), device=device)
     task = task_class(config.task, corpus)
     model = build_model(with_data(config, task.num_classes)).to(device)
     trainer = Trainer(
@@ -79,7 +79,7 @@ def targets_per_second(overrides: list[str], budget: float, heap: Heap) -> float
     control, targets, start = RunControl(), 0, 0.0
     clock = 0.0
     for event in trainer.run(control):
-        if not isinstance(event, Step):
+        if not isinstance(event, StepEvent):
             start += time.perf_counter() - clock  # validation is not a step
         elif event.step == 10:
             start = time.perf_counter()
@@ -121,10 +121,10 @@ def main() -> None:
             overrides.append(f"task.num_distractors={distractors}")
             encodings = 1 + max(arguments.batch, distractors + 1) / arguments.batch
         limit = rate / (flop * encodings)
-        measured = targets_per_second(overrides, arguments.seconds, heap)
+        measured = examples_per_second(overrides, arguments.seconds, heap)
         rows.append([task, distractors, measured, limit, 100 * measured / limit])
     print(f"{torch.get_num_threads()} threads, {dtype}, convolution {rate / 1e9:.0f} GFLOP/s")
-    headers = ["task", "distractors", "targets/s", "bare convolution", "% of it"]
+    headers = ["task", "distractors", "examples/s", "bare convolution", "% of it"]
     print(tabulate(rows, headers=headers, floatfmt=".0f", missingval="–"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory of all rows together {peak:.2f} GiB")

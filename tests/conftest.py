@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 
 from arc.config.builders import build_model, build_task, with_data
 from arc.config.schema import RunConfig, config_folder, parse_config
-from arc.data import Corpus, Slicing, load_corpus
+from arc.data import Corpus, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
 from arc.training import Trainer
@@ -147,10 +147,10 @@ def make_config(arc_folder: Path) -> Callable[..., RunConfig]:
 
 @pytest.fixture(scope="session")
 def make_corpus(make_config: Callable[..., RunConfig]) -> Callable[..., Corpus]:
-    """Load the three sets; ``held_out`` as in Slicing."""
+    """Load the three sets; ``held_out`` as in SplitSpec."""
 
     def make(*overrides: str, pairs: bool = False, held_out: Any = "puzzles") -> Corpus:
-        return load_corpus(make_config(*overrides).data, Slicing(pairs, held_out))
+        return load_corpus(make_config(*overrides).data, SplitSpec(pairs, held_out))
 
     return make
 

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from helpers_cli import until
 
 from arc.config.schema import ServerConfig
-from arc.runs.next_run import Settings
+from arc.runs.next_run import NextRun
 from arc.runs.results import table
 from arc.runs.run import Run, make_run
 from arc.server.app import create_app
@@ -39,7 +39,7 @@ class Station:
     """A session, a thread that trains what it is asked for, and a client of its endpoint."""
 
     def __init__(self, typed: list[str], output: Path) -> None:
-        self.session = Session(Settings(typed), once=False)
+        self.session = Session(NextRun(typed), once=False)
         self.output, self.heap = output, Heap()
         self.app = create_app(self.session, guard_of(server_config()))
         self.client: FlaskClient = self.app.test_client()

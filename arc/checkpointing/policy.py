@@ -20,13 +20,13 @@ from arc.checkpointing import (
 )
 from arc.checkpointing.writer import Save
 from arc.config.schema import NAME_PATTERN, RunConfig
-from arc.training import Step, Trainer, Validated
+from arc.training import StepEvent, Trainer, ValidationEvent
 
 log = logging.getLogger(__name__)
 NAME = re.compile(NAME_PATTERN)
 
 
-class Saving:
+class CheckpointPolicy:
     """The automatic saves of one run: best, last, and those of every so many epochs."""
 
     def __init__(self, config: RunConfig, trainer: Trainer) -> None:
@@ -47,7 +47,7 @@ class Saving:
         return self.path("last")
 
     @property
-    def needed(self) -> Path | None:
+    def required_path(self) -> Path | None:
         """The file without which the run has failed; None where there is none."""
         return self.last
 
@@ -87,12 +87,12 @@ class Saving:
         own = name.startswith((f"{self.config.run_name}_epoch_", "pretrained_encoder_"))
         return own or name in (self.best.stem, self.last.stem if self.last else None)
 
-    def after(self, event: Step | Validated) -> None:
+    def on_event(self, event: StepEvent | ValidationEvent) -> None:
         """Save what is due after ``event``; between two events the state stands still."""
         if not self._warm:  # the optimizer's state exists from the first step on
             self.writer.warm_up(self.content())
             self._warm = True
-        if isinstance(event, Validated):
+        if isinstance(event, ValidationEvent):
             if event.is_best:
                 self._save_best()
             self._save_epoch(event)
@@ -107,7 +107,7 @@ class Saving:
         self._prune()
         return failed
 
-    def keep_later(self) -> None:
+    def preserve_later_checkpoints(self) -> None:
         """Keep, under their dates, the best and last of this run's later steps.
 
         The run goes on from before them and will write its own under their names. Raises
@@ -136,13 +136,13 @@ class Saving:
     def _save_best(self) -> None:
         self.writer.save(self.best, self.content)
 
-    def _save_epoch(self, event: Validated) -> None:
+    def _save_epoch(self, event: ValidationEvent) -> None:
         every = self.config.checkpoint.every_epochs
         if every is not None and event.epoch % every == 0:
             self._prune()
             self.writer.save(self.path(f"epoch_{event.epoch:04d}"), self.content)
 
-    def _refresh_last(self, event: Step | Validated) -> None:
+    def _refresh_last(self, event: StepEvent | ValidationEvent) -> None:
         every = self.config.checkpoint.every_minutes
         if self.last is None or every is None or event.seconds - self._last_saved < 60 * every:
             return
@@ -167,7 +167,7 @@ class Saving:
         return [path for _, path in sorted(found)]
 
 
-class EncoderSaving(Saving):
+class EncoderCheckpointPolicy(CheckpointPolicy):
     """The saves of a pretraining: the encoder at each new best, and nothing else.
 
     An earlier pretraining's file is kept beside, under its date. Where nothing is held out to
@@ -191,7 +191,7 @@ class EncoderSaving(Saving):
         return None
 
     @property
-    def needed(self) -> Path:
+    def required_path(self) -> Path:
         """The encoder is what a pretraining is for."""
         return self.best
 
@@ -218,7 +218,7 @@ class EncoderSaving(Saving):
         failed = super().finish()
         return failed if self._refused is None else [*failed, self._refused]
 
-    def _save_epoch(self, event: Validated) -> None:
+    def _save_epoch(self, event: ValidationEvent) -> None:
         """An encoder that is not the best is not kept."""
 
     def _keep_earlier(self) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Origin:
+class CheckpointSource:
     """The file that a run starts from, its whole ``content``, and what is taken of it."""
 
     kind: Literal["resume", "finetune"]
@@ -61,7 +61,7 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> N
     log.info(f"{key}: the encoder of {path}, step {step}")
 
 
-def begin_from(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
+def begin_from(origin: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
     """Put ``trainer`` where ``origin`` says; raises CheckpointError if it does not fit."""
     needed = RESUMED if origin.kind == "resume" else ("model_state_dict",)
     for key in needed:
@@ -69,9 +69,9 @@ def begin_from(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
             raise CheckpointError(f"{origin.path}: holds no {key}")
     try:
         if origin.kind == "finetune":
-            _take_weights(origin, trainer)
+            _load_weights(origin, trainer)
         else:
-            _continue(origin, config, trainer)
+            _resume(origin, config, trainer)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{origin.path}: its state is not one of ours: {error!r}") from None
     if origin.kind == "finetune":
@@ -80,7 +80,7 @@ def begin_from(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
     trainer.started_from.append(f"{origin.kind} {origin.path.name} step {step}")
 
 
-def _take_weights(origin: Origin, trainer: Trainer) -> None:
+def _load_weights(origin: CheckpointSource, trainer: Trainer) -> None:
     weights = origin.content["model_state_dict"]
     if origin.strict:
         fit_weights(f"{origin.path} (strict=false loads what fits)", trainer.model, weights)
@@ -99,7 +99,7 @@ def _take_weights(origin: Origin, trainer: Trainer) -> None:
         log.info(f"not loaded: {fault}")
 
 
-def _continue(origin: Origin, config: RunConfig, trainer: Trainer) -> None:
+def _resume(origin: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
     content = origin.content
     fit_weights(origin.path, trainer.model, content["model_state_dict"])
     changed = changes(content["config"], portable_tree(config))

@@ -1,4 +1,4 @@
-"""Saving while training goes on.
+"""CheckpointPolicy while training goes on.
 
 Anybody may ask for a save, from any thread. The loop offers its state between two steps;
 the writer copies it into buffers of its own, which takes one memcpy, and a thread does the

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from arc.config.schema import ConfigError, RunConfig
-from arc.data import NUM_COLORS, Slicing, load_corpus
+from arc.data import NUM_COLORS, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder, ARCEncoder
 from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
@@ -38,15 +38,15 @@ def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> 
     It is not trained on anything that the configured game holds out.
     """
     task_class: type[Any] = PRETRAINING[config.pretrain.name]
-    own = Slicing(config.pretrain.game().use_input_output_pairs, task_class.held_out)
+    own = SplitSpec(config.pretrain.game().use_input_output_pairs, task_class.held_out)
     corpus = load_corpus(config.data, own, before=_slicing(config), device=device)
     task: Task = task_class(config.pretrain, corpus)
     return task
 
 
-def _slicing(config: RunConfig) -> Slicing:
+def _slicing(config: RunConfig) -> SplitSpec:
     """Return how the data are cut for the game."""
-    return Slicing(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
+    return SplitSpec(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
 
 
 def holds_out_alike(one: RunConfig, other: RunConfig) -> bool:

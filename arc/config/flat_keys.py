@@ -6,7 +6,7 @@ from typing import Any
 
 from arc.config.schema import RunConfig
 
-PLACES = {
+KEY_PATHS = {
     "task_type": "task.name",
     "num_distractors": "task.num_distractors",
     "bottleneck_type": "bottleneck.name",
@@ -30,14 +30,14 @@ PLACES = {
     "load_pretrained_before_pretrain": "pretrain.init_from",
 }
 GROUPS = {"task_type": "task", "bottleneck_type": "bottleneck", "pretrain_task_type": "pretrain"}
-WHETHER = ("use_pretrained", "load_pretrained_before_pretrain")  # a file is set
+PRESENCE_KEYS = ("use_pretrained", "load_pretrained_before_pretrain")  # a file is set
 
 
 def flat_view(config: RunConfig) -> dict[str, Any]:
     """Return the configuration under flat names; what a task or channel lacks is None."""
     values = {}
-    for key, place in PLACES.items():
+    for key, place in KEY_PATHS.items():
         section, field = place.split(".")
         value = getattr(getattr(config, section), field, None)
-        values[key] = value is not None if key in WHETHER else value
+        values[key] = value is not None if key in PRESENCE_KEYS else value
     return values

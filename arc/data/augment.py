@@ -34,8 +34,8 @@ class Transform:
         if not colors:
             same = torch.arange(NUM_COLORS, dtype=torch.uint8).expand(count, -1)
             return cls(transpose, rows, columns, same)
-        luck = torch.rand(count, NUM_COLORS, generator=generator)
-        return cls(transpose, rows, columns, luck.argsort(1).to(torch.uint8))
+        noise = torch.rand(count, NUM_COLORS, generator=generator)
+        return cls(transpose, rows, columns, noise.argsort(1).to(torch.uint8))
 
     def __call__(self, grids: Grids) -> Grids:
         """Transform every grid; sizes are swapped where the symmetry transposes."""

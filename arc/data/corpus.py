@@ -21,7 +21,7 @@ from torch import Tensor
 from arc.data.grids import DataError, Grids, content_key
 from arc.data.sources import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets
 
-HeldOut = Literal["puzzles", "pairs", "training_pairs"]
+HoldOut = Literal["puzzles", "pairs", "training_pairs"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Split:
     puzzle: Tensor
     label: Tensor
     puzzle_ids: tuple[str, ...]
-    places: tuple[str, ...]
+    example_ids: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.example_ids)
 
     @property
     def candidates(self) -> Tensor:
@@ -117,7 +117,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Slicing:
+class SplitSpec:
     """How examples are made of puzzles, and what is kept from training.
 
     ``pairs`` asks for (input, output) examples. Kept from training are whole puzzles, or pairs of
@@ -126,24 +126,24 @@ class Slicing:
     """
 
     pairs: bool
-    held_out: HeldOut
+    held_out: HoldOut
 
 
 def load_corpus(
     config: DataConfig,
-    slicing: Slicing,
+    spec: SplitSpec,
     *,
-    before: Slicing | None = None,
+    before: SplitSpec | None = None,
     device: torch.device | str = "cpu",
 ) -> Corpus:
     """Read, filter, split and deduplicate the data that ``config`` names.
 
-    ``before`` is the slicing of a training that will go on from what is learned here: nothing
+    ``before`` is the spec of a training that will go on from what is learned here: nothing
     is trained on that it holds out. Raises DataError when nothing is left to learn from.
     """
     sets = DATASETS[config.name](config).load()
     notes: list[str] = []
-    parts = _parts(sets, config, slicing, before, notes)
+    parts = _parts(sets, config, spec, before, notes)
     names = ("training", "validation", "test")
     if not parts[0]:
         raise DataError(f"data={config.name}: no grid is left to train on; {'; '.join(notes)}")
@@ -157,33 +157,33 @@ def load_corpus(
 def _parts(
     sets: PuzzleSets,
     config: DataConfig,
-    slicing: Slicing,
-    before: Slicing | None,
+    spec: SplitSpec,
+    before: SplitSpec | None,
     notes: list[str],
 ) -> list[list[Example]]:
     """Return the examples of the three sets."""
-    if slicing.held_out == "pairs":
+    if spec.held_out == "pairs":
         examples = _filtered(_all_examples(sets.learning, pairs=False), config, notes)
     else:
-        parts = _by_puzzle(sets.learning, sets.test, config, slicing.pairs, notes)
+        parts = _by_puzzle(sets.learning, sets.test, config, spec.pairs, notes)
         parts = _without_copies(parts, notes)
         examples = parts[0]
     if before is not None:
         known = _parts(sets, config, before, None, [])
         examples = _without_held_out(examples, known, before, notes)
-    if slicing.held_out == "puzzles":
+    if spec.held_out == "puzzles":
         return [examples, *parts[1:]]
     notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
     return _numbered(_without_copies(_by_pair(examples, config), notes), notes)
 
 
 def _without_held_out(
-    examples: list[Example], parts: list[list[Example]], slicing: Slicing, notes: list[str]
+    examples: list[Example], parts: list[list[Example]], spec: SplitSpec, notes: list[str]
 ) -> list[Example]:
     """Leave out what another training, of ``parts``, holds out: by content, or whole puzzles."""
     held: set[bytes] = set().union(*(e.contents for part in parts[1:] for e in part))
     puzzles = {example.puzzle for example in parts[0]}
-    whole = slicing.held_out == "puzzles"
+    whole = spec.held_out == "puzzles"
     kept = [
         e for e in examples if held.isdisjoint(e.contents) and (e.puzzle in puzzles or not whole)
     ]

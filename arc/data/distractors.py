@@ -58,7 +58,7 @@ class DistractorGroups:
 
 
 @dataclass(frozen=True)
-class Lineup:
+class CandidateSet:
     """A batch's shared pool of grids, and who stands beside whom.
 
     ``pool``: grid indices, int64 [P]. ``choices``: positions in the pool, int64
@@ -70,13 +70,13 @@ class Lineup:
     answer: Tensor
 
 
-def draw_lineup(
+def sample_candidates(
     split: Split,
     groups: DistractorGroups,
     examples: Tensor,
     num_distractors: int,
     generator: torch.Generator,
-) -> Lineup:
+) -> CandidateSet:
     """Draw ``num_distractors`` for each of ``examples`` [batch] out of one shared pool.
 
     The batch's targets stand beside each other, so that most grids of the pool are encoded
@@ -98,13 +98,13 @@ def draw_lineup(
     in_pool[target] = True
     pool = in_pool.nonzero()[:, 0]
     allowed = offered[group][:, pool] & (pool != target[:, None])
-    luck = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, -1.0)
-    others = luck.topk(num_distractors, dim=1).indices
+    noise = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, -1.0)
+    others = noise.topk(num_distractors, dim=1).indices
     choices = torch.cat([torch.searchsorted(pool, target)[:, None], others], 1)
     answer = torch.randint(num_distractors + 1, (len(examples),), generator=generator)
     every = torch.arange(len(examples))
     choices[every, 0], choices[every, answer] = choices[every, answer], choices[every, 0].clone()
-    return Lineup(pool, choices, answer)
+    return CandidateSet(pool, choices, answer)
 
 
 def _as_likely_as_single(counts: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
@@ -120,5 +120,5 @@ def _as_likely_as_single(counts: Tensor, own: Tensor, generator: torch.Generator
     absent = torch.ones_like(m)  # beside a given example: C(n-1-m, b-1) / C(n-1, b-1)
     for j in range(int(m.max())):
         absent *= torch.where(j < m, max(n - b - j, 0) / (n - 1 - j), 1.0)
-    luck = torch.rand(len(m), generator=generator, dtype=torch.float64)
-    return luck < (b - 1) / (n - 1) / (1 - absent)
+    noise = torch.rand(len(m), generator=generator, dtype=torch.float64)
+    return noise < (b - 1) / (n - 1) / (1 - absent)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 
-class BatchSource:
+class BatchSampler:
     """Endless batches of example indices; owns its generator and its position.
 
-    Each epoch holds every example once. ``groups`` (int64 [examples]) keeps ``run`` examples
+    Each epoch holds every example once. ``groups`` (int64 [examples]) keeps ``block_size`` examples
     of one group together, so that examples which draw distractors from the same group can
     share them; null groups shuffle freely. Draws that belong to a batch (distractors,
     augmentation) use the same ``generator``, so one state restores them all.
@@ -24,12 +24,12 @@ class BatchSource:
         *,
         seed: int,
         groups: Tensor | None = None,
-        run: int = 1,
+        block_size: int = 1,
     ) -> None:
         self.examples = examples
         self.batch_size = batch_size
         self.groups = groups
-        self.run = run
+        self.block_size = block_size
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch = 1
         self.batch = 0
@@ -81,7 +81,7 @@ class BatchSource:
         grouped = self.groups[order]
         fresh = torch.cat([torch.ones(1, dtype=torch.bool), grouped[1:] != grouped[:-1]])
         start = torch.arange(len(order)).masked_fill(~fresh, 0).cummax(0).values
-        block = fresh.cumsum(0) * len(order) + (torch.arange(len(order)) - start) // self.run
+        block = fresh.cumsum(0) * len(order) + (torch.arange(len(order)) - start) // self.block_size
         _, block = block.unique(return_inverse=True)
         shuffled = torch.randperm(int(block.max()) + 1, generator=self.generator)
         return order[shuffled[block].argsort(stable=True)]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from arc.loggers.history import Rates
-from arc.training import Step, Validated
+from arc.training import StepEvent, ValidationEvent
 
 log = logging.getLogger(__name__)
 LINE_EVERY_SECONDS = 5.0
@@ -49,14 +49,14 @@ class Terminal:
         if self.console.is_terminal:
             self._bar.stop()
 
-    def show(self, event: Step | Validated) -> None:
+    def show(self, event: StepEvent | ValidationEvent) -> None:
         """Take in one event of the loop."""
-        if isinstance(event, Validated):
+        if isinstance(event, ValidationEvent):
             self._show_validation(event)
         else:
             self._show_step(event)
 
-    def _show_step(self, step: Step) -> None:
+    def _show_step(self, step: StepEvent) -> None:
         self._rates.add(step.targets)
         done = f"epoch {step.epoch} batch {step.batch}/{step.batches} step {step.step}"
         now = f"loss {step.loss:.3f}  training {step.accuracy:.1f} %  {self._status}"
@@ -66,16 +66,16 @@ class Terminal:
         elif self._due():
             log.info(f"{done}  {now}  {self._pace()}  {_remaining(step)}")
 
-    def _show_validation(self, event: Validated) -> None:
-        judgement = event.judgement
-        figure = judgement.verdict.headline
+    def _show_validation(self, event: ValidationEvent) -> None:
+        evaluation = event.evaluation
+        figure = evaluation.task_metrics.headline
         value = " ".join(f"{name} {value:.1f} %" for name, value in figure.values.items())
         beside = ", ".join(f"{name} {value:.1f}" for name, value in figure.baselines.items())
         self._status = f"held out {value}"
         now = time.monotonic()
         if now - self._last_validation >= LINE_EVERY_SECONDS:
             self._last_validation = now
-            language = _language(judgement.language)
+            language = _language(evaluation.language)
             best = "; best so far, by the running average" if event.is_best else ""
             log.info(
                 f"epoch {event.epoch} step {event.step}: held out {value} of {figure.targets} "
@@ -84,7 +84,7 @@ class Terminal:
 
     def _pace(self) -> str:
         rates = self._rates.per_second()
-        return f"{rates[0]:.1f} steps/s {rates[1]:.0f} targets/s" if rates else ""
+        return f"{rates[0]:.1f} steps/s {rates[1]:.0f} examples/s" if rates else ""
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -104,7 +104,7 @@ def _language(measures: dict[str, float]) -> str:
     )
 
 
-def _remaining(step: Step) -> str:
+def _remaining(step: StepEvent) -> str:
     left = step.seconds_left
     return "" if left is None else f"{int(left) // 60}:{int(left) % 60:02d} left"
 
@@ -116,7 +116,7 @@ def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
         if type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
         elif isinstance(handler, logging.FileHandler):
-            handler.handleError = _without_a_word  # type: ignore[method-assign]
+            handler.handleError = _ignore_errors  # type: ignore[method-assign]
     if console.is_terminal:
         rich_handler = RichHandler(console=console, show_level=False, show_path=False)
         root.addHandler(rich_handler)
@@ -127,5 +127,5 @@ def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
     root.setLevel(level)
 
 
-def _without_a_word(record: logging.LogRecord) -> None:
+def _ignore_errors(record: logging.LogRecord) -> None:
     """Let a full disk cost the log's lines on it: the terminal has them, and no traceback each."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from arc.training import Step, Validated
+from arc.training import StepEvent, ValidationEvent
 from arc.trees import json_plain
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Record:
     ) -> None:
         self._file.close()
 
-    def add(self, event: Step | Validated) -> None:
+    def add(self, event: StepEvent | ValidationEvent) -> None:
         """Write one event, whole or not at all."""
         line = (json.dumps(json_plain(_described(event))) + "\n").encode()
         size = os.fstat(self._file.fileno()).st_size
@@ -55,10 +55,10 @@ class Record:
             self._failing = True
 
 
-def _described(event: Step | Validated) -> dict[str, Any]:
-    if isinstance(event, Step):
+def _described(event: StepEvent | ValidationEvent) -> dict[str, Any]:
+    if isinstance(event, StepEvent):
         return {"kind": "step", **vars(event)}
-    figure = event.judgement.verdict.headline
+    figure = event.evaluation.task_metrics.headline
     return {
         "kind": "validation",
         "step": event.step,
@@ -66,9 +66,9 @@ def _described(event: Step | Validated) -> dict[str, Any]:
         "seconds": event.seconds,
         "train_loss": event.train_loss,
         "train_accuracy": event.train_accuracy,
-        "val_loss": event.judgement.verdict.loss,
+        "val_loss": event.evaluation.task_metrics.loss,
         **{f"val_{name}": value for name, value in figure.values.items()},
         "targets": figure.targets,
         "baselines": figure.baselines,
-        "language": event.judgement.language,
+        "language": event.evaluation.language,
     }

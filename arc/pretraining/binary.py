@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from arc.data import NUM_COLORS, Corpus, Grids, Split, Transform
 from arc.models import RECEIVERS, ARCAutoencoder, Receiver, ReceiverShape
 from arc.pretraining.base import PRETRAINING, PretrainConfig
-from arc.tasks.base import Figure, StepOutput, Task, Verdict, chunks, percent
+from arc.tasks.base import Metric, StepOutput, Task, TaskMetrics, chunks, percent
 
 Kind = Literal["shuffled", "resampled", "spliced", "noise"]
 
@@ -67,10 +67,10 @@ class BinaryPretraining(Task):
         transform: Transform | None = None,
     ) -> StepOutput:
         """Cross-entropy over the batch's grids and a fake of each, its kind drawn."""
-        real = self.shown(self.corpus.training, examples, generator, transform)
-        luck = torch.randint(len(self.kinds), (len(real),), generator=generator)
+        real = self.sender_input(self.corpus.training, examples, generator, transform)
+        noise = torch.randint(len(self.kinds), (len(real),), generator=generator)
         every = torch.stack([make_fakes(kind, real, generator).cells for kind in self.kinds])
-        fake = every[luck.to(every.device), torch.arange(len(real), device=every.device)]
+        fake = every[noise.to(every.device), torch.arange(len(real), device=every.device)]
         grids = Grids(torch.cat([real.cells, fake]), real.sizes.repeat(2, 1))
         differs = _differ(real, fake)
         counted = torch.cat([torch.ones_like(differs), differs])
@@ -80,35 +80,35 @@ class BinaryPretraining(Task):
         wanted[: len(real)] = 1.0
         loss = F.binary_cross_entropy_with_logits(logits[counted], wanted[counted])
         right = ((logits.detach() > 0) == wanted.bool())[counted]
-        return StepOutput(loss + message.cost, percent(right), message)
+        return StepOutput(loss + message.aux_loss, percent(right), message)
 
-    def judge(
+    def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
-    ) -> Verdict:
+    ) -> TaskMetrics:
         """Return how many real grids are known as such, and how many fakes of each kind.
 
         ``accuracy`` is the mean of the real grids' and the mean kind's, so that chance is 50.
         """
         names = ("accuracy", "real", *self.kinds)
         if len(split) == 0:
-            return Verdict(math.nan, {"binary": Figure(dict.fromkeys(names, math.nan), 0, {})})
+            return TaskMetrics(math.nan, {"binary": Metric(dict.fromkeys(names, math.nan), 0, {})})
         real = model.receiver(signal)
         losses, shares = [F.softplus(-real).mean()], [percent(real > 0)]
         for kind in self.kinds:
-            logits = self._judge_fakes(model, split, kind)
+            logits = self._fake_logits(model, split, kind)
             losses.append(F.softplus(logits).mean())
             shares.append(percent(logits <= 0))
         accuracy = (shares[0] + torch.stack(shares[1:]).mean()) / 2
         loss = (losses[0] + torch.stack(losses[1:]).mean()) / 2
         values = dict(zip(names, map(float, [accuracy, *shares]), strict=True))
-        return Verdict(float(loss), {"binary": Figure(values, len(split), {"chance": 50.0})})
+        return TaskMetrics(float(loss), {"binary": Metric(values, len(split), {"chance": 50.0})})
 
-    def _judge_fakes(self, model: ARCAutoencoder, split: Split, kind: str) -> Tensor:
+    def _fake_logits(self, model: ARCAutoencoder, split: Split, kind: str) -> Tensor:
         """Return the logits of a fake of each grid, the same at each call; float32 [fakes]."""
         generator = torch.Generator().manual_seed(0)
         logits = []
         for part in chunks(len(split)):
-            real = self.shown(split, part, generator)
+            real = self.sender_input(split, part, generator)
             fake = make_fakes(kind, real, generator)
             differs = _differ(real, fake.cells)
             content = model(fake).content
@@ -146,17 +146,17 @@ def _rearranged(grids: Grids, order: Tensor, source: Tensor) -> Tensor:
 
 def _shuffled(grids: Grids, generator: torch.Generator) -> Tensor:
     order, count = _cells_first(grids)
-    luck = torch.rand(order.shape, generator=generator).to(order.device)
+    noise = torch.rand(order.shape, generator=generator).to(order.device)
     number = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    source = luck.masked_fill(number >= count, 2.0).argsort(dim=1)  # padding stays padding
+    source = noise.masked_fill(number >= count, 2.0).argsort(dim=1)  # padding stays padding
     return _rearranged(grids, order, source)
 
 
 def _resampled(grids: Grids, generator: torch.Generator) -> Tensor:
     order, count = _cells_first(grids)
-    luck = torch.rand(order.shape, generator=generator).to(order.device)
+    noise = torch.rand(order.shape, generator=generator).to(order.device)
     number = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    source = torch.where(number < count, (luck * count).long(), number)
+    source = torch.where(number < count, (noise * count).long(), number)
     return _rearranged(grids, order, source)
 
 
@@ -168,9 +168,9 @@ def _spliced(grids: Grids, generator: torch.Generator) -> Tensor:
     shift = torch.randint(1, batch, (1,), generator=generator)
     other = (torch.arange(batch) + shift) % batch
     shared = torch.minimum(grids.sizes.cpu(), grids.sizes.cpu()[other])
-    luck = torch.rand(2, batch, 2, generator=generator)
-    extent = (shared * (1 + luck[0]) / 3).ceil().clamp(min=1)
-    start = (luck[1] * (shared - extent + 1)).floor()
+    noise = torch.rand(2, batch, 2, generator=generator)
+    extent = (shared * (1 + noise[0]) / 3).ceil().clamp(min=1)
+    start = (noise[1] * (shared - extent + 1)).floor()
     line = torch.arange(side)
     rows = (line >= start[:, :1]) & (line < (start + extent)[:, :1])
     columns = (line >= start[:, 1:]) & (line < (start + extent)[:, 1:])

@@ -64,7 +64,7 @@ class SelectionPretraining(SelectionTask):
         super().__init__(config.game(), corpus)
         self.view = config.view
 
-    def shown(
+    def sender_input(
         self,
         split: Split,
         examples: Tensor,
@@ -72,7 +72,7 @@ class SelectionPretraining(SelectionTask):
         transform: Transform | None = None,
     ) -> Grids:
         """Return each target's other view; in pairs it is the input."""
-        grids = super().shown(split, examples, generator, transform)
+        grids = super().sender_input(split, examples, generator, transform)
         if self.view == "paired":
             return grids
         return Transform.sample(generator, len(grids), colors=self.view == "augmented")(grids)

@@ -27,7 +27,8 @@ import json
 
 from safetensors.torch import load_file
 
-from arc.config.schema import build_model, parse_config
+from arc.config import parse_config
+from arc.config.builders import build_model
 
 with open("{CONFIG}", encoding="utf-8") as file:
     config = json.load(file)

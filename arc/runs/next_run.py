@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arc.checkpointing.tables import list_encoders
 from arc.config.errors import explain
-from arc.config.flat_keys import GROUPS, PLACES, WHETHER, flat_view
+from arc.config.flat_keys import GROUPS, KEY_PATHS, PRESENCE_KEYS, flat_view
 from arc.config.schema import (
     ConfigError,
     ProcessConfig,
@@ -30,14 +30,14 @@ from arc.config.schema import (
     parse_config,
 )
 from arc.registry import nearest
-from arc.runs.plan import Plan, key_of, plan_run, stored_choices
+from arc.runs.plan import RunPlan, key_of, plan_run, stored_group_choices
 
 NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
 RESERVED = ("null", "true", "false", "nan", "inf")  # words that Hydra's grammar reads otherwise
 
 
-class Settings:
+class NextRun:
     """The overrides of this process's runs; safe to use from any thread.
 
     Hydra must have been initialised (inside ``hydra.main``, or by ``initialize_config_dir``).
@@ -70,8 +70,8 @@ class Settings:
         *,
         resume: str | None = None,
         finetune: str | None = None,
-    ) -> Plan:
-        """Plan a run with further ``overrides``, in Hydra's grammar; a start is a file's path.
+    ) -> RunPlan:
+        """RunPlan a run with further ``overrides``, in Hydra's grammar; a start is a file's path.
 
         Raises ConfigError or CheckpointError for what cannot be done.
         """
@@ -84,16 +84,16 @@ class Settings:
             if resume or finetune:  # what its file says stands, but for what is asked for now
                 typed = [*_of_process(self._overrides), *overrides, *fixed]
             else:
-                typed = [*self._below(overrides), *overrides, *fixed]
-            return plan_run(_compose([*stored_choices(typed), *typed]), typed)
+                typed = [*self._merge(overrides), *overrides, *fixed]
+            return plan_run(_compose([*stored_group_choices(typed), *typed]), typed)
 
-    def _below(self, overrides: Sequence[str]) -> list[str]:
+    def _merge(self, overrides: Sequence[str]) -> list[str]:
         """Return the settings that further ``overrides`` leave; an option drops what it lacks."""
         kept = self._overrides
         for override in overrides:
             group, _, option = override.partition("=")
             if group in GROUPS.values():
-                kept = _without_strays(kept, group, option)
+                kept = _drop_unknown_keys(kept, group, option)
         return kept
 
     def change(self, values: Mapping[str, Any]) -> RunConfig:
@@ -110,9 +110,9 @@ class Settings:
     def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
         """Return the overrides with ``values`` in them, and what they compose."""
         for key in values:
-            if key not in PLACES:
-                hint = nearest(key, PLACES)
-                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(PLACES)}")
+            if key not in KEY_PATHS:
+                hint = nearest(key, KEY_PATHS)
+                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(KEY_PATHS)}")
         changed = list(self._overrides)
         for key in GROUPS:  # first, since they bring and drop other keys
             if key in values:
@@ -128,9 +128,9 @@ class Settings:
         """Return the overrides ``before`` with one flat key, which is as in ``view``, changed."""
         if value is None and view[key] is None:  # it may be one that does not apply
             return before
-        if key in WHETHER:
+        if key in PRESENCE_KEYS:
             value = self._file(key, value, view)
-        place = PLACES[key]
+        place = KEY_PATHS[key]
         kept = [override for override in before if key_of(override) != place]
         return [*kept, f"{place}={_quoted(value)}"]
 
@@ -141,7 +141,7 @@ class Settings:
         if not value:
             return None
         if view[key]:
-            return _set_file(self._overrides, PLACES[key])
+            return _set_file(self._overrides, KEY_PATHS[key])
         folder, task = Path(self.config().checkpoint.dir), view["pretrain_task_type"]
         for row in list_encoders(folder):
             if row["task_type"] == task:
@@ -163,10 +163,10 @@ def _with_option(before: list[str], key: str, value: Any) -> list[str]:
         raise ConfigError(
             f"{key}={value}: choose one of {', '.join(options)}.{nearest(str(value), options)}"
         )
-    return [f"{group}={value}", *_without_strays(before, group, value)]
+    return [f"{group}={value}", *_drop_unknown_keys(before, group, value)]
 
 
-def _without_strays(before: list[str], group: str, option: str) -> list[str]:
+def _drop_unknown_keys(before: list[str], group: str, option: str) -> list[str]:
     """Return the overrides ``before`` less the group's option and keys that ``option`` lacks."""
     kept = []
     for override in before:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
-from arc.checkpointing.restore import Origin
+from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.overrides import overlay
 from arc.config.schema import (
@@ -32,14 +32,14 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A checked configuration, named; where its run starts from (None: from nothing).
 
     ``typed`` is what it was made from, for those who want to make it again.
     """
 
     config: RunConfig
-    origin: Origin | None
+    origin: CheckpointSource | None
     typed: tuple[str, ...] = ()
 
     @property
@@ -49,7 +49,7 @@ class Plan:
         return [each for each in own if each != "mode=train"]
 
 
-def stored_choices(typed: list[str]) -> list[str]:
+def stored_group_choices(typed: list[str]) -> list[str]:
     """Return the group choices of the run that ``typed`` resumes or fine-tunes.
 
     Hydra must compose them, or it would know the keys of conf/'s default options only:
@@ -76,7 +76,7 @@ def stored_choices(typed: list[str]) -> list[str]:
     ]
 
 
-def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> Plan:
+def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> RunPlan:
     """Read the composed ``tree`` and the overrides that were ``typed``.
 
     ``own_folder`` is where files go unless ``typed`` says so (a job of a sweep has its own).
@@ -87,7 +87,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     origin = _origin(start, tree, typed, own_folder)
     if origin is None:
         config = _in_own_folder(parse_config(tree), typed, own_folder)
-        return Plan(config if start.resume == AUTO else _named(config), None, tuple(typed))
+        return RunPlan(config if start.resume == AUTO else _named(config), None, tuple(typed))
     stored = dict(origin.content["config"])
     if origin.kind == "finetune":  # neither its name, nor where its own encoder came from
         stored["run_name"] = None
@@ -118,7 +118,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     config = _in_own_folder(config, typed, own_folder)
     if origin.kind == "resume" and not any(key_of(each) == "checkpoint.dir" for each in typed):
         config = _in_folder(config, str(origin.path.parent))
-    return Plan(config if origin.kind == "resume" else _named(config), origin, tuple(typed))
+    return RunPlan(config if origin.kind == "resume" else _named(config), origin, tuple(typed))
 
 
 def _refuse_names(typed: Sequence[str]) -> None:
@@ -137,29 +137,29 @@ def key_of(override: str) -> str:
 
 def _origin(
     start: ProcessConfig, tree: DictConfig, typed: Sequence[str], own_folder: Path | None
-) -> Origin | None:
+) -> CheckpointSource | None:
     if start.finetune is not None:
         path = Path(start.finetune)
-        return Origin("finetune", path, read_checkpoint(path), start.strict)
+        return CheckpointSource("finetune", path, read_checkpoint(path), start.strict)
     if start.resume is None:
         return None
     if start.resume != AUTO:
         path = Path(start.resume)
-        return Origin("resume", path, read_checkpoint(path), True)
+        return CheckpointSource("resume", path, read_checkpoint(path), True)
     config = _in_own_folder(parse_config(tree), typed, own_folder)
     if config.run_name is None:
         raise ConfigError("resume=auto: continues the run that run_name=… names; give one")
-    newest = _newest(Path(config.checkpoint.dir), config.run_name)
+    newest = _latest_checkpoint(Path(config.checkpoint.dir), config.run_name)
     if newest is None:
         log.info(f"resume=auto: no checkpoint of {config.run_name} yet, a fresh start")
     return newest
 
 
-def _newest(folder: Path, run_name: str) -> Origin | None:
+def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
     """Return the run's valid file of the most steps; broken ones are passed over, and said."""
     for _, _, path in _files_of(folder, run_name):
         try:
-            return Origin("resume", path, read_checkpoint(path), True)
+            return CheckpointSource("resume", path, read_checkpoint(path), True)
         except CheckpointError as error:
             log.warning(f"resume=auto: passed over: {error}")
     return None

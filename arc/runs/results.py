@@ -16,8 +16,8 @@ from arc.checkpointing import portable_tree
 from arc.config.builders import build_model
 from arc.config.schema import RunConfig
 from arc.models import ARCAutoencoder
-from arc.tasks import Figure, Task, Verdict
-from arc.training import judge_split
+from arc.tasks import Metric, Task, TaskMetrics
+from arc.training import evaluate_split
 
 
 def evaluate(
@@ -38,16 +38,20 @@ def evaluate(
         untrained = build_model(config).to(model.device)
     corpus = task.corpus
     tested = len(corpus.test) > 0  # without a test set the controls are run on validation
-    test = judge_split(model, task, corpus.test, full=True, untrained=untrained if tested else None)
-    validation = judge_split(
+    test = evaluate_split(
+        model, task, corpus.test, full=True, untrained=untrained if tested else None
+    )
+    validation = evaluate_split(
         model, task, corpus.validation, untrained=None if tested else untrained
     )
     judged = test if tested else validation
     return _plain(
         {
-            "test": _figures(test.verdict),
-            "validation": _figures(validation.verdict),
-            "controls": {name: _figures(verdict) for name, verdict in judged.controls.items()},
+            "test": _figures(test.task_metrics),
+            "validation": _figures(validation.task_metrics),
+            "controls": {
+                name: _figures(task_metrics) for name, task_metrics in judged.controls.items()
+            },
             "language": judged.language,
             "minutes": None if minutes is None else round(minutes, 3),
             "steps": steps,
@@ -68,8 +72,8 @@ def evaluate_pretraining(
     corpus = task.corpus
     return _plain(
         {
-            "test": _figures(judge_split(model, task, corpus.test, full=True).verdict),
-            "validation": _figures(judge_split(model, task, corpus.validation).verdict),
+            "test": _figures(evaluate_split(model, task, corpus.test, full=True).task_metrics),
+            "validation": _figures(evaluate_split(model, task, corpus.validation).task_metrics),
             "controls": {},
             "language": {},
             "minutes": round(minutes, 3),
@@ -125,11 +129,11 @@ def describe_language(language: dict[str, float]) -> str:
     )
 
 
-def _figures(verdict: Verdict) -> dict[str, Any]:
-    return {name: _figure(figure) for name, figure in verdict.figures.items()}
+def _figures(task_metrics: TaskMetrics) -> dict[str, Any]:
+    return {name: _figure(figure) for name, figure in task_metrics.metrics.items()}
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
+def _figure(figure: Metric) -> dict[str, Any]:
     return {**figure.values, "targets": figure.targets, "baselines": figure.baselines}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
-from arc.checkpointing.policy import EncoderSaving, Saving
+from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
 from arc.checkpointing.restore import begin_from, start_encoder
 from arc.config.builders import (
     build_model,
@@ -23,24 +23,24 @@ from arc.config.schema import RunConfig
 from arc.loggers.jsonl import Record
 from arc.models import ARCAutoencoder
 from arc.runs.claim import claimed
-from arc.runs.plan import Plan
+from arc.runs.plan import RunPlan
 from arc.runs.results import evaluate, evaluate_pretraining, write_results
 from arc.tasks import Task
 from arc.training import (
     DivergedError,
     Heap,
-    Ranks,
+    ProcessGroup,
     RunControl,
-    Step,
+    StepEvent,
     Trainer,
     TrainingConfig,
-    Validated,
+    ValidationEvent,
 )
 from arc.training.device import autocast_dtype, pick_device
 from arc.training.random_state import seed_everything
 
 log = logging.getLogger(__name__)
-Watcher = Callable[[Step | Validated], None]
+Watcher = Callable[[StepEvent | ValidationEvent], None]
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,40 @@ class Outcome:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class RunStarted:
+    """A run was built and is about to train."""
+
+    run: Run
+
+
+@dataclass(frozen=True)
+class TrainingEnded:
+    """Training ended and every save is on the disk; the final evaluation may follow."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over. ``results`` is None unless the final evaluation produced some."""
+
+    outcome: Outcome
+    results: dict[str, Any] | None
+
+
 class Run:
     """Trains the game. Raises ValueError, when it is made, for what cannot be done."""
 
-    def __init__(self, plan: Plan, output: Path, heap: Heap, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self, plan: RunPlan, output: Path, heap: Heap, ranks: ProcessGroup | None = None
+    ) -> None:
         config = plan.config
-        self.output, self.heap, self.ranks = output, heap, ranks or Ranks()
+        self.output, self.heap, self.ranks = output, heap, ranks or ProcessGroup()
         self.folder = Path(config.checkpoint.dir)
-        if self.ranks.leads:
+        if self.ranks.is_leader:
             self._prepare_folder()
-        self.device = self.ranks.join(pick_device(config.device))
+        self.device = self.ranks.init(pick_device(config.device))
         self.task = self._build_task(config)
         self.config = self._completed(config)
         seed_everything(config.seed)
@@ -75,7 +99,7 @@ class Run:
         )
         self._describe()
         self._begin(plan)
-        self.ranks.take_leader_s(self.trainer.model.state_dict().values())
+        self.ranks.broadcast_parameters(self.trainer.model.state_dict().values())
         self.saving = self._make_saving()
         self._goes_on = plan.origin is not None and plan.origin.kind == "resume"
 
@@ -98,7 +122,7 @@ class Run:
     def _build_model(self) -> ARCAutoencoder:
         return build_model(self.config)
 
-    def _begin(self, plan: Plan) -> None:
+    def _begin(self, plan: RunPlan) -> None:
         if plan.origin is not None:
             begin_from(plan.origin, self.config, self.trainer)
         resumed = plan.origin is not None and plan.origin.kind == "resume"
@@ -113,8 +137,8 @@ class Run:
         elif encoder.freeze:
             log.info("encoder.freeze: the sender's encoder stays as it is")
 
-    def _make_saving(self) -> Saving:
-        return Saving(self.config, self.trainer)
+    def _make_saving(self) -> CheckpointPolicy:
+        return CheckpointPolicy(self.config, self.trainer)
 
     def _load_best(self) -> ARCAutoencoder:
         """Return the model of the best file, or the last state if there is none."""
@@ -155,7 +179,7 @@ class Run:
         except DivergedError as error:
             fault = f"{error}. The last good state is in {self.saving.last or self.saving.best}"
             log.error(fault)
-        self.ranks.leave()
+        self.ranks.shutdown()
         failed = self.saving.finish()
         failures = self.saving.writer.failures
         if failed:
@@ -163,7 +187,9 @@ class Run:
         elif failures:
             log.warning(f"{failures} saves failed on the way; later ones made each of them good")
         if fault is None:
-            fault = next((save.error for save in failed if save.path == self.saving.needed), None)
+            fault = next(
+                (save.error for save in failed if save.path == self.saving.required_path), None
+            )
         if fault is not None:
             return Outcome("failed", fault)
         if control.stop_requested or not self.trainer.reached_limit:
@@ -186,20 +212,20 @@ class Run:
         """
         with claimed(self.folder, self.saving.best.stem.removesuffix("_best")):
             if self._goes_on:
-                self.saving.keep_later()
+                self.saving.preserve_later_checkpoints()
             yield
 
     def follow(self, control: RunControl) -> None:
         """Train beside the process that leads, which alone saves and reports."""
         for _ in self.trainer.run(control):
             self.heap.tidy()
-        self.ranks.leave()
+        self.ranks.shutdown()
 
     def _train(self, control: RunControl, watchers: tuple[Watcher, ...]) -> None:
         with Record(self.output / "metrics.jsonl") as record:
             for event in self.trainer.run(control):
                 record.add(event)
-                self.saving.after(event)
+                self.saving.on_event(event)
                 for watcher in watchers:
                     watcher(event)
                 self.heap.tidy()
@@ -261,17 +287,17 @@ class PretrainRun(Run):
     def _build_model(self) -> ARCAutoencoder:
         return build_pretraining_model(self.config, self.task.num_classes)
 
-    def _begin(self, plan: Plan) -> None:
+    def _begin(self, plan: RunPlan) -> None:
         if self.config.pretrain.init_from is not None:
             path = self.config.pretrain.init_from
             start_encoder(path, "pretrain.init_from", self.config, self.trainer)
 
-    def _make_saving(self) -> Saving:
-        return EncoderSaving(self.config, self.trainer)
+    def _make_saving(self) -> CheckpointPolicy:
+        return EncoderCheckpointPolicy(self.config, self.trainer)
 
     def _load_best(self) -> ARCAutoencoder:
         """Return the best model, which no file holds whole."""
-        assert isinstance(self.saving, EncoderSaving)
+        assert isinstance(self.saving, EncoderCheckpointPolicy)
         if self.saving.best_state:
             self.trainer.model.load_state_dict(self.saving.best_state)
         return self.trainer.model
@@ -292,6 +318,6 @@ class PretrainRun(Run):
 RUNS = {"train": Run, "pretrain": PretrainRun}
 
 
-def make_run(plan: Plan, output: Path, heap: Heap, ranks: Ranks | None = None) -> Run:
+def make_run(plan: RunPlan, output: Path, heap: Heap, ranks: ProcessGroup | None = None) -> Run:
     """Make the run that ``plan`` asks for; raises ValueError for what cannot be done."""
     return RUNS[plan.config.mode](plan, output, heap, ranks)

@@ -10,10 +10,10 @@ from arc.server.here import SESSION
 from arc.server.relay import COUNT
 from arc.server.routes import checkpoints, control, samples
 from arc.server.security import Guard
-from arc.server.session import NotNow, Session
+from arc.server.session import InvalidStateError, Session
 
 REFUSALS = {
-    NotNow: 400,
+    InvalidStateError: 400,
     FileExistsError: 409,
     CheckpointError: 400,
     TimeoutError: 503,

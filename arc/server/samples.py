@@ -1,6 +1,6 @@
 """Looking at what the agents say: examples, messages changed by hand, the language's use.
 
-Everything returned is of plain types. A Looker works on the model as it is at the moment, so
+Everything returned is of plain types. A SampleViewer works on the model as it is at the moment, so
 it is asked between two training steps, by the thread that trains.
 """
 
@@ -22,7 +22,7 @@ TOLD_MESSAGES = 100
 EXAMPLES_OF_A_MESSAGE = 4
 
 
-class Looker:
+class SampleViewer:
     """Shows the held-out examples of one run: those of validation, or of test without them."""
 
     def __init__(self, model: ARCAutoencoder, task: Task) -> None:
@@ -31,11 +31,11 @@ class Looker:
         self.split = next(
             split for split in (corpus.validation, corpus.test, corpus.training) if len(split)
         )
-        self._number = {place: number for number, place in enumerate(self.split.places)}
+        self._number = {place: number for number, place in enumerate(self.split.example_ids)}
 
     def examples(self) -> list[str]:
         """Return the examples' names, such as ``0a938d79 train 0 input``."""
-        return list(self.split.places)
+        return list(self.split.example_ids)
 
     def samples(self) -> list[dict[str, Any]]:
         """Return some examples, spread over the set; always the same ones."""
@@ -55,25 +55,27 @@ class Looker:
     @torch.no_grad()
     def _show(self, examples: Tensor, message: Sequence[int] | None) -> list[dict[str, Any]]:
         self.model.eval()
-        sent = self.model(self.task.shown(self.split, examples, torch.Generator().manual_seed(0)))
+        sent = self.model(
+            self.task.sender_input(self.split, examples, torch.Generator().manual_seed(0))
+        )
         content = sent.content
         if message is not None:
             if self.model.bottleneck.vocab_size is None:
                 raise ValueError("message: a vector cannot be changed symbol by symbol")
             content = torch.tensor([list(message)], dtype=torch.int64, device=content.device)
         signal = self.model.bottleneck.read(content)
-        answers = self.task.answer(self.model, self.split, examples, signal)
+        answers = self.task.predict(self.model, self.split, examples, signal)
         edited = message is not None
         if edited:
             own = self.model.bottleneck.read(sent.content)
-            before = self.task.answer(self.model, self.split, examples, own)
+            before = self.task.predict(self.model, self.split, examples, own)
             both = zip(answers, before, strict=True)
             answers = [{**answer, "as_sent": as_sent} for answer, as_sent in both]
         known = sent.lengths is not None and not edited
         return [
             {
-                **self._about(int(example)),
-                **self._said(content[row], sent.content[row]),
+                **self._example_fields(int(example)),
+                **self._message_fields(content[row], sent.content[row]),
                 "length": int(sent.lengths[row]) if known else None,
                 "edited": edited,
                 **answer,
@@ -81,8 +83,8 @@ class Looker:
             for row, (example, answer) in enumerate(zip(examples, answers, strict=True))
         ]
 
-    def _about(self, example: int) -> dict[str, Any]:
-        split, place = self.split, self.split.places[example]
+    def _example_fields(self, example: int) -> dict[str, Any]:
+        split, place = self.split, self.split.example_ids[example]
         shown, wanted = int(split.sender[example]), int(split.target[example])
         grids = split.grids[torch.tensor([shown, wanted])].arrays()
         return {
@@ -92,7 +94,7 @@ class Looker:
             "target": None if shown == wanted else grids[1].tolist(),
         }
 
-    def _said(self, heard: Tensor, sent: Tensor) -> dict[str, Any]:
+    def _message_fields(self, heard: Tensor, sent: Tensor) -> dict[str, Any]:
         if self.model.bottleneck.vocab_size is None:
             return {"message": None, "sent": None, "vector": heard.tolist()}
         return {"message": heard.tolist(), "sent": sent.tolist(), "vector": None}
@@ -116,7 +118,7 @@ def language_table(
         some = speakers[message][:EXAMPLES_OF_A_MESSAGE]
         grids = split.grids[split.sender[torch.tensor(some)]].arrays()
         examples = [
-            {"example": split.places[example], "grid": grid.tolist()}
+            {"example": split.example_ids[example], "grid": grid.tolist()}
             for example, grid in zip(some, grids, strict=True)
         ]
         rows.append({"message": list(message), "count": count, "examples": examples})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from arc.config.flat_keys import GROUPS, PLACES, WHETHER
+from arc.config.flat_keys import GROUPS, KEY_PATHS, PRESENCE_KEYS
 from arc.config.schema import RunConfig, config_folder, options_of
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
@@ -18,7 +18,7 @@ def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:
 
     A key that the chosen task or channel lacks is described by its name alone.
     """
-    return {key: _describe(config, key, place) for key, place in PLACES.items()}
+    return {key: _describe(config, key, place) for key, place in KEY_PATHS.items()}
 
 
 def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
     blank = {"minimum": None, "maximum": None, "options": None, "nullable": False, "help": ""}
     if key in GROUPS:
         return {**blank, "type": "string", "options": options_of(GROUPS[key])}
-    if key in WHETHER:
+    if key in PRESENCE_KEYS:
         return {**blank, "type": "boolean", "help": _help(config, section, name)}
     field = type(getattr(config, section)).model_fields.get(name)
     if field is None:

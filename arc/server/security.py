@@ -22,7 +22,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-CheckpointSource-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
@@ -90,7 +90,7 @@ def _check_origin(request: Request) -> None:
     site = request.headers.get("Sec-Fetch-Site")
     if site not in (None, "same-origin", "none"):
         abort(403, "a page of another origin may not do this")
-    origin = request.headers.get("Origin")
+    origin = request.headers.get("CheckpointSource")
     if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
         abort(403, f"origin {origin[:100]!r} may not do this")
 

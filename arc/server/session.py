@@ -21,12 +21,12 @@ from arc.checkpointing import portable_tree
 from arc.checkpointing.writer import CheckpointWriter, Save
 from arc.config.flat_keys import flat_view
 from arc.config.schema import RunConfig
-from arc.runs.next_run import Settings
-from arc.runs.plan import Plan
+from arc.runs.next_run import NextRun
+from arc.runs.plan import RunPlan
 from arc.runs.run import Outcome, Run
-from arc.server.samples import Looker
+from arc.server.samples import SampleViewer
 from arc.server.status import Board
-from arc.training import RunControl, Step, Validated
+from arc.training import RunControl, StepEvent, ValidationEvent
 
 log = logging.getLogger(__name__)
 State = Literal["idle", "training", "pretraining", "testing", "stopping"]
@@ -36,15 +36,15 @@ WAIT_FOR_STOP_SECONDS = 120.0
 T = TypeVar("T")
 
 
-class NotNow(ValueError):
+class InvalidStateError(ValueError):
     """What was asked for does not go with what the process is doing."""
 
 
 @dataclass
-class Question:
+class ModelQuery:
     """Something that the training thread is asked to find out."""
 
-    work: Callable[[Looker], Any]
+    work: Callable[[SampleViewer], Any]
     done: threading.Event = field(default_factory=threading.Event)
     answer: Any = None
     error: Exception | None = None
@@ -53,21 +53,21 @@ class Question:
 class Session:
     """The state of this process; ``once`` says that it ends with its run."""
 
-    def __init__(self, settings: Settings, *, once: bool) -> None:
+    def __init__(self, settings: NextRun, *, once: bool) -> None:
         self.settings, self.once = settings, once
         self.board = Board()
         self._changed = threading.Condition(threading.RLock())
         self._state: State = "idle"
         self._mode: str | None = None
-        self._plan: Plan | None = None
-        self._begun: Plan | None = None
+        self._plan: RunPlan | None = None
+        self._begun: RunPlan | None = None
         self._config: RunConfig | None = None
         self._control = RunControl()
         self._run: Run | None = None
-        self._looker: Looker | None = None
-        self._questions: deque[Question] = deque()
+        self._looker: SampleViewer | None = None
+        self._questions: deque[ModelQuery] = deque()
         self._over = self.is_abandoned = False
-        self.validated: Validated | None = None
+        self.validated: ValidationEvent | None = None
         if not once:
             self.show_settings()
 
@@ -107,11 +107,11 @@ class Session:
     def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Change settings by their flat names, all or none; returns all of them.
 
-        Raises NotNow if a run is under way, ConfigError for what cannot be set.
+        Raises InvalidStateError if a run is under way, ConfigError for what cannot be set.
         """
         with self._changed:
             if self._mode is not None:
-                raise NotNow(f"a run is under way ({self._state}): stop it first")
+                raise InvalidStateError(f"a run is under way ({self._state}): stop it first")
             self.settings.change(values)
             self.show_settings()
             return flat_view(self.settings.config())
@@ -126,26 +126,30 @@ class Session:
     ) -> None:
         """Ask for a run, after a stop that is under way.
 
-        Raises NotNow if there is a run, ConfigError or CheckpointError if there can be none.
+        Raises InvalidStateError if a run exists, ConfigError or CheckpointError if it cannot start.
         """
         with self._changed:
             if self._state == "stopping" and not self.once:
                 self._changed.wait_for(lambda: self._state != "stopping", WAIT_FOR_STOP_SECONDS)
             if self._over or (self.once and self._state in ("idle", "stopping")):
-                raise NotNow("this process ends with its run; server.autostart=false keeps it")
+                raise InvalidStateError(
+                    "this process ends with its run; server.autostart=false keeps it"
+                )
             if self._state != "idle":
-                raise NotNow(f"a run is under way ({self._state})")
+                raise InvalidStateError(f"a run is under way ({self._state})")
             self._plan = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
             self._begin(self._plan)  # what is asked from now on is about this one
             self._enter(STATES[mode], mode)
 
     def stop(self, reason: str = "stop") -> None:
-        """Ask the run to stop after the step under way; raises NotNow if there is none."""
+        """Ask the run to stop after the current step; raises InvalidStateError without a run."""
         with self._changed:
             if self._state == "idle":
-                raise NotNow("nothing is running")
+                raise InvalidStateError("nothing is running")
             if self._state == "testing":
-                raise NotNow("training has ended and the best state is being tested: wait for it")
+                raise InvalidStateError(
+                    "training has ended and the best state is being tested: wait for it"
+                )
             self._control.request_stop(reason)
             if self._state in ("training", "pretraining"):
                 self._enter("stopping", self._mode)
@@ -153,7 +157,7 @@ class Session:
     def save(self, name: str | None, *, overwrite: bool = False) -> str:
         """Ask for a save of the next moment between two steps; returns its name.
 
-        A run that is still being made is waited for. Raises NotNow if no training runs,
+        A run that is still being made is waited for. Raises InvalidStateError if no training runs,
         FileExistsError if the name is taken, ValueError if it cannot be used.
         """
         with self._changed:
@@ -161,20 +165,20 @@ class Session:
                 lambda: self._state != "training" or self._run is not None, ANSWER_SECONDS
             )
             if self._mode == "pretrain":
-                raise NotNow("a pretraining saves its best encoder by itself")
+                raise InvalidStateError("a pretraining saves its best encoder by itself")
             if self._state != "training" or self._run is None:
-                raise NotNow("no training is under way")
+                raise InvalidStateError("no training is under way")
             return self._run.saving.request(name, overwrite=overwrite)  # the writer shows it
 
-    def ask(self, work: Callable[[Looker], T], seconds: float = ANSWER_SECONDS) -> T:
+    def ask(self, work: Callable[[SampleViewer], T], seconds: float = ANSWER_SECONDS) -> T:
         """Have ``work`` done by the training thread, with the model as it is between two steps.
 
-        Raises NotNow if there is no model, TimeoutError, or what ``work`` raises.
+        Raises InvalidStateError if there is no model, TimeoutError, or what ``work`` raises.
         """
-        question = Question(work)
+        question = ModelQuery(work)
         with self._changed:
             if self._looker is None or self._over:
-                raise NotNow("no model is loaded: start a run first")
+                raise InvalidStateError("no model is loaded: start a run first")
             self._questions.append(question)
             self._changed.notify_all()
         if not question.done.wait(seconds):
@@ -186,7 +190,7 @@ class Session:
 
     # -- the thread that trains --------------------------------------------------------------
 
-    def next_plan(self) -> Plan | None:
+    def next_plan(self) -> RunPlan | None:
         """Wait for a run to be asked for, answering questions about the last one meanwhile.
 
         Returns None when the session was closed, or abandoned with nothing left to do.
@@ -206,7 +210,7 @@ class Session:
             self.answer_questions()
 
     @contextmanager
-    def running(self, plan: Plan) -> Iterator[RunControl]:
+    def running(self, plan: RunPlan) -> Iterator[RunControl]:
         """Be in the state that ``plan`` asks for; what goes wrong inside is shown and raised."""
         with self._changed:
             if self._state != "stopping":
@@ -231,13 +235,13 @@ class Session:
         run.saving.writer.on_change = self._show_saves
         with self._changed:
             self._run, self._config = run, run.config
-            self._looker = Looker(run.trainer.model, run.task)
+            self._looker = SampleViewer(run.trainer.model, run.task)
             self.board.note("facts", _facts(run))
             self._changed.notify_all()
 
-    def watch(self, event: Step | Validated) -> None:
+    def watch(self, event: StepEvent | ValidationEvent) -> None:
         """Publish an event of the run, and answer what was asked since the last one."""
-        if isinstance(event, Validated):
+        if isinstance(event, ValidationEvent):
             self.validated = event
             self.board.note("validation", _validation_row(event))
         else:
@@ -262,7 +266,7 @@ class Session:
             question = self._questions.popleft()
             try:
                 if self._looker is None:
-                    raise NotNow("the run that was asked about has ended")
+                    raise InvalidStateError("the run that was asked about has ended")
                 question.answer = question.work(self._looker)
             except Exception as error:  # the asker's to handle, in its own thread
                 question.error = error
@@ -281,10 +285,10 @@ class Session:
             self._control.request_stop("the process is ending")
             self._changed.notify_all()
         for question in self._questions:
-            question.error = NotNow("the process is ending")
+            question.error = InvalidStateError("the process is ending")
             question.done.set()
 
-    def _begin(self, plan: Plan) -> None:
+    def _begin(self, plan: RunPlan) -> None:
         """Let go of the last run before there is another, figures and all."""
         self._run = self._looker = self.validated = None
         self._begun, self._config = plan, plan.config
@@ -329,18 +333,18 @@ def _save_row(save: Save) -> dict[str, Any]:
     }
 
 
-def _validation_row(event: Validated) -> dict[str, Any]:
-    figure = event.judgement.verdict.headline
+def _validation_row(event: ValidationEvent) -> dict[str, Any]:
+    figure = event.evaluation.task_metrics.headline
     return {
         "batch_num": event.step,
         "epoch": event.epoch,
         "seconds": event.seconds,
         "train_loss": event.train_loss,
         "train_accuracy": event.train_accuracy,
-        "val_loss": event.judgement.verdict.loss,
-        "val_acc": event.judgement.verdict.accuracy,
+        "val_loss": event.evaluation.task_metrics.loss,
+        "val_acc": event.evaluation.task_metrics.accuracy,
         "values": figure.values,
         "targets": figure.targets,
         "baselines": figure.baselines,
-        "language": event.judgement.language,
+        "language": event.evaluation.language,
     }

@@ -182,7 +182,7 @@ class Board:
                 },
                 "throughput": {
                     "steps_per_second": rates[0] if rates else None,
-                    "targets_per_second": rates[1] if rates else None,
+                    "examples_per_second": rates[1] if rates else None,
                 },
                 "outcome": outcome.get("kind"),
                 "error": outcome.get("error"),

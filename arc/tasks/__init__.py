@@ -1,8 +1,8 @@
 """The games that the agents play, one file each."""
 
 from arc.registry import import_members
-from arc.tasks.base import TASKS, Figure, StepOutput, Task, TaskConfig, Verdict
+from arc.tasks.base import TASKS, Metric, StepOutput, Task, TaskConfig, TaskMetrics
 
 import_members(__name__)
 
-__all__ = ["TASKS", "Figure", "StepOutput", "Task", "TaskConfig", "Verdict"]
+__all__ = ["TASKS", "Metric", "StepOutput", "Task", "TaskConfig", "TaskMetrics"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
-from arc.data.corpus import HeldOut
+from arc.data.corpus import HoldOut
 from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
@@ -35,7 +35,7 @@ class StepOutput:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A result, in percent, over ``targets`` examples, beside what it must be read against."""
 
     values: dict[str, float]
@@ -44,16 +44,16 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How the receiver did with some signals: ``figures`` by name, the headline first."""
+class TaskMetrics:
+    """How the receiver did with some signals: ``metrics`` by name, the headline first."""
 
     loss: float
-    figures: dict[str, Figure] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
 
     @property
-    def headline(self) -> Figure:
+    def headline(self) -> Metric:
         """The figure that validation and the choice of the best checkpoint go by."""
-        return next(iter(self.figures.values()))
+        return next(iter(self.metrics.values()))
 
     @property
     def accuracy(self) -> float:
@@ -64,8 +64,8 @@ class Verdict:
 class Task(ABC):
     """Base of the tasks; one is made for a corpus and keeps what it derives from it."""
 
-    held_out: ClassVar[HeldOut] = "puzzles"
-    transforms_alike: ClassVar[bool] = False  # augmentation takes one transform for a batch
+    held_out: ClassVar[HoldOut] = "puzzles"
+    shared_transform: ClassVar[bool] = False  # augmentation takes one transform for a batch
 
     def __init__(self, config: TaskConfig, corpus: Corpus) -> None:
         self.config = config
@@ -80,11 +80,11 @@ class Task(ABC):
     def training_order(self) -> tuple[Tensor, Tensor | None, int]:
         """Return which examples to train on, their groups, and how many of one to keep together.
 
-        int64 [examples], int64 [examples] or None, and a count; see BatchSource.
+        int64 [examples], int64 [examples] or None, and a count; see BatchSampler.
         """
         return torch.arange(len(self.corpus.training)), None, 1
 
-    def shown(
+    def sender_input(
         self,
         split: Split,
         examples: Tensor,
@@ -100,7 +100,7 @@ class Task(ABC):
         The signals are read from the contents, as a receiver would that got nothing else.
         """
         generator = torch.Generator().manual_seed(0)
-        messages = [model(self.shown(split, part, generator)) for part in chunks(len(split))]
+        messages = [model(self.sender_input(split, part, generator)) for part in chunks(len(split))]
         lengths = [message.lengths for message in messages if message.lengths is not None]
         return (
             torch.cat([message.content for message in messages]),
@@ -119,16 +119,16 @@ class Task(ABC):
         """Play one round with training ``examples`` int64 [batch]; ``generator`` draws."""
 
     @abstractmethod
-    def judge(
+    def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
-    ) -> Verdict:
+    ) -> TaskMetrics:
         """Judge the receiver on every example of ``split``, given each one's ``signal``.
 
         ``signal`` is float32 [examples, signal_width]; the caller chooses what was sent, which
         is how the controls are run. ``full`` adds the figures of the final report.
         """
 
-    def answer(
+    def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
         """Return, in plain types, what the receiver makes of each message, for people to look at.

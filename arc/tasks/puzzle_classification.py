@@ -15,15 +15,15 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from arc.data import Corpus, Split, Transform
-from arc.data.corpus import HeldOut
+from arc.data.corpus import HoldOut
 from arc.models import ARCAutoencoder
 from arc.tasks.base import (
     TASKS,
-    Figure,
+    Metric,
     StepOutput,
     Task,
     TaskConfig,
-    Verdict,
+    TaskMetrics,
     percent,
 )
 
@@ -45,7 +45,7 @@ class PuzzleClassificationConfig(TaskConfig):
 class PuzzleClassificationTask(Task):
     """Twice as many classes as puzzles."""
 
-    held_out: ClassVar[HeldOut] = "pairs"
+    held_out: ClassVar[HoldOut] = "pairs"
 
     def __init__(self, config: PuzzleClassificationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -66,35 +66,35 @@ class PuzzleClassificationTask(Task):
     ) -> StepOutput:
         """Cross-entropy of the class."""
         split = self.corpus.training
-        message = model(self.shown(split, examples, generator, transform))
+        message = model(self.sender_input(split, examples, generator, transform))
         logits = model.receiver(message.signal)
         label = split.label[examples].to(logits.device)
         return StepOutput(
-            loss=F.cross_entropy(logits, label) + message.cost,
+            loss=F.cross_entropy(logits, label) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == label),
             message=message,
         )
 
-    def judge(
+    def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
-    ) -> Verdict:
+    ) -> TaskMetrics:
         """Return ``top1`` and ``top5`` beside the guess of the training set's commonest classes."""
         if len(split) == 0:
-            empty = Figure({"top1": math.nan, "top5": math.nan}, 0, {})
-            return Verdict(math.nan, {"puzzle_classification": empty})
+            empty = Metric({"top1": math.nan, "top5": math.nan}, 0, {})
+            return TaskMetrics(math.nan, {"puzzle_classification": empty})
         logits = model.receiver(signal).cpu()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         hits = best == split.label[:, None]
         prior = self._commonest == split.label[:, None]
-        figure = Figure(
+        figure = Metric(
             {"top1": float(percent(hits[:, 0])), "top5": float(percent(hits.any(1)))},
             len(split),
             {"prior": float(percent(prior[:, 0])), "prior_top5": float(percent(prior.any(1)))},
         )
         loss = float(F.cross_entropy(logits, split.label))
-        return Verdict(loss, {"puzzle_classification": figure})
+        return TaskMetrics(loss, {"puzzle_classification": figure})
 
-    def answer(
+    def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
         """Return the ``top`` five puzzles, and whether the first is right."""

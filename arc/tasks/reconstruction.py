@@ -15,11 +15,11 @@ from arc.models import ARCAutoencoder
 from arc.models.ragged import Layout, cell_values
 from arc.tasks.base import (
     TASKS,
-    Figure,
+    Metric,
     StepOutput,
     Task,
     TaskConfig,
-    Verdict,
+    TaskMetrics,
     chunks,
     percent,
     transformed,
@@ -47,23 +47,23 @@ class ReconstructionTask(Task):
     ) -> StepOutput:
         """Cross-entropy over every cell of the batch's targets."""
         split = self.corpus.training
-        message = model(self.shown(split, examples, generator, transform))
+        message = model(self.sender_input(split, examples, generator, transform))
         target = transformed(split.grids[split.target[examples]], transform)
         layout = Layout.of(target.sizes)
         logits, wanted = model.receiver(message.signal, layout), cell_values(target, layout)
         return StepOutput(
-            loss=F.cross_entropy(logits, wanted) + message.cost,
+            loss=F.cross_entropy(logits, wanted) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == wanted),
             message=message,
         )
 
-    def judge(
+    def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
-    ) -> Verdict:
+    ) -> TaskMetrics:
         """Return ``cells`` (right cells of all cells) and ``exact`` (grids without a wrong one)."""
         if len(split) == 0:
-            empty = Figure({"cells": math.nan, "exact": math.nan}, 0, {})
-            return Verdict(math.nan, {"reconstruction": empty})
+            empty = Metric({"cells": math.nan, "exact": math.nan}, 0, {})
+            return TaskMetrics(math.nan, {"reconstruction": empty})
         loss, right, total, exact = 0.0, 0, 0, 0
         for part in chunks(len(split)):
             target = split.grids[split.target[part]]
@@ -76,10 +76,10 @@ class ReconstructionTask(Task):
             exact += int((per_grid == target.sizes.prod(1)).sum())
             right, total = right + int(hits.sum()), total + len(layout)
         values = {"cells": 100 * right / total, "exact": 100 * exact / len(split)}
-        figure = Figure(values, len(split), self._references(split))
-        return Verdict(loss / total, {"reconstruction": figure})
+        figure = Metric(values, len(split), self._references(split))
+        return TaskMetrics(loss / total, {"reconstruction": figure})
 
-    def answer(
+    def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
         """Return the grid that the receiver ``built``, at the size of the right one."""

@@ -11,18 +11,18 @@ from pydantic import Field
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
-from arc.data.distractors import KINDS, DistractorGroups, draw_lineup
+from arc.data.distractors import KINDS, DistractorGroups, sample_candidates
 from arc.data.features import FEATURES, feature_ids
 from arc.metrics import expected_accuracy, random_code_accuracy
 from arc.models import ARCAutoencoder
 from arc.models.receivers import SelectionReceiver
 from arc.tasks.base import (
     TASKS,
-    Figure,
+    Metric,
     StepOutput,
     Task,
     TaskConfig,
-    Verdict,
+    TaskMetrics,
     chunks,
     percent,
     transformed,
@@ -44,7 +44,7 @@ class SelectionTask(Task):
     """Every target has exactly ``num_distractors`` others of the configured kind."""
 
     config: SelectionConfig
-    transforms_alike = True  # candidates that differ must still differ
+    shared_transform = True  # candidates that differ must still differ
 
     def __init__(self, config: SelectionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -107,25 +107,27 @@ class SelectionTask(Task):
         """Encode each grid of the batch once; candidates are gathered from the shared pool."""
         split = self.corpus.training
         groups = self.groups(self.config.distractors, split)
-        lineup = draw_lineup(split, groups, examples, self.config.num_distractors, generator)
-        message = model(self.shown(split, examples, generator, transform))
-        pool = self.embed(model, transformed(split.grids[lineup.pool], transform))
+        candidate_set = sample_candidates(
+            split, groups, examples, self.config.num_distractors, generator
+        )
+        message = model(self.sender_input(split, examples, generator, transform))
+        pool = self.embed(model, transformed(split.grids[candidate_set.pool], transform))
         scores = self.score(model, message.signal, pool)
-        logits = scores.gather(1, lineup.choices.to(scores.device))
-        answer = lineup.answer.to(scores.device)
+        logits = scores.gather(1, candidate_set.choices.to(scores.device))
+        answer = candidate_set.answer.to(scores.device)
         return StepOutput(
-            loss=F.cross_entropy(logits, answer) + message.cost,
+            loss=F.cross_entropy(logits, answer) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == answer),
             message=message,
         )
 
-    def judge(
+    def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
-    ) -> Verdict:
+    ) -> TaskMetrics:
         """Rank every candidate of the set for every message; accuracy is exact over all draws."""
         if len(split) == 0:
             headline = f"{self.config.distractors}_{self.config.num_distractors}"
-            return Verdict(math.nan, {headline: Figure({"accuracy": math.nan}, 0, {})})
+            return TaskMetrics(math.nan, {headline: Metric({"accuracy": math.nan}, 0, {})})
         universe = split.candidates
         embedded = torch.cat(
             [self.embed(model, split.grids[universe[part]]) for part in chunks(len(universe))]
@@ -137,14 +139,14 @@ class SelectionTask(Task):
         if full:
             pairs = [(kind, count) for kind in KINDS for count in REPORTED_DISTRACTORS]
             wanted += [pair for pair in pairs if pair not in wanted]
-        figures: dict[str, Figure] = {}
+        figures: dict[str, Metric] = {}
         for kind, count in wanted:
             accuracy, targets = self._accuracy(split, kind, count, scores)
             references = self._references(model, split, kind, count)
-            figures[f"{kind}_{count}"] = Figure({"accuracy": accuracy}, targets, references)
-        return Verdict(self._loss(split, scores), figures)
+            figures[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, references)
+        return TaskMetrics(self._loss(split, scores), figures)
 
-    def answer(
+    def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
         """Return up to ten ``candidates`` with their probabilities, the same at each call."""
@@ -157,10 +159,12 @@ class SelectionTask(Task):
             if count == 0:
                 answers.append({"candidates": [], "correct": None})
                 continue
-            lineup = draw_lineup(split, groups, example[None], count, generator)
-            candidates = split.grids[lineup.pool[lineup.choices[0]]]
+            candidate_set = sample_candidates(split, groups, example[None], count, generator)
+            candidates = split.grids[candidate_set.pool[candidate_set.choices[0]]]
             scores = self.score(model, signal[row, None], self.embed(model, candidates))[0]
-            answers.append(_lineup_answer(candidates, scores.softmax(0), int(lineup.answer)))
+            answers.append(
+                _candidate_prediction(candidates, scores.softmax(0), int(candidate_set.answer))
+            )
         return answers
 
     def _accuracy(
@@ -216,14 +220,16 @@ class SelectionTask(Task):
         count = self.config.num_distractors
         total = 0.0
         for part in examples.split(1024):
-            lineup = draw_lineup(split, groups, part, count, generator)
-            columns = torch.searchsorted(split.candidates, lineup.pool)[lineup.choices]
+            candidate_set = sample_candidates(split, groups, part, count, generator)
+            columns = torch.searchsorted(split.candidates, candidate_set.pool)[
+                candidate_set.choices
+            ]
             logits = scores[part].gather(1, columns)
-            total += float(F.cross_entropy(logits, lineup.answer, reduction="sum"))
+            total += float(F.cross_entropy(logits, candidate_set.answer, reduction="sum"))
         return total / len(examples)
 
 
-def _lineup_answer(candidates: Grids, probabilities: Tensor, answer: int) -> dict[str, Any]:
+def _candidate_prediction(candidates: Grids, probabilities: Tensor, answer: int) -> dict[str, Any]:
     """Return candidates in plain types, with float32 [candidates] probabilities."""
     shown = [
         {"grid": grid.tolist(), "probability": probability, "is_target": number == answer}

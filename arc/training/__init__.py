@@ -4,23 +4,24 @@ from arc.training.allocator import Heap
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.device import autocast_dtype, pick_device
-from arc.training.distributed import Ranks
-from arc.training.evaluation import Judgement, judge_split
+from arc.training.distributed import ProcessGroup
+from arc.training.evaluation import Evaluation, evaluate_split
+from arc.training.events import StepEvent, ValidationEvent
 from arc.training.random_state import seed_everything
-from arc.training.trainer import DivergedError, Step, Trainer, Validated
+from arc.training.trainer import DivergedError, Trainer
 
 __all__ = [
     "DivergedError",
+    "Evaluation",
     "Heap",
-    "Judgement",
-    "Ranks",
+    "ProcessGroup",
     "RunControl",
-    "Step",
+    "StepEvent",
     "Trainer",
     "TrainingConfig",
-    "Validated",
+    "ValidationEvent",
     "autocast_dtype",
-    "judge_split",
+    "evaluate_split",
     "pick_device",
     "seed_everything",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """Which of how many processes this one is; one alone is the ordinary case."""
 
     rank: int = 0
@@ -25,7 +25,7 @@ class Ranks:
     local_rank: int = 0
 
     @classmethod
-    def from_environment(cls) -> Ranks:
+    def from_environment(cls) -> ProcessGroup:
         """Return what torchrun said, or the one process of a run without it."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         if not all(name in os.environ for name in names):
@@ -33,11 +33,11 @@ class Ranks:
         return cls(*(int(os.environ[name]) for name in names))
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process saves, serves and reports."""
         return self.rank == 0
 
-    def join(self, device: torch.device) -> torch.device:
+    def init(self, device: torch.device) -> torch.device:
         """Meet the other processes; returns this one's own device of that kind."""
         if self.size == 1:
             return device
@@ -48,12 +48,12 @@ class Ranks:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return device
 
-    def leave(self) -> None:
+    def shutdown(self) -> None:
         """Part from the other processes."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def part(self, examples: Tensor) -> Tensor:
+    def shard(self, examples: Tensor) -> Tensor:
         """Return this process's part of a batch; all of one that is too small to be shared."""
         return (
             examples if len(examples) < self.size else examples.tensor_split(self.size)[self.rank]
@@ -86,17 +86,17 @@ class Ranks:
         for tensor, part in zip(own, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def take_leader_s(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_parameters(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by the leader's."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
-    def agree(self, stop: bool, seconds: float, device: torch.device) -> tuple[bool, float]:
+    def sync_stop(self, stop: bool, seconds: float, device: torch.device) -> tuple[bool, float]:
         """Return whether any process was asked to stop, and the leader's clock."""
         if self.size == 1:
             return stop, seconds
-        said = [float(stop), seconds if self.leads else 0.0]
+        said = [float(stop), seconds if self.is_leader else 0.0]
         heard = torch.tensor(said, dtype=torch.float64, device=device)
         dist.all_reduce(heard)
         stops, clock = heard.tolist()

@@ -10,32 +10,32 @@ from torch import Tensor
 from arc.data import Split
 from arc.metrics import language_measures
 from arc.models import ARCAutoencoder
-from arc.tasks import Task, Verdict
+from arc.tasks import Task, TaskMetrics
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """``verdict`` beside ``language`` (empty for a continuous channel) and ``controls``.
+class Evaluation:
+    """``task_metrics`` beside ``language`` (empty for a continuous channel) and ``controls``.
 
     ``messages``: what was sent for each example, int64 [examples, max_length] on the CPU; None
     for a continuous channel.
     """
 
-    verdict: Verdict
+    task_metrics: TaskMetrics
     language: dict[str, float]
-    controls: dict[str, Verdict] = field(default_factory=dict)
+    controls: dict[str, TaskMetrics] = field(default_factory=dict)
     messages: Tensor | None = None
 
 
 @torch.no_grad()
-def judge_split(
+def evaluate_split(
     model: ARCAutoencoder,
     task: Task,
     split: Split,
     *,
     full: bool = False,
     untrained: ARCAutoencoder | None = None,
-) -> Judgement:
+) -> Evaluation:
     """Judge ``model`` on every example of ``split``, in full precision and without noise.
 
     With ``untrained`` (a model whose sender was never trained) the controls are run too: the
@@ -43,8 +43,8 @@ def judge_split(
     """
     model.eval()
     if len(split) == 0:
-        return Judgement(
-            task.judge(model, split, torch.zeros(0, model.bottleneck.signal_width)), {}
+        return Evaluation(
+            task.evaluate(model, split, torch.zeros(0, model.bottleneck.signal_width)), {}
         )
     content, signal, lengths = task.send_all(model, split)
     vocab_size = model.bottleneck.vocab_size
@@ -58,7 +58,7 @@ def judge_split(
             "constant_message": signal[:1].expand_as(signal),
             "untrained_sender": task.send_all(untrained, split)[1],
         }
-        controls = {name: task.judge(model, split, other) for name, other in heard.items()}
+        controls = {name: task.evaluate(model, split, other) for name, other in heard.items()}
     messages = content.cpu() if vocab_size else None
-    verdict = task.judge(model, split, signal, full=full)
-    return Judgement(verdict, language, controls, messages)
+    task_metrics = task.evaluate(model, split, signal, full=full)
+    return Evaluation(task_metrics, language, controls, messages)

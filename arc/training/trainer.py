@@ -10,19 +10,19 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from arc.data import BatchSource, Transform
+from arc.data import BatchSampler, Transform
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
-from arc.training.distributed import Ranks
-from arc.training.evaluation import Judgement, judge_split
+from arc.training.distributed import ProcessGroup
+from arc.training.evaluation import evaluate_split
+from arc.training.events import StepEvent, ValidationEvent
 from arc.training.random_state import random_states, set_random_states
 
 FINAL_SHARE = 0.01  # of the learning rate, at the end of the cosine
@@ -31,43 +31,6 @@ SMOOTHING = 0.8  # of the validation accuracy that the best checkpoint is chosen
 
 class DivergedError(RuntimeError):
     """Loss or gradient is no longer finite; the step was not taken."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step. ``accuracy`` in percent, ``seconds`` of training so far."""
-
-    step: int
-    epoch: int
-    batch: int
-    batches: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    grad_norm: float
-    targets: int
-    seconds: float
-    progress: float | None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """How long the rest takes at this pace; None where that cannot be said."""
-        if not self.progress or not self.seconds:
-            return None
-        return self.seconds / self.progress - self.seconds
-
-
-@dataclass(frozen=True)
-class Validated:
-    """The held-out set was judged, at an epoch's end or at the end of the run."""
-
-    step: int
-    epoch: int
-    seconds: float
-    train_loss: float
-    train_accuracy: float
-    judgement: Judgement
-    is_best: bool
 
 
 class Trainer:
@@ -82,13 +45,15 @@ class Trainer:
         seed: int,
         augment: bool = False,
         autocast: torch.dtype | None = None,
-        ranks: Ranks | None = None,
+        ranks: ProcessGroup | None = None,
     ) -> None:
         self.config, self.model, self.task = config, model, task
         self.augment, self.autocast = augment, autocast
-        self.ranks = ranks or Ranks()
-        examples, groups, run = task.training_order()
-        self.source = BatchSource(examples, config.batch_size, seed=seed, groups=groups, run=run)
+        self.ranks = ranks or ProcessGroup()
+        examples, groups, block_size = task.training_order()
+        self.source = BatchSampler(
+            examples, config.batch_size, seed=seed, groups=groups, block_size=block_size
+        )
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -104,7 +69,7 @@ class Trainer:
 
     # -- the story -----------------------------------------------------------------------
 
-    def run(self, control: RunControl) -> Iterator[Step | Validated]:
+    def run(self, control: RunControl) -> Iterator[StepEvent | ValidationEvent]:
         """Train until a limit is reached or ``control`` asks to stop.
 
         Raises DivergedError before a step that would spoil the weights.
@@ -112,7 +77,7 @@ class Trainer:
         clock = time.monotonic() - self.seconds
         while not self._is_stopped(control):
             if self._owes_validation():
-                event: Step | Validated = self._validate()
+                event: StepEvent | ValidationEvent = self._validate()
             elif self.reached_limit or self.reached_stop:
                 break
             else:
@@ -123,7 +88,7 @@ class Trainer:
     def _is_stopped(self, control: RunControl) -> bool:
         """Agree with the other processes on the time and on whether to stop."""
         asked = control.stop_requested
-        stop, self.seconds = self.ranks.agree(asked, self.seconds, self.model.device)
+        stop, self.seconds = self.ranks.sync_stop(asked, self.seconds, self.model.device)
         if stop and not asked:
             control.request_stop("another process of the run was asked to")
         return stop
@@ -155,11 +120,11 @@ class Trainer:
         ended = self.source.epoch_is_complete or self.reached_limit
         return ended and self._validated_step < self.step
 
-    def _train_step(self) -> Step:
+    def _train_step(self) -> StepEvent:
         batch = self.source.next()
-        examples = self.ranks.part(batch)
+        examples = self.ranks.shard(batch)
         generator = self.ranks.generator(self.source.generator)
-        transforms = 1 if self.task.transforms_alike else len(examples)
+        transforms = 1 if self.task.shared_transform else len(examples)
         transform = Transform.sample(generator, transforms) if self.augment else None
         self.model.train()
         self.model.bottleneck.set_progress(self.progress or 0.0)
@@ -184,7 +149,7 @@ class Trainer:
         self._sums["loss"] += float(loss)
         self._sums["accuracy"] += float(accuracy)
         self._sums["steps"] += 1
-        return Step(
+        return StepEvent(
             step=self.step,
             epoch=self.source.epoch,
             batch=self.source.batch,
@@ -198,19 +163,19 @@ class Trainer:
             progress=self.progress,
         )
 
-    def _validate(self) -> Validated:
-        judgement = judge_split(self.model, self.task, self.task.corpus.validation)
+    def _validate(self) -> ValidationEvent:
+        evaluation = evaluate_split(self.model, self.task, self.task.corpus.validation)
         self._validated_step = self.step
-        self.val_loss, self.val_acc = judgement.verdict.loss, judgement.verdict.accuracy
-        is_best = self._is_best(judgement.verdict.accuracy)
+        self.val_loss, self.val_acc = evaluation.task_metrics.loss, evaluation.task_metrics.accuracy
+        is_best = self._is_best(evaluation.task_metrics.accuracy)
         steps = max(self._sums["steps"], 1)
-        event = Validated(
+        event = ValidationEvent(
             step=self.step,
             epoch=self.source.epoch,
             seconds=self.seconds,
             train_loss=self._sums["loss"] / steps,
             train_accuracy=self._sums["accuracy"] / steps,
-            judgement=judgement,
+            evaluation=evaluation,
             is_best=is_best,
         )
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}

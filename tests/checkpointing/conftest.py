@@ -12,7 +12,7 @@ import torch
 
 from arc.checkpointing import make_checkpoint, write_checkpoint
 from arc.config.schema import RunConfig
-from arc.training import RunControl, Trainer, Validated
+from arc.training import RunControl, Trainer, ValidationEvent
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Saved:
     path: Path
     config: RunConfig
     trainer: Trainer
-    validated: Validated
+    validated: ValidationEvent
 
     @property
     def content(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def save_run(
             run = make_run(*overrides, "training.max_steps=100", "training.epochs=null")
             trainer, validated = run.trainer(), None
             for event in trainer.run(RunControl()):
-                if isinstance(event, Validated):
+                if isinstance(event, ValidationEvent):
                     validated = event
                 elif validated is not None:
                     break

@@ -63,9 +63,9 @@ def text_of(content: Any) -> str:
 
 def test_every_flipped_bit_is_reported_or_changes_nothing(path: Path, small: bytes) -> None:
     expected, metadata = text_of(CONTENT), read_metadata(path)
-    luck, reported = random.Random(0), 0
+    noise, reported = random.Random(0), 0
     for _ in range(300):
-        place = luck.randrange(8 * len(small))
+        place = noise.randrange(8 * len(small))
         damaged = bytearray(small)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
@@ -79,8 +79,8 @@ def test_every_flipped_bit_is_reported_or_changes_nothing(path: Path, small: byt
 
 
 def test_a_file_cut_at_any_length_is_refused(path: Path, small: bytes) -> None:
-    luck = random.Random(1)
-    for length in [*luck.sample(range(len(small)), 40), 0, len(small) - 1]:
+    noise = random.Random(1)
+    for length in [*noise.sample(range(len(small)), 40), 0, len(small) - 1]:
         path.write_bytes(small[:length])
         for reader in (read_checkpoint, read_metadata):
             with pytest.raises(CheckpointError, match=str(path)):

@@ -59,12 +59,12 @@ def outside_of_tensors(path: Path) -> list[int]:
 
 def flip(original: Path, path: Path, flips: int, verify: Callable[[Path], Any]) -> int:
     """Turn a bit at a time, every other one in what describes the tensors; count the reports."""
-    whole, rest, luck = original.read_bytes(), outside_of_tensors(original), random.Random(flips)
+    whole, rest, noise = original.read_bytes(), outside_of_tensors(original), random.Random(flips)
     expected = digest(read_checkpoint(original)), read_metadata(original)
     reported = 0
     for number in range(flips):
-        place = luck.choice(rest) if number % 2 else luck.randrange(len(whole))
-        bit = luck.randrange(8)
+        place = noise.choice(rest) if number % 2 else noise.randrange(len(whole))
+        bit = noise.randrange(8)
         damaged = bytearray(whole)
         damaged[place] ^= 1 << bit
         path.write_bytes(damaged)
@@ -92,8 +92,8 @@ def answer(reader: Callable[[Path], Any], path: Path) -> Any:
 
 
 def cut(original: Path, path: Path, lengths: int, verify: Callable[[Path], Any]) -> None:
-    whole, luck = original.read_bytes(), random.Random(lengths)
-    for length in [0, len(whole) - 1, *luck.sample(range(len(whole)), lengths - 2)]:
+    whole, noise = original.read_bytes(), random.Random(lengths)
+    for length in [0, len(whole) - 1, *noise.sample(range(len(whole)), lengths - 2)]:
         path.write_bytes(whole[:length])
         for reader in (read_checkpoint, verify, read_metadata):
             assert isinstance(answer(reader, path), str), length

@@ -100,8 +100,8 @@ def test_counters_and_figures(saved: Any) -> None:
     assert content["step"] == trainer.step == saved.validated.step + 1
     assert content["epoch"] == 2  # the first batch of the second epoch was trained
     assert content["batch"] == 1
-    assert content["val_loss"] == saved.validated.judgement.verdict.loss
-    assert content["val_acc"] == saved.validated.judgement.verdict.accuracy
+    assert content["val_loss"] == saved.validated.evaluation.task_metrics.loss
+    assert content["val_acc"] == saved.validated.evaluation.task_metrics.accuracy
     assert 0 <= content["val_acc"] <= 100
     assert math.isfinite(content["val_loss"])
 
@@ -156,7 +156,7 @@ def test_the_label_map_names_the_puzzle_of_each_class(save_run: Callable[..., An
     names = content["label_map"]
     assert content["num_classes"] == 2 * len(names)
     for split in (corpus.training, corpus.validation, corpus.test):
-        for label, place in zip(split.label.tolist(), split.places, strict=True):
+        for label, place in zip(split.label.tolist(), split.example_ids, strict=True):
             puzzle, *_, side = place.split()
             assert names[label // 2] == puzzle
             assert label % 2 == (side == "output")

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from arc.checkpointing import CheckpointWriter, read_checkpoint, read_metadata, sweep_temporaries
 
-folder, kills, luck = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
+folder, kills, noise = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
 torch.set_num_threads(1)
 
 def content(number, size):
@@ -27,7 +27,7 @@ def content(number, size):
         "number": number,
     }
 
-def save_for_ever(round, said, luck):
+def save_for_ever(round, said, noise):
     writer, number = CheckpointWriter(), 0
     while True:
         number += 1
@@ -35,7 +35,7 @@ def save_for_ever(round, said, luck):
         paths = [folder / "same.pth", new] if number % 2 else [folder / "same.pth"]
         for path in paths:
             writer.request(path)
-        mark, size = 1000 * round + number, luck.choice([1000, 300_000, 2_000_000])
+        mark, size = 1000 * round + number, noise.choice([1000, 300_000, 2_000_000])
         writer.offer(lambda: content(mark, size))
         writer.wait()
         assert writer.errors == []
@@ -57,7 +57,7 @@ for round in range(kills):
     os.close(said)
     # every other child is left to save once, however slow the machine
     first = os.read(out, 65536) if round % 2 else b""
-    time.sleep(luck.uniform(0, 0.06))
+    time.sleep(noise.uniform(0, 0.06))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with open(out, "rb") as rest:

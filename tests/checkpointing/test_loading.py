@@ -41,7 +41,7 @@ def test_the_loaded_model_is_the_trained_one(saved: Any) -> None:
 def test_metadata_is_all_but_the_states(one: Any) -> None:
     metadata = load(one.path).metadata
     assert metadata["step"] == one.trainer.step
-    assert metadata["val_acc"] == one.validated.judgement.verdict.accuracy
+    assert metadata["val_acc"] == one.validated.evaluation.task_metrics.accuracy
     assert metadata["task_type"] == "selection"
     assert not any(key.endswith("state_dict") for key in metadata)
 
@@ -128,11 +128,11 @@ def test_a_damaged_file_is_refused_whatever_the_damage(one: Any, tmp_path: Path)
     with zipfile.ZipFile(one.path) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
         record = archive.read(name)
-    begin, luck, path = whole.index(record), random.Random(0), tmp_path / "damaged.pth"
+    begin, noise, path = whole.index(record), random.Random(0), tmp_path / "damaged.pth"
     refused = 0
     for _ in range(200):
         damaged = bytearray(whole)
-        damaged[begin + luck.randrange(len(record))] = luck.randrange(256)
+        damaged[begin + noise.randrange(len(record))] = noise.randrange(256)
         path.write_bytes(damaged)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

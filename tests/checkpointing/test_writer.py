@@ -1,4 +1,4 @@
-"""Saving while training goes on: what is asked for is written, and nothing else moves."""
+"""CheckpointPolicy while training goes on: what is asked for is written, and nothing else moves."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ from arc.checkpointing import (
     sweep_temporaries,
     write_checkpoint,
 )
-from arc.checkpointing.policy import Saving
+from arc.checkpointing.policy import CheckpointPolicy
 from arc.training import RunControl
 
 TIMEOUT = 30
@@ -369,7 +369,7 @@ def test_old_epochs_go_and_no_other_file(make_run: Callable[..., Any], tmp_path:
     for name in others:
         (tmp_path / name).touch()
     trainer = run.trainer()
-    saving = Saving(run.config, trainer)
+    saving = CheckpointPolicy(run.config, trainer)
     for event in trainer.run(RunControl()):
         saving.after(event)
     assert saving.finish() == []

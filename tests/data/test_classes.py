@@ -15,7 +15,7 @@ def corpus(make_corpus):
 
 def every_example(corpus):
     for split in (corpus.training, corpus.validation, corpus.test):
-        yield from zip(split.places, split.label.tolist(), strict=True)
+        yield from zip(split.example_ids, split.label.tolist(), strict=True)
 
 
 def test_the_label_is_twice_the_puzzle_plus_the_side(corpus):
@@ -27,11 +27,11 @@ def test_the_label_is_twice_the_puzzle_plus_the_side(corpus):
 
 
 def test_one_demonstration_of_each_puzzle_is_held_out_and_all_its_tests(corpus):
-    held = {(place.split()[0], place.split()[2]) for place in corpus.validation.places}
+    held = {(place.split()[0], place.split()[2]) for place in corpus.validation.example_ids}
     assert len(held) == len({puzzle for puzzle, _ in held}) == 12
-    assert {place.split()[1] for place in corpus.validation.places} == {"train"}
-    assert {place.split()[1] for place in corpus.test.places} == {"test"}
-    for place in corpus.training.places:
+    assert {place.split()[1] for place in corpus.validation.example_ids} == {"train"}
+    assert {place.split()[1] for place in corpus.test.example_ids} == {"test"}
+    for place in corpus.training.example_ids:
         puzzle, part, index, _ = place.split()
         assert part == "train"
         assert (puzzle, index) not in held

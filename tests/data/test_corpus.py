@@ -26,7 +26,7 @@ def contents(split):
 
 
 def puzzles_of(split):
-    return {place.split()[0] for place in split.places}
+    return {place.split()[0] for place in split.example_ids}
 
 
 def grid(color, height=1, width=1):
@@ -56,7 +56,9 @@ def test_no_content_stands_in_two_sets(corpus):
 
 def test_puzzles_are_held_out_whole_or_for_naming_pairs(corpus, way):
     words = 1 if way["held_out"] == "puzzles" else 3  # of "puzzle part number side"
-    units = [{tuple(place.split()[:words]) for place in split.places} for split in splits(corpus)]
+    units = [
+        {tuple(place.split()[:words]) for place in split.example_ids} for split in splits(corpus)
+    ]
     for one, other in itertools.combinations(units, 2):
         assert one.isdisjoint(other)
 
@@ -66,9 +68,11 @@ def test_the_split_depends_on_its_seed_alone(make_corpus, way):
         make_corpus(f"data.split_seed={seed}", "data.validation_fraction=0.5", **way)
         for seed in (0, 0, 1)
     )
-    assert [split.places for split in splits(first)] == [split.places for split in splits(again)]
+    assert [split.example_ids for split in splits(first)] == [
+        split.example_ids for split in splits(again)
+    ]
     assert first.fingerprint == again.fingerprint
-    assert first.validation.places != other.validation.places
+    assert first.validation.example_ids != other.validation.example_ids
     assert first.fingerprint != other.fingerprint
 
 
@@ -90,7 +94,7 @@ def test_in_pair_mode_a_copied_input_or_output_removes_the_pair(save_puzzles, ma
     test = save_puzzles({"x": ([(grid(8), grid(9))], [])}, "test")
     path = f"data.path={save_puzzles(learning)}"
     corpus = make_corpus(path, f"data.test={test}", "data.validation_fraction=0", pairs=True)
-    assert corpus.training.places == ("p0 train 0", "p1 train 0")
+    assert corpus.training.example_ids == ("p0 train 0", "p1 train 0")
 
 
 def test_a_test_puzzle_is_not_learned_from_even_in_part(save_puzzles, make_corpus):
@@ -173,7 +177,7 @@ def test_filter_grid_size_asks_both_grids_of_a_pair(save_puzzles, make_corpus):
     pairs = [(grid(1, 2, 3), grid(2, 2, 3)), (grid(3, 2, 3), grid(4)), (grid(5), grid(6, 2, 3))]
     settings = (f"data.path={save_puzzles({'p': (pairs, [])})}", "data.filter_grid_size=[2,3]")
     corpus = make_corpus(*settings, "data.validation_fraction=0", pairs=True)
-    assert corpus.training.places == ("p train 0",)
+    assert corpus.training.example_ids == ("p train 0",)
 
 
 def test_nothing_left_to_learn_from_is_an_error_that_says_why(make_corpus):

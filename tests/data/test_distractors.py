@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from arc.data import BatchSource
-from arc.data.distractors import KINDS, DistractorGroups, draw_lineup
+from arc.data import BatchSampler
+from arc.data.distractors import KINDS, DistractorGroups, sample_candidates
 from arc.data.grids import content_key
 
 
@@ -35,7 +35,7 @@ def two_colors(number):
 def batches(split, size, count, seed=0, wanted=None):
     """Batches as a run has them, of examples that have ``wanted`` distractors."""
     examples = torch.arange(len(split)) if wanted is None else wanted
-    source = BatchSource(examples, size, seed=seed)
+    source = BatchSampler(examples, size, seed=seed)
     for _ in range(count):
         yield source.next(), source.generator
 
@@ -64,10 +64,12 @@ def test_each_target_gets_its_number_of_different_others_of_its_group(
         "same_puzzle": lambda example, a, b: int(split.puzzle[example]) in puzzles_of[b],
     }[kind]
     for examples, generator in batches(split, size, 10, wanted=able):
-        lineup = draw_lineup(split, groups, examples, count, generator)
-        assert lineup.choices.shape == (len(examples), count + 1)
-        shown = lineup.pool[lineup.choices]
-        for example, row, answer in zip(examples, shown.tolist(), lineup.answer, strict=True):
+        candidate_set = sample_candidates(split, groups, examples, count, generator)
+        assert candidate_set.choices.shape == (len(examples), count + 1)
+        shown = candidate_set.pool[candidate_set.choices]
+        for example, row, answer in zip(
+            examples, shown.tolist(), candidate_set.answer, strict=True
+        ):
             target = int(split.target[example])
             assert row[answer] == target
             assert len({keys[index] for index in row}) == count + 1
@@ -91,21 +93,25 @@ def test_in_pair_mode_only_outputs_stand_beside_an_output(make_split):
     split = make_split({"p": ([(grid(n), two_colors(n)) for n in range(9)], [])}, pairs=True)
     groups = DistractorGroups.of("random", split)
     assert groups.available.tolist() == [8] * 9
-    lineup = draw_lineup(split, groups, torch.arange(9), 8, torch.Generator().manual_seed(0))
-    assert {split.grids.arrays()[index].shape for index in lineup.pool} == {(1, 2)}
+    candidate_set = sample_candidates(
+        split, groups, torch.arange(9), 8, torch.Generator().manual_seed(0)
+    )
+    assert {split.grids.arrays()[index].shape for index in candidate_set.pool} == {(1, 2)}
 
 
 def test_the_whole_set_can_stand_in_one_lineup(split):
     groups = DistractorGroups.of("random", split)
     count = int(groups.available.max())
-    lineup = draw_lineup(split, groups, torch.tensor([3]), count, torch.Generator().manual_seed(0))
-    assert lineup.pool[lineup.choices][0].sort().values.equal(split.candidates)
+    candidate_set = sample_candidates(
+        split, groups, torch.tensor([3]), count, torch.Generator().manual_seed(0)
+    )
+    assert candidate_set.pool[candidate_set.choices][0].sort().values.equal(split.candidates)
 
 
 def test_the_target_stands_in_every_place_alike(split):
     groups = DistractorGroups.of("random", split)
     places = [
-        draw_lineup(split, groups, examples, 4, generator).answer
+        sample_candidates(split, groups, examples, 4, generator).answer
         for examples, generator in batches(split, 16, 120)
     ]
     assert_alike(torch.bincount(torch.cat(places), minlength=5))
@@ -131,8 +137,10 @@ def distractors_of(split, target, size, count=2):
     for examples, generator in batches(split, size, 1500 * len(split) // size):
         place = (split.target[examples] == target).nonzero()[:, 0]
         if len(place) > 0:
-            lineup = draw_lineup(split, groups, examples, count, generator)
-            seen += torch.bincount(lineup.pool[lineup.choices[place[0]]], minlength=len(seen))
+            candidate_set = sample_candidates(split, groups, examples, count, generator)
+            seen += torch.bincount(
+                candidate_set.pool[candidate_set.choices[place[0]]], minlength=len(seen)
+            )
     assert seen[target] == seen.sum() / (count + 1)
     return seen[torch.arange(len(seen)) != target]
 

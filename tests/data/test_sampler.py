@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from arc.data import BatchSource
+from arc.data import BatchSampler
 
 EXAMPLES = torch.arange(100, 123)
 GROUPS = torch.arange(23) % 4
@@ -15,10 +15,10 @@ def epoch_of(source):
 
 @pytest.fixture(params=["free", "grouped"])
 def make_source(request):
-    options = {} if request.param == "free" else {"groups": GROUPS, "run": 3}
+    options = {} if request.param == "free" else {"groups": GROUPS, "block_size": 3}
 
     def make(seed=0, batch_size=5):
-        return BatchSource(EXAMPLES, batch_size, seed=seed, **options)
+        return BatchSampler(EXAMPLES, batch_size, seed=seed, **options)
 
     return make
 
@@ -70,14 +70,14 @@ def test_a_saved_position_does_not_move_with_its_source(make_source):
 
 
 def test_an_order_of_another_set_is_refused(make_source):
-    state = BatchSource(torch.arange(7), 2, seed=0).state_dict()
+    state = BatchSampler(torch.arange(7), 2, seed=0).state_dict()
     with pytest.raises(ValueError, match=r"7 examples.*23"):
         make_source().load_state_dict(state)
 
 
 def test_runs_of_one_group_stay_together():
     groups = torch.tensor([0] * 12 + [1] * 9 + [2] * 6)
-    source = BatchSource(torch.arange(27), 3, seed=0, groups=groups, run=3)
+    source = BatchSampler(torch.arange(27), 3, seed=0, groups=groups, block_size=3)
     orders = []
     for _ in range(20):
         batches = epoch_of(source)
@@ -87,6 +87,6 @@ def test_runs_of_one_group_stay_together():
 
 
 def test_a_group_is_cut_into_different_runs_each_epoch():
-    source = BatchSource(torch.arange(8), 4, seed=0, groups=torch.zeros(8).long(), run=4)
+    source = BatchSampler(torch.arange(8), 4, seed=0, groups=torch.zeros(8).long(), block_size=4)
     halves = {frozenset(epoch_of(source)[0].tolist()) for _ in range(20)}
     assert len(halves) > 10

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from arc.loggers.jsonl import Record
-from arc.training import Step
+from arc.training import StepEvent
 
-STEP = Step(1, 1, 1, 4, 0.5, float("nan"), 1e-3, 1.0, 16, 0.1, None)
+STEP = StepEvent(1, 1, 1, 4, 0.5, float("nan"), 1e-3, 1.0, 16, 0.1, None)
 
 
 def test_a_full_disk_costs_lines_and_is_said_once(

@@ -53,7 +53,7 @@ def test_a_vector_is_read_as_it_was_sent():
     message = channel(latent)
     assert message.content.equal(latent)
     assert message.lengths is None
-    assert message.cost == 0
+    assert message.aux_loss == 0
     assert channel.read(message.content).equal(message.signal)
 
 
@@ -190,7 +190,7 @@ def test_length_cost_teaches_to_stop(discrete):
         message = channel(latent)
         lengths.append(float(message.lengths.double().mean()))
         optimizer.zero_grad()
-        message.cost.backward()
+        message.aux_loss.backward()
         optimizer.step()
     assert lengths[0] > 2
     assert lengths[-1] < 1.5

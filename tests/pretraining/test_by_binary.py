@@ -98,7 +98,7 @@ def test_a_fake_that_is_its_grid_is_not_counted(make_config):
     """Of a batch of grids of one colour nothing can be shuffled: only the real ones count."""
     task, model = task_and_model(make_config, "pretrain.fakes=[shuffled]")
     plain = Grids.from_arrays([np.full((3, 3), color, np.uint8) for color in range(8)])
-    task.shown = lambda *_: plain
+    task.sender_input = lambda *_: plain
     output = task.step(model, torch.arange(8), generator())
     logits = model.receiver(model(plain).signal)
     torch.testing.assert_close(output.loss, torch.nn.functional.softplus(-logits).mean())
@@ -113,7 +113,7 @@ def test_each_kind_is_judged_and_a_receiver_that_says_real_is_at_chance(make_con
         model.receiver.real.weight.zero_()
         model.receiver.real.bias.fill_(1.0)
     _, signal, _ = task.send_all(model, split)
-    figure = task.judge(model, split, signal).headline
+    figure = task.evaluate(model, split, signal).headline
     assert figure.values == {"accuracy": 50.0, "real": 100.0, **dict.fromkeys(kinds, 0.0)}
     assert figure.baselines == {"chance": 50.0}
     assert figure.targets == len(split)

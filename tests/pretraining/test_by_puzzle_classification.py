@@ -6,7 +6,7 @@ from arc.config.builders import build_pretraining, build_pretraining_model, buil
 
 
 def puzzles_of(split):
-    return {place.split()[0] for place in split.places}
+    return {place.split()[0] for place in split.example_ids}
 
 
 def test_only_puzzles_that_the_game_trains_on_are_named(make_config):
@@ -22,8 +22,8 @@ def test_held_out_pairs_are_of_the_puzzles_that_are_named(make_config):
     assert len(corpus.test) > 0
     for split in (corpus.validation, corpus.test):
         assert puzzles_of(split) <= puzzles_of(corpus.training)
-        trained = {tuple(place.split()[:3]) for place in corpus.training.places}
-        assert trained.isdisjoint(tuple(place.split()[:3]) for place in split.places)
+        trained = {tuple(place.split()[:3]) for place in corpus.training.example_ids}
+        assert trained.isdisjoint(tuple(place.split()[:3]) for place in split.example_ids)
 
 
 @torch.no_grad()
@@ -32,6 +32,6 @@ def test_top_1_and_top_5_stand_beside_the_prior(make_config):
     task = build_pretraining(config)
     model = build_pretraining_model(config, task.num_classes).eval()
     _, signal, _ = task.send_all(model, task.corpus.validation)
-    figure = task.judge(model, task.corpus.validation, signal).headline
+    figure = task.evaluate(model, task.corpus.validation, signal).headline
     assert list(figure.values) == ["top1", "top5"]
     assert set(figure.baselines) == {"prior", "prior_top5"}

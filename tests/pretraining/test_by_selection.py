@@ -24,7 +24,7 @@ def make(make_config):
 
 def shown(task, count=12):
     split = task.corpus.training
-    grids = task.shown(split, torch.arange(count), torch.Generator().manual_seed(1))
+    grids = task.sender_input(split, torch.arange(count), torch.Generator().manual_seed(1))
     return grids.arrays(), split.grids[split.target[:count]].arrays()
 
 
@@ -61,7 +61,7 @@ def test_a_paired_view_is_the_input_of_the_output(make):
 def test_gradients_reach_the_encoder_from_both_sides(make):
     task, model = make()
     split, generator = task.corpus.training, torch.Generator().manual_seed(0)
-    view = model(task.shown(split, torch.arange(8), generator)).signal
+    view = model(task.sender_input(split, torch.arange(8), generator)).signal
     embedded = task.embed(model, split.grids[split.target[:8]])
     for sent, candidates in ((view, embedded.detach()), (view.detach(), embedded)):
         model.zero_grad()

@@ -26,7 +26,7 @@ def contents(split):
 
 def units(split, words):
     """Return the first of the words puzzle, part, number and side of each example."""
-    return {tuple(place.split()[:words]) for place in split.places}
+    return {tuple(place.split()[:words]) for place in split.example_ids}
 
 
 @pytest.fixture(params=GAMES.values(), ids=GAMES)

@@ -227,7 +227,7 @@ def test_a_run_survives_its_disk(training: Training) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_survives_its_disk_again_and_again(training: Training, seed: int) -> None:
-    luck = random.Random(seed)
+    noise = random.Random(seed)
     for _ in range(40):
-        suffer(training, luck.choice(FAULTS))
+        suffer(training, noise.choice(FAULTS))
     stop(training)

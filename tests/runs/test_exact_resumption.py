@@ -36,7 +36,7 @@ HASHED = """
 import hashlib, json, os, struct, sys
 import torch
 import arc.runs.run, arc.train
-from arc.training import Step, Trainer
+from arc.training import StepEvent, Trainer
 
 file, stop, number = open(sys.argv.pop(1), "a"), int(sys.argv.pop(1)), int(sys.argv.pop(1))
 run = Trainer.run
@@ -61,7 +61,7 @@ def add(hashed, node):
 
 def hashed_run(self, control):
     for event in run(self, control):
-        loss = event.loss if isinstance(event, Step) else event.judgement.verdict.loss
+        loss = event.loss if isinstance(event, StepEvent) else event.evaluation.task_metrics.loss
         parts = {}
         for key, part in self.state_dict().items():
             hashed = hashlib.sha256()
@@ -70,7 +70,7 @@ def hashed_run(self, control):
         bits = struct.pack("<d", loss).hex()
         seen = {"event": type(event).__name__, "step": self.step, "bits": bits}
         print(json.dumps({**parts, **seen}), file=file, flush=True)
-        if isinstance(event, Step) and event.step == stop:
+        if isinstance(event, StepEvent) and event.step == stop:
             os.kill(os.getpid(), number)
         yield event
 
@@ -110,8 +110,8 @@ def test_a_run_that_is_stopped_after_every_step_takes_the_same_ones(
     stopped.mkdir()
     assert play(whole, *overrides) == 0
     expected = hashes(whole)
-    steps = [event["step"] for event in expected if event["event"] == "Step"]
-    ends = [event["step"] for event in expected if event["event"] == "Validated"]
+    steps = [event["step"] for event in expected if event["event"] == "StepEvent"]
+    ends = [event["step"] for event in expected if event["event"] == "ValidationEvent"]
     assert steps == list(range(1, STEPS + 1))
     assert 2 < len(ends) <= STEPS // 2  # epochs end in between, each after some steps
     resume = [f"resume={stopped / 'checkpoints' / 'mine_last.pth'}", "device=cpu"]

@@ -4,9 +4,9 @@ import pytest
 from hydra import initialize_config_dir
 
 from arc.checkpointing.format import flat_keys
-from arc.config.flat_keys import PLACES, flat_view
+from arc.config.flat_keys import KEY_PATHS, flat_view
 from arc.config.schema import ConfigError, config_folder
-from arc.runs.next_run import Settings
+from arc.runs.next_run import NextRun
 
 CHANGES = {
     "task_type": "reconstruction",
@@ -53,13 +53,13 @@ def _hydra():
 
 
 def test_the_contract_s_keys_are_there():
-    assert len(PLACES) == 21
-    assert set(PLACES) == {*CHANGES, *FILES}
+    assert len(KEY_PATHS) == 21
+    assert set(KEY_PATHS) == {*CHANGES, *FILES}
 
 
 @pytest.mark.parametrize("key", CHANGES)
 def test_a_change_is_what_the_next_run_has(key):
-    settings = Settings([])
+    settings = NextRun([])
     assert flat_view(settings.config())[key] != CHANGES[key]
     told = flat_view(settings.change({key: CHANGES[key]}))
     assert told[key] == CHANGES[key]
@@ -71,30 +71,30 @@ def test_a_change_is_what_the_next_run_has(key):
 
 @pytest.mark.parametrize("key", BAD)
 def test_a_bad_value_is_named_and_nothing_changes(key):
-    settings = Settings(["seed=3"])
+    settings = NextRun(["seed=3"])
     before = flat_view(settings.config())
     with pytest.raises(ConfigError) as error:
         settings.change({"batch_size": 8, "latent_dim": 8, key: BAD[key]})
-    assert PLACES.get(key, key).split(".")[0] in str(error.value) or key in str(error.value)
+    assert KEY_PATHS.get(key, key).split(".")[0] in str(error.value) or key in str(error.value)
     assert flat_view(settings.config()) == before
     assert settings.overrides == ["seed=3"]
 
 
 def test_what_a_task_or_channel_lacks_is_null():
-    settings = Settings(["task=reconstruction", "bottleneck=autoencoder"])
+    settings = NextRun(["task=reconstruction", "bottleneck=autoencoder"])
     view = flat_view(settings.config())
     lacking = ("num_distractors", "vocab_size", "max_message_length", "temperature")
     assert [view[key] for key in lacking] == [None] * 4
 
 
 def test_all_keys_as_they_were_told_can_be_sent_back():
-    settings = Settings(["bottleneck=autoencoder"])
+    settings = NextRun(["bottleneck=autoencoder"])
     told = flat_view(settings.config())
     assert flat_view(settings.change(told)) == told
 
 
 def test_another_option_drops_the_settings_that_it_lacks():
-    settings = Settings(["task.num_distractors=7", "seed=5"])
+    settings = NextRun(["task.num_distractors=7", "seed=5"])
     settings.change({"task_type": "reconstruction"})
     assert "task.num_distractors=7" not in settings.overrides
     assert "seed=5" in settings.overrides
@@ -103,27 +103,27 @@ def test_another_option_drops_the_settings_that_it_lacks():
 
 
 def test_a_key_that_the_new_option_brings_can_come_with_it():
-    settings = Settings(["bottleneck=autoencoder"])
+    settings = NextRun(["bottleneck=autoencoder"])
     view = flat_view(settings.change({"vocab_size": 12, "bottleneck_type": "communication"}))
     assert (view["bottleneck_type"], view["vocab_size"]) == ("communication", 12)
 
 
 def test_what_was_typed_stays_below_what_is_changed():
-    settings = Settings(["training.batch_size=64", "data=arc2"])
+    settings = NextRun(["training.batch_size=64", "data=arc2"])
     settings.change({"batch_size": 8})
     config = settings.config()
     assert (config.training.batch_size, config.data.name) == (8, "arc2")
 
 
 def test_true_without_an_encoder_is_refused(tmp_path):
-    settings = Settings([f"checkpoint.dir={tmp_path}"])
+    settings = NextRun([f"checkpoint.dir={tmp_path}"])
     for key in FILES:
         with pytest.raises(ConfigError, match="no encoder pretrained by selection"):
             settings.change({key: True})
 
 
 def test_false_takes_the_encoder_away():
-    settings = Settings(["encoder.pretrained=somewhere.pth"])
+    settings = NextRun(["encoder.pretrained=somewhere.pth"])
     assert flat_view(settings.config())["use_pretrained"] is True
     assert settings.change({"use_pretrained": True}).encoder.pretrained == "somewhere.pth"
     assert settings.change({"use_pretrained": False}).encoder.pretrained is None
@@ -139,17 +139,17 @@ def test_false_takes_the_encoder_away():
 )
 def test_only_overrides_of_the_run_can_be_sent(override):
     with pytest.raises(ConfigError):
-        Settings([]).plan("train", [override])
+        NextRun([]).plan("train", [override])
 
 
 def test_overrides_of_a_start_are_for_that_run_alone():
-    settings = Settings([])
+    settings = NextRun([])
     assert settings.plan("train", ["task=reconstruction"]).config.task.name == "reconstruction"
     assert settings.config().task.name == "selection"
 
 
 def test_a_poll_composes_nothing_anew(monkeypatch):
-    settings = Settings([])
+    settings = NextRun([])
     config = settings.change({"batch_size": 8})
     monkeypatch.setattr("arc.runs.next_run.compose", None)
     assert settings.config() is config

@@ -247,14 +247,14 @@ def test_without_anything_held_out_the_last_encoder_is_kept(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[State] = []
-    finish = arc.runs.run.EncoderSaving.finish
+    finish = arc.runs.run.EncoderCheckpointPolicy.finish
 
-    def noted(saving: arc.runs.run.EncoderSaving) -> Any:
+    def noted(saving: arc.runs.run.EncoderCheckpointPolicy) -> Any:
         state = saving.trainer.model.encoder.state_dict()
         ended.append({name: weight.clone() for name, weight in state.items()})
         return finish(saving)
 
-    monkeypatch.setattr(arc.runs.run.EncoderSaving, "finish", noted)
+    monkeypatch.setattr(arc.runs.run.EncoderCheckpointPolicy, "finish", noted)
     pretrain(tmp_path, arc_folder, "binary", "data.validation_fraction=0")
     assert equal(torch.load(file(tmp_path))["encoder_state_dict"], ended[0])
 

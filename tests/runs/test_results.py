@@ -13,8 +13,8 @@ from rich.console import Console
 
 from arc.loggers.console import Terminal
 from arc.runs.results import describe_language, evaluate, table, write_results
-from arc.tasks import Figure, Verdict
-from arc.training import Judgement, Step, Validated
+from arc.tasks import Metric, TaskMetrics
+from arc.training import Evaluation, StepEvent, ValidationEvent
 
 LANGUAGE = {
     "unique_messages": 40,
@@ -124,8 +124,8 @@ def test_results_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> No
 # -- while it trains ---------------------------------------------------------------------
 
 
-def step(number: int, progress: float | None) -> Step:
-    return Step(
+def step(number: int, progress: float | None) -> StepEvent:
+    return StepEvent(
         step=number,
         epoch=2,
         batch=number,
@@ -140,15 +140,17 @@ def step(number: int, progress: float | None) -> Step:
     )
 
 
-def validated(accuracy: float) -> Validated:
-    verdict = Verdict(0.5, {"random_3": Figure({"accuracy": accuracy}, 24, {"chance": 25.0})})
-    return Validated(
+def validated(accuracy: float) -> ValidationEvent:
+    task_metrics = TaskMetrics(
+        0.5, {"random_3": Metric({"accuracy": accuracy}, 24, {"chance": 25.0})}
+    )
+    return ValidationEvent(
         step=9,
         epoch=2,
         seconds=90.0,
         train_loss=1.0,
         train_accuracy=50.0,
-        judgement=Judgement(verdict, LANGUAGE),
+        evaluation=Evaluation(task_metrics, LANGUAGE),
         is_best=True,
     )
 

@@ -11,7 +11,7 @@ import pytest
 from helpers_cli import CHECKOUT, composed, environment
 from helpers_served import served
 
-from arc.data import Slicing, load_corpus
+from arc.data import SplitSpec, load_corpus
 
 TOLD = ("045e512c train 0 input", "045e512c train 0 output")
 NAME = "my_checkpoint_name"
@@ -82,8 +82,8 @@ def test_every_documented_line_is_answered(serving, line, tmp_path):
 
 
 def test_the_examples_that_are_told_of_are_held_out_by_default():
-    corpus = load_corpus(composed().data, Slicing(pairs=False, held_out="puzzles"))
-    assert set(TOLD) <= set(corpus.validation.places)
+    corpus = load_corpus(composed().data, SplitSpec(pairs=False, held_out="puzzles"))
+    assert set(TOLD) <= set(corpus.validation.example_ids)
 
 
 def test_the_workflow_of_the_guide(arc_folder, tmp_path):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from arc.config.flat_keys import PLACES
+from arc.config.flat_keys import KEY_PATHS
 
 NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
 SURROGATE = "\ud800"  # JSON can hold half a character
@@ -30,7 +30,7 @@ EMPTY_BEFORE_A_RUN = {
 STATUS = {
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
     *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "metrics"),
-    *("throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves", *PLACES),
+    *("throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves", *KEY_PATHS),
 }
 
 
@@ -120,7 +120,7 @@ def test_a_vector_has_no_language(station):
 
 def test_the_schema_describes_every_setting(station):
     keys = station.get("/task_schema")["keys"]
-    assert set(keys) == set(PLACES)
+    assert set(keys) == set(KEY_PATHS)
     assert keys["vocab_size"]["minimum"] == 2
     assert "selection" in keys["task_type"]["options"]
     assert keys["batch_size"]["help"]
@@ -270,7 +270,7 @@ def test_status_tells_how_fast_and_how_long(station):
     station.post("/start_train", {"overrides": ["training.max_steps=100000"]})
     status = station.stepped(5)
     assert status["throughput"]["steps_per_second"] > 0
-    assert status["throughput"]["targets_per_second"] > status["throughput"]["steps_per_second"]
+    assert status["throughput"]["examples_per_second"] > status["throughput"]["steps_per_second"]
     assert status["eta_seconds"] > 0
     assert 0 < status["progress"] < 1
 

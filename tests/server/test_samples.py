@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from arc.server.samples import SAMPLES, Looker, language_table
+from arc.server.samples import SAMPLES, SampleViewer, language_table
 
 KEYS = {"example", "puzzle", "grid", "target", "message", "sent", "vector", "length", "edited"}
 
@@ -14,13 +14,13 @@ KEYS = {"example", "puzzle", "grid", "target", "message", "sent", "vector", "len
 def looker(make_run, game):
     """A look at each game through each channel."""
     run = make_run(*game)
-    return Looker(run.model, run.task)
+    return SampleViewer(run.model, run.task)
 
 
 @pytest.fixture(scope="module")
 def speaker(make_run):
     run = make_run("task=selection", "task.num_distractors=3", "bottleneck.vocab_size=8")
-    return Looker(run.model, run.task)
+    return SampleViewer(run.model, run.task)
 
 
 def test_samples_are_plain_and_tell_what_was_made_of_them(looker):
@@ -34,7 +34,7 @@ def test_samples_are_plain_and_tell_what_was_made_of_them(looker):
 
 
 def test_samples_are_held_out_and_the_same_each_time(looker):
-    held_out = looker.task.corpus.validation.places
+    held_out = looker.task.corpus.validation.example_ids
     first, second = looker.samples(), looker.samples()
     assert [sample["example"] for sample in first] == [sample["example"] for sample in second]
     assert all(sample["example"] in held_out for sample in first)
@@ -81,7 +81,7 @@ def test_an_example_that_is_not_held_out_is_refused(speaker):
 
 def test_a_vector_cannot_be_changed_symbol_by_symbol(make_run):
     run = make_run("task=reconstruction", "bottleneck=autoencoder")
-    looker = Looker(run.model, run.task)
+    looker = SampleViewer(run.model, run.task)
     with pytest.raises(ValueError, match="symbol by symbol"):
         looker.sample(looker.examples()[0], [1, 2])
 
@@ -89,7 +89,7 @@ def test_a_vector_cannot_be_changed_symbol_by_symbol(make_run):
 def test_the_test_set_is_shown_where_nothing_is_held_out(make_run):
     run = make_run("task=reconstruction", "data.validation_fraction=0.0")
     assert len(run.corpus.validation) == 0
-    assert Looker(run.model, run.task).examples() == list(run.corpus.test.places)
+    assert SampleViewer(run.model, run.task).examples() == list(run.corpus.test.example_ids)
 
 
 def test_messages_are_told_by_how_often_they_were_sent(make_corpus):
@@ -101,5 +101,5 @@ def test_messages_are_told_by_how_often_they_were_sent(make_corpus):
         ([0, 2], len(split) - 3),
         ([1, 2], 3),
     ]
-    assert table["messages"][1]["examples"][0]["example"] == split.places[0]
+    assert table["messages"][1]["examples"][0]["example"] == split.example_ids[0]
     assert table["positions"] == [[len(split) - 3, 3, 0, 0], [0, 0, len(split), 0]]

@@ -19,8 +19,8 @@ def name(make_run):
 
 
 @torch.no_grad()
-def judge(run, split):
-    return run.task.judge(run.model, split, run.task.send_all(run.model, split)[1])
+def evaluate(run, split):
+    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1])
 
 
 def test_figures_count_the_first_and_the_five_best(name):
@@ -28,7 +28,7 @@ def test_figures_count_the_first_and_the_five_best(name):
     split, arrays = run.corpus.test, run.corpus.test.grids.arrays()
     logits = run.model.receive(run.model.send([arrays[index] for index in split.sender]))
     rank = (logits > logits.gather(1, split.label[:, None])).sum(1)
-    figure = judge(run, split).headline
+    figure = evaluate(run, split).headline
     assert figure.targets == len(split)
     assert figure.values == pytest.approx(
         {
@@ -37,7 +37,7 @@ def test_figures_count_the_first_and_the_five_best(name):
         }
     )
     assert 0 < figure.values["top5"] < 100
-    assert judge(run, split).loss == pytest.approx(float(F.cross_entropy(logits, split.label)))
+    assert evaluate(run, split).loss == pytest.approx(float(F.cross_entropy(logits, split.label)))
 
 
 def test_the_classes_are_twice_the_puzzles_and_stand_in_the_configuration(name):
@@ -52,7 +52,7 @@ def test_the_guess_beside_it_is_the_commonest_class_in_training(name, save_puzzl
         shapes = [(height, width) for width in range(1, 1 + count)]
         puzzles[f"p{height}"] = ([(np.full(shape, 1), np.full(shape, 2)) for shape in shapes], [])
     run = name(f"data.path={save_puzzles(puzzles)}")
-    figure = judge(run, run.corpus.validation).headline
+    figure = evaluate(run, run.corpus.validation).headline
     assert figure.targets == 18
     assert figure.baselines == pytest.approx({"prior": 100 / 18, "prior_top5": 100 * 5 / 18})
 
@@ -60,7 +60,7 @@ def test_the_guess_beside_it_is_the_commonest_class_in_training(name, save_puzzl
 def test_fewer_than_five_classes_are_all_among_the_five_best(name, save_puzzles):
     puzzles = {"p": ([(np.full((1, m), 1), np.full((1, m), 2)) for m in (1, 2, 3)], [])}
     run = name(f"data.path={save_puzzles(puzzles)}")
-    figure = judge(run, run.corpus.validation).headline
+    figure = evaluate(run, run.corpus.validation).headline
     assert figure.values["top5"] == figure.baselines["prior_top5"] == 100
 
 

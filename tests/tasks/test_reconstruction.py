@@ -17,8 +17,8 @@ def build(make_run):
 
 
 @torch.no_grad()
-def judge(run, split):
-    return run.task.judge(run.model, split, run.task.send_all(run.model, split)[1])
+def evaluate(run, split):
+    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1])
 
 
 def trained(run, steps=30):
@@ -43,17 +43,17 @@ def test_figures_count_cells_and_whole_grids(build, pairs):
         for built, target in zip(logits, wanted, strict=True)
     ]
     cells = sum(target.numel() for target in wanted)
-    verdict = judge(run, split)
-    assert verdict.headline.targets == len(split)
-    assert verdict.headline.values == pytest.approx(
+    task_metrics = evaluate(run, split)
+    assert task_metrics.headline.targets == len(split)
+    assert task_metrics.headline.values == pytest.approx(
         {
             "cells": 100 * sum(int(each.sum()) for each in right) / cells,
             "exact": 100 * sum(bool(each.all()) for each in right) / len(split),
         }
     )
-    assert 0 < verdict.headline.values["exact"] < 100
-    assert verdict.accuracy == verdict.headline.values["cells"]
-    assert verdict.loss == pytest.approx(float(sum(losses)) / cells, rel=1e-4)
+    assert 0 < task_metrics.headline.values["exact"] < 100
+    assert task_metrics.accuracy == task_metrics.headline.values["cells"]
+    assert task_metrics.loss == pytest.approx(float(sum(losses)) / cells, rel=1e-4)
 
 
 def test_guesses_of_a_corpus_made_by_hand(build, save_puzzles):
@@ -64,11 +64,11 @@ def test_guesses_of_a_corpus_made_by_hand(build, save_puzzles):
     path = save_puzzles({"p": (pairs, [])})
     settings = (f"data.path={path}", "data.validation_fraction=0")
     grids = build(*settings)
-    assert judge(grids, grids.corpus.training).headline.baselines == pytest.approx(
+    assert evaluate(grids, grids.corpus.training).headline.baselines == pytest.approx(
         {"background": 100 * 6 / 16, "majority_color": 100 * (3 + 2 + 2 + 3) / 16}
     )
     paired = build(*settings, "task.use_input_output_pairs=true")
-    assert judge(paired, paired.corpus.training).headline.baselines == pytest.approx(
+    assert evaluate(paired, paired.corpus.training).headline.baselines == pytest.approx(
         {
             "background": 100 * 3 / 10,
             "majority_color": 100 * (2 + 3) / 10,
@@ -83,7 +83,7 @@ def test_each_set_has_its_own_guesses(build, save_puzzles):
     paths = (f"data.path={save_puzzles(learning)}", f"data.test={save_puzzles(test, 'test')}")
     run = build(*paths)
     found = [
-        judge(run, split).headline.baselines["background"]
+        evaluate(run, split).headline.baselines["background"]
         for split in (run.corpus.training, run.corpus.test, run.corpus.training)
     ]
     assert found == pytest.approx([100 * 2 / 3, 100, 100 * 2 / 3])

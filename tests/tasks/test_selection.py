@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from arc.data import DataError
-from arc.data.distractors import KINDS, draw_lineup
+from arc.data.distractors import KINDS, sample_candidates
 from arc.metrics import random_code_accuracy
 
 
@@ -37,8 +37,8 @@ def two_colored(save_puzzles):
 
 
 @torch.no_grad()
-def judge(run, split, **options):
-    return run.task.judge(run.model, split, run.task.send_all(run.model, split)[1], **options)
+def evaluate(run, split, **options):
+    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1], **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,19 +54,19 @@ def test_the_exact_figure_is_what_many_draws_come_to(play, two_colored, kind, pa
     )
     split, groups = run.corpus.training, run.task.groups(kind, run.corpus.training)
     signal = run.task.send_all(run.model, split)[1]
-    verdict = run.task.judge(run.model, split, signal)
+    task_metrics = run.task.evaluate(run.model, split, signal)
     covered = (groups.available >= count).nonzero()[:, 0]
     scores, generator = run.model.receiver(signal, split.grids), torch.Generator().manual_seed(1)
     won, losses = [], []
     for _ in range(300):
-        lineup = draw_lineup(split, groups, covered, count, generator)
-        logits = scores[covered].gather(1, lineup.pool[lineup.choices])
-        won.append((logits.argmax(1) == lineup.answer).double().mean())
-        losses.append(F.cross_entropy(logits, lineup.answer))
-    assert list(verdict.figures) == [f"{kind}_{count}"]
-    assert verdict.headline.targets == len(covered) >= 4
-    assert verdict.accuracy == pytest.approx(100 * float(torch.stack(won).mean()), abs=1.5)
-    assert verdict.loss == pytest.approx(float(torch.stack(losses).mean()), rel=0.25)
+        candidate_set = sample_candidates(split, groups, covered, count, generator)
+        logits = scores[covered].gather(1, candidate_set.pool[candidate_set.choices])
+        won.append((logits.argmax(1) == candidate_set.answer).double().mean())
+        losses.append(F.cross_entropy(logits, candidate_set.answer))
+    assert list(task_metrics.metrics) == [f"{kind}_{count}"]
+    assert task_metrics.headline.targets == len(covered) >= 4
+    assert task_metrics.accuracy == pytest.approx(100 * float(torch.stack(won).mean()), abs=1.5)
+    assert task_metrics.loss == pytest.approx(float(torch.stack(losses).mean()), rel=0.25)
 
 
 @torch.no_grad()
@@ -74,14 +74,14 @@ def test_a_receiver_that_knows_nothing_wins_by_lot(play, two_colored):
     run = play(f"data.path={two_colored}", "task.num_distractors=2")
     for parameter in run.model.receiver.message.parameters():
         parameter.zero_()
-    verdict = judge(run, run.corpus.training, full=True)
-    given = {name: figure for name, figure in verdict.figures.items() if figure.targets > 0}
+    task_metrics = evaluate(run, run.corpus.training, full=True)
+    given = {name: figure for name, figure in task_metrics.metrics.items() if figure.targets > 0}
     assert len(given) > 1
     for name, figure in given.items():
         count = int(name.rsplit("_", 1)[1])
         assert figure.values["accuracy"] == pytest.approx(100 / (count + 1))
         assert figure.baselines["chance"] == pytest.approx(100 / (count + 1))
-    assert verdict.loss == pytest.approx(math.log(3), rel=1e-4)
+    assert task_metrics.loss == pytest.approx(math.log(3), rel=1e-4)
 
 
 def test_scores_that_are_no_numbers_never_win(play, two_colored):
@@ -89,16 +89,16 @@ def test_scores_that_are_no_numbers_never_win(play, two_colored):
     split = run.corpus.training
     signal = torch.full((len(split), run.model.bottleneck.signal_width), math.nan)
     with torch.no_grad():
-        accuracy = run.task.judge(run.model, split, signal).accuracy
+        accuracy = run.task.evaluate(run.model, split, signal).accuracy
     assert not accuracy > 0
 
 
 def test_the_final_report_covers_every_kind_and_number(play):
     run = play("task.num_distractors=3")
-    verdict = judge(run, run.corpus.training, full=True)
+    task_metrics = evaluate(run, run.corpus.training, full=True)
     reported = [f"{kind}_{count}" for kind in KINDS for count in (9, 49, 99, 999)]
-    assert list(verdict.figures) == ["random_3", *reported]
-    for name, figure in verdict.figures.items():
+    assert list(task_metrics.metrics) == ["random_3", *reported]
+    for name, figure in task_metrics.metrics.items():
         kind, count = name.rsplit("_", 1)
         available = run.task.groups(kind, run.corpus.training).available
         assert figure.targets == int((available >= int(count)).sum())
@@ -109,7 +109,7 @@ def test_baselines_of_a_corpus_made_by_hand(play, save_puzzles):
     pairs = [(grid(1), grid(2)), (np.array([[1, 2]]), np.array([[2, 1]]))]
     path = save_puzzles({"p": (pairs, [])})
     run = play(f"data.path={path}", "data.validation_fraction=0", "task.num_distractors=1")
-    baselines = judge(run, run.corpus.training).headline.baselines
+    baselines = evaluate(run, run.corpus.training).headline.baselines
     one_twin_of_three = 100 * (2 / 3 + 1 / 3 / 2)
     assert baselines == pytest.approx(
         {
@@ -132,12 +132,12 @@ def test_in_pair_mode_baselines_look_for_the_inputs_features(play, save_puzzles)
     )
     # right; misled by the third output, else a tie; a tie
     expected = 100 * (1 + (0 + 1 / 2) / 2 + 1 / 2) / 3
-    assert judge(run, run.corpus.training).headline.baselines["size"] == pytest.approx(expected)
+    assert evaluate(run, run.corpus.training).headline.baselines["size"] == pytest.approx(expected)
 
 
 def test_a_vector_has_no_random_code_reference(play):
     run = play("task.num_distractors=3", "bottleneck=autoencoder")
-    baselines = judge(run, run.corpus.validation).headline.baselines
+    baselines = evaluate(run, run.corpus.validation).headline.baselines
     assert set(baselines) == {"chance", "size", "colors", "histogram"}
 
 
@@ -164,13 +164,13 @@ def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(play, save_
     )
     assert [note for note in run.task.notes if note.startswith("training: 2 of 10 targets")]
     examples, groups, together = run.task.training_order()
-    assert {run.corpus.training.places[index].split()[0] for index in examples} == {"many"}
+    assert {run.corpus.training.example_ids[index].split()[0] for index in examples} == {"many"}
     assert groups.unique().numel() == 1
     assert together == 6
-    figure = judge(run, run.corpus.training).headline
+    figure = evaluate(run, run.corpus.training).headline
     assert figure.targets == 8
     for events in run.trainer().source.next().split(2):
-        assert {run.corpus.training.places[index].split()[0] for index in events} == {"many"}
+        assert {run.corpus.training.example_ids[index].split()[0] for index in events} == {"many"}
 
 
 def test_a_set_that_can_give_no_line_up_has_no_figure(play, save_puzzles):
@@ -182,7 +182,7 @@ def test_a_set_that_can_give_no_line_up_has_no_figure(play, save_puzzles):
         "task.distractors=same_puzzle",
         "task.num_distractors=3",
     )
-    verdict = judge(run, run.corpus.test, full=True)
-    assert verdict.headline.targets == 0
-    assert math.isnan(verdict.accuracy)
-    assert math.isnan(verdict.loss)
+    task_metrics = evaluate(run, run.corpus.test, full=True)
+    assert task_metrics.headline.targets == 0
+    assert math.isnan(task_metrics.accuracy)
+    assert math.isnan(task_metrics.loss)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from arc.config.builders import build_model
-from arc.training import RunControl, judge_split
+from arc.training import RunControl, evaluate_split
 
 
-def figures(verdict):
-    return {name: (figure.values, figure.targets) for name, figure in verdict.figures.items()}
+def figures(task_metrics):
+    return {name: (figure.values, figure.targets) for name, figure in task_metrics.metrics.items()}
 
 
 def test_judging_changes_nothing_and_can_be_repeated(make_run, game):
@@ -18,7 +18,7 @@ def test_judging_changes_nothing_and_can_be_repeated(make_run, game):
     before = {name: weight.clone() for name, weight in run.model.state_dict().items()}
     state = torch.get_rng_state()
     first, again = (
-        judge_split(run.model, run.task, run.corpus.validation).verdict for _ in range(2)
+        evaluate_split(run.model, run.task, run.corpus.validation).task_metrics for _ in range(2)
     )
     assert figures(first) == figures(again)
     assert first.loss == again.loss
@@ -32,7 +32,7 @@ def test_noise_is_not_judged(make_run, discrete):
         make_run(*overrides, f"bottleneck.noise={noise}") for noise in ("none", "gumbel")
     )
     first, second = (
-        judge_split(run.model.train(), run.task, run.corpus.validation).verdict
+        evaluate_split(run.model.train(), run.task, run.corpus.validation).task_metrics
         for run in (quiet, noisy)
     )
     assert first == second
@@ -41,10 +41,10 @@ def test_noise_is_not_judged(make_run, discrete):
 def test_every_figure_of_every_set_stands_beside_baselines(make_run, game):
     run = make_run(*game)
     for split in (run.corpus.training, run.corpus.validation, run.corpus.test):
-        verdict = judge_split(run.model, run.task, split, full=True).verdict
-        assert math.isfinite(verdict.loss)
-        assert verdict.headline.targets > 0
-        for figure in verdict.figures.values():
+        task_metrics = evaluate_split(run.model, run.task, split, full=True).task_metrics
+        assert math.isfinite(task_metrics.loss)
+        assert task_metrics.headline.targets > 0
+        for figure in task_metrics.metrics.values():
             assert figure.baselines
             if figure.targets > 0:
                 shown = [*figure.values.values(), *figure.baselines.values()]
@@ -60,14 +60,16 @@ def test_a_run_goes_without_validation_and_test_sets(make_run, game, arc_folder)
     run = make_run(*game, *overrides)
     assert len(run.corpus.validation) == 0
     list(run.trainer().run(RunControl()))
-    verdict = judge_split(run.model, run.task, run.corpus.validation, full=True).verdict
-    assert verdict.headline.targets == 0
-    assert math.isnan(verdict.accuracy)
+    task_metrics = evaluate_split(
+        run.model, run.task, run.corpus.validation, full=True
+    ).task_metrics
+    assert task_metrics.headline.targets == 0
+    assert math.isnan(task_metrics.accuracy)
 
 
 def test_language_is_described_where_there_is_one(make_run, bottleneck):
     run = make_run("task=reconstruction", f"bottleneck={bottleneck}")
-    language = judge_split(run.model, run.task, run.corpus.validation).language
+    language = evaluate_split(run.model, run.task, run.corpus.validation).language
     if bottleneck == "autoencoder":
         assert language == {}
     else:
@@ -86,15 +88,15 @@ def test_controls_show_what_the_message_is_worth(make_run):
     untrained = build_model(run.config)
     list(run.trainer().run(RunControl()))
     split = run.corpus.training
-    judgement = judge_split(run.model, run.task, split, untrained=untrained)
-    controls = {name: verdict.accuracy for name, verdict in judgement.controls.items()}
+    evaluation = evaluate_split(run.model, run.task, split, untrained=untrained)
+    controls = {name: task_metrics.accuracy for name, task_metrics in evaluation.controls.items()}
     assert set(controls) == {"shuffled_messages", "constant_message", "untrained_sender"}
-    assert judgement.verdict.accuracy > 60
+    assert evaluation.task_metrics.accuracy > 60
     for accuracy in controls.values():
-        assert accuracy < judgement.verdict.accuracy - 20
+        assert accuracy < evaluation.task_metrics.accuracy - 20
     assert controls["shuffled_messages"] == pytest.approx(25, abs=12)
 
 
 def test_controls_are_run_only_when_asked_for(make_run):
     run = make_run("task=reconstruction")
-    assert judge_split(run.model, run.task, run.corpus.validation).controls == {}
+    assert evaluate_split(run.model, run.task, run.corpus.validation).controls == {}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from arc.training import RunControl, Step
+from arc.training import RunControl, StepEvent
 
 RANDOM_EVERYWHERE = [
     "training.max_steps=9",
@@ -76,9 +76,9 @@ def resume(make_trainer, state):
 def seen(event):
     """Return all of an event but the time that it took."""
     values = {key: value for key, value in vars(event).items() if key != "seconds"}
-    if not isinstance(event, Step):
-        verdict = values.pop("judgement").verdict
-        values |= {"loss": verdict.loss, "accuracy": verdict.accuracy}
+    if not isinstance(event, StepEvent):
+        task_metrics = values.pop("evaluation").task_metrics
+        values |= {"loss": task_metrics.loss, "accuracy": task_metrics.accuracy}
     return values
 
 
@@ -175,7 +175,7 @@ def test_with_another_batch_size_the_epoch_starts_anew(make_trainer):
     assert other.step == 1
     targets = 0
     for event in other.run(RunControl()):
-        if not isinstance(event, Step):
+        if not isinstance(event, StepEvent):
             break
         assert event.epoch == 1
         targets += event.targets

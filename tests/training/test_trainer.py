@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from arc.tasks import Figure, Verdict
-from arc.training import DivergedError, RunControl, Step, Validated
+from arc.tasks import Metric, TaskMetrics
+from arc.training import DivergedError, RunControl, StepEvent, ValidationEvent
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def make_trainer(make_run):
 
 
 def steps(events):
-    return [event for event in events if isinstance(event, Step)]
+    return [event for event in events if isinstance(event, StepEvent)]
 
 
 def run(trainer):
@@ -40,7 +40,7 @@ def test_a_run_has_the_length_that_comes_first(make_trainer, limits, length):
     events = run(make_trainer(*limits))
     assert len(steps(events)) == length
     assert steps(events)[-1].progress == 1.0
-    assert isinstance(events[-1], Validated)
+    assert isinstance(events[-1], ValidationEvent)
 
 
 def test_a_run_may_be_limited_by_time(make_trainer):
@@ -49,7 +49,7 @@ def test_a_run_may_be_limited_by_time(make_trainer):
     assert trainer.reached_limit
     assert trainer.seconds >= 0.12
     assert all(event.progress < 1 for event in steps(events)[:-1])
-    assert isinstance(events[-1], Validated)
+    assert isinstance(events[-1], ValidationEvent)
 
 
 def test_a_run_without_a_limit_ends_when_asked(make_trainer):
@@ -150,13 +150,16 @@ def test_events_count_epochs_batches_and_targets(make_trainer):
     assert {event.batches for event in steps(events)} == {5}
     targets = sum(event.targets for event in steps(events))
     assert targets == 2 * len(trainer.task.corpus.training)
-    assert [(e.epoch, e.step) for e in events if isinstance(e, Validated)] == [(1, 5), (2, 10)]
+    assert [(e.epoch, e.step) for e in events if isinstance(e, ValidationEvent)] == [
+        (1, 5),
+        (2, 10),
+    ]
     assert all(0 <= event.accuracy <= 100 for event in steps(events))
 
 
 def test_validation_sums_up_the_epoch(make_trainer):
     events = run(make_trainer("training.max_steps=null", "training.epochs=3"))
-    for number, event in enumerate(e for e in events if isinstance(e, Validated)):
+    for number, event in enumerate(e for e in events if isinstance(e, ValidationEvent)):
         epoch = steps(events)[5 * number : 5 * number + 5]
         assert event.train_loss == pytest.approx(sum(step.loss for step in epoch) / 5)
         assert event.train_accuracy == pytest.approx(sum(step.accuracy for step in epoch) / 5)
@@ -174,11 +177,11 @@ def test_validation_sums_up_the_epoch(make_trainer):
 def test_the_best_is_chosen_by_validation_accuracy(make_trainer, monkeypatch, accuracies, best):
     trainer, given = make_trainer("training.max_steps=null", "training.epochs=3"), iter(accuracies)
 
-    def judge(*args, **options):
-        return Verdict(0.0, {"game": Figure({"accuracy": next(given)}, 1, {})})
+    def evaluate(*args, **options):
+        return TaskMetrics(0.0, {"game": Metric({"accuracy": next(given)}, 1, {})})
 
-    monkeypatch.setattr(trainer.task, "judge", judge)
-    assert [event.is_best for event in run(trainer) if isinstance(event, Validated)] == best
+    monkeypatch.setattr(trainer.task, "evaluate", evaluate)
+    assert [event.is_best for event in run(trainer) if isinstance(event, ValidationEvent)] == best
 
 
 @pytest.mark.parametrize("bottleneck", ["autoencoder", "categorical"])

@@ -20,13 +20,13 @@ class Message:
     ``content``: int64 [batch, max_length] symbols, or float32 [batch, latent_dim].
     ``signal``: float32 [batch, signal_width], what the receiver's networks read; gradients
     pass through it. ``lengths``: int64 [batch] symbols sent, None for a vector.
-    ``cost``: scalar, what the message adds to the loss.
+    ``aux_loss``: scalar, what the message adds to the loss.
     """
 
     content: Tensor
     signal: Tensor
     lengths: Tensor | None
-    cost: Tensor
+    aux_loss: Tensor
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:

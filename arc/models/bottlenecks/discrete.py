@@ -101,7 +101,7 @@ class DiscreteBottleneck(Bottleneck):
             content=symbols * alive,
             signal=_signal(sent, straight_through(alive.float(), survival)),
             lengths=alive.sum(1),
-            cost=cost,
+            aux_loss=cost,
         )
 
     def read(self, content: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from arc.server.catalogue import path_of
 from arc.server.here import session
 from arc.server.requests import body, wanted
 from arc.server.schema import task_schema
-from arc.server.session import NotNow
+from arc.server.session import InvalidStateError
 
 blueprint = Blueprint("control", __name__)
 
@@ -73,7 +73,7 @@ def change_task_config() -> Any:
     """Change any of the settings, all or none."""
     try:
         return {"status": "success", **session().change(body())}
-    except NotNow as error:
+    except InvalidStateError as error:
         return {"error": str(error)}, 409
 
 

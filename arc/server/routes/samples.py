@@ -7,12 +7,12 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from arc.server.here import board, session
-from arc.server.samples import Looker, language_table
+from arc.server.samples import SampleViewer, language_table
 
 blueprint = Blueprint("look", __name__)
 
 
-def _channel(looker: Looker) -> dict[str, Any]:
+def _channel(looker: SampleViewer) -> dict[str, Any]:
     bottleneck = looker.model.bottleneck
     return {"vocab_size": bottleneck.vocab_size, "max_message_length": bottleneck.max_length}
 
@@ -39,7 +39,7 @@ def examples() -> dict[str, Any]:
     """Return the names of the held-out examples."""
     if not board().has_model:
         return {"examples": []}
-    return {"examples": session().ask(Looker.examples)}
+    return {"examples": session().ask(SampleViewer.examples)}
 
 
 @blueprint.get("/probe")
@@ -58,7 +58,7 @@ def probe() -> dict[str, Any]:
             abort(400, "message: symbols are whole numbers, with commas between them")
     published = board()
 
-    def heard(looker: Looker) -> dict[str, Any]:
+    def heard(looker: SampleViewer) -> dict[str, Any]:
         beside = {} if other is None else {"beside": looker.sample(other)}
         return {"step": published.step, **looker.sample(example, message), **beside}
 
@@ -70,11 +70,11 @@ def language() -> dict[str, Any]:
     """Return the messages of the last validation by how often they were sent."""
     run_id, step, _ = board().moment
     validated = session().validated
-    messages = validated.judgement.messages if validated else None
+    messages = validated.evaluation.messages if validated else None
     if messages is None:
         return {"run_id": run_id, "step": step, "messages": [], "positions": []}
 
-    def table(looker: Looker) -> dict[str, Any]:
+    def table(looker: SampleViewer) -> dict[str, Any]:
         vocab_size = looker.model.bottleneck.vocab_size
         assert vocab_size is not None
         return {
