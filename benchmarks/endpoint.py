@@ -198,7 +198,7 @@ class Bench:
         assert plan is not None
         with self.session.running(plan) as control:
             run = make_run(plan, self.folder, self.heap)
-            source = run.trainer.source
+            source = run.trainer.sampler
             draw, examples = source.next, source.next()
             source.next = lambda: (draw(), examples)[1]  # type: ignore[method-assign]
             self.session.attach(run)

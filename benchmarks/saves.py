@@ -98,8 +98,8 @@ def main() -> None:
     def content() -> dict[str, Any]:
         return make_checkpoint(config, trainer)
 
-    examples = trainer.source.next()
-    trainer.source.next = lambda: examples  # type: ignore[method-assign]  # equal steps
+    examples = trainer.sampler.next()
+    trainer.sampler.next = lambda: examples  # type: ignore[method-assign]  # equal steps
     for _ in range(3):
         next(events)
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ import os
 import secrets
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, cast
@@ -62,7 +62,9 @@ def portable_tree(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
-def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+def make_checkpoint(
+    config: RunConfig, trainer: Trainer, started_from: Sequence[str] = ()
+) -> dict[str, Any]:
     """Gather everything that a file holds; ``val_acc`` is in percent, ``epoch`` 1-based."""
     state = trainer.state_dict()
     model_state = dict(state.pop("model"))
@@ -72,17 +74,19 @@ def make_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "encoder_state_dict": _encoder_state(model_state),
         "optimizer_state_dict": state.pop("optimizer"),
         "trainer_state": state,
-        **_provenance(trainer),
+        **_provenance(trainer, started_from),
     }
 
 
-def make_encoder_checkpoint(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
+def make_encoder_checkpoint(
+    config: RunConfig, trainer: Trainer, started_from: Sequence[str] = ()
+) -> dict[str, Any]:
     """Gather what a pretrained encoder's file holds: it, and how it came to be."""
     return {
         **_heading(config, trainer),
         "encoder_state_dict": _encoder_state(trainer.model.state_dict()),
         "encoder_architecture": dict(trainer.model.encoder.architecture),
-        **_provenance(trainer),
+        **_provenance(trainer, started_from),
     }
 
 
@@ -91,8 +95,8 @@ def _heading(config: RunConfig, trainer: Trainer) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "config": portable_tree(config),
         **flat_keys(config),
-        "epoch": trainer.source.epoch,
-        "batch": trainer.source.batch,
+        "epoch": trainer.sampler.epoch,
+        "batch": trainer.sampler.batch,
         "step": trainer.step,
         "seconds": trainer.seconds,
         "val_loss": trainer.val_loss,
@@ -109,10 +113,10 @@ def _encoder_state(model_state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _provenance(trainer: Trainer) -> dict[str, Any]:
+def _provenance(trainer: Trainer, started_from: Sequence[str]) -> dict[str, Any]:
     corpus = trainer.task.corpus
     return {
-        "started_from": list(trainer.started_from),
+        "started_from": list(started_from),
         "arc_version": arc.__version__,
         "torch_version": str(torch.__version__),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
