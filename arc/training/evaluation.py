@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from arc.data import Split
-from arc.metrics import language_measures
+from arc.metrics import METRICS, language_metrics
 from arc.models import ARCAutoencoder
 from arc.tasks import Task, TaskMetrics
 
@@ -48,7 +48,8 @@ def evaluate_split(
         )
     content, signal, lengths = task.send_all(model, split)
     vocab_size = model.bottleneck.vocab_size
-    language = language_measures(content, vocab_size, lengths) if vocab_size else {}
+    metrics = {name: METRICS.config(name).model_validate({}) for name in METRICS}
+    language = language_metrics(metrics, content, vocab_size, lengths) if vocab_size else {}
     controls = {}
     if untrained is not None:
         untrained.eval()
