@@ -15,7 +15,7 @@ from arc.data.corpus import HoldOut
 from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
-TASKS: Registry[Task] = Registry("task")
+TASKS: Registry[type[Task]] = Registry("task")
 CHUNK = 256
 
 

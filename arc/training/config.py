@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from arc.registry import Settings
 
 Count = Annotated[int, Field(ge=1)]
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """Length, batch size and precision of a run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     epochs: Count | None
     max_steps: Count | None

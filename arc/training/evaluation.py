@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from arc.data import Split
-from arc.metrics import language_measures
+from arc.metrics import MetricConfig, language_metrics
 from arc.models import ARCAutoencoder
 from arc.tasks import Task, TaskMetrics
 
@@ -37,7 +36,7 @@ def evaluate_split(
     split: Split,
     *,
     full: bool = False,
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, MetricConfig] | None = None,
 ) -> Evaluation:
     """Evaluate ``model`` on every example of ``split``, in full precision and without noise.
 
@@ -53,7 +52,7 @@ def evaluate_split(
     vocab_size = model.bottleneck.vocab_size
     if vocab_size is None:
         return Evaluation(task_metrics, {}, signal)
-    language = language_measures(content, vocab_size, lengths)
+    language = language_metrics(metrics or {}, content, vocab_size, lengths)
     return Evaluation(task_metrics, language, signal, content.cpu())
 
 
