@@ -16,7 +16,7 @@ except ImportError:  # not a POSIX system
 
 
 @contextmanager
-def claimed(folder: Path, name: str) -> Iterator[None]:
+def run_lock(folder: Path, name: str) -> Iterator[None]:
     """Hold ``name`` in ``folder`` while the context lasts, by a lock that dies with the process.
 
     Where there are no locks, or nothing can be written, nothing is held. Raises ConfigError if
