@@ -22,7 +22,7 @@ from arc.config.builders import (
 from arc.config.schema import RunConfig
 from arc.loggers.jsonl import Record
 from arc.models import ARCAutoencoder
-from arc.runs.claim import claimed
+from arc.runs.run_lock import run_lock
 from arc.runs.plan import RunPlan
 from arc.runs.results import evaluate, evaluate_pretraining, write_results
 from arc.tasks import Task
@@ -210,7 +210,7 @@ class Run:
 
         Raises ConfigError if another process has them.
         """
-        with claimed(self.folder, self.saving.best.stem.removesuffix("_best")):
+        with run_lock(self.folder, self.saving.best.stem.removesuffix("_best")):
             if self._goes_on:
                 self.saving.preserve_later_checkpoints()
             yield
