@@ -22,9 +22,9 @@ from arc.config.builders import (
 from arc.config.schema import RunConfig
 from arc.loggers.jsonl import Record
 from arc.models import ARCAutoencoder
-from arc.runs.run_lock import run_lock
 from arc.runs.plan import RunPlan
 from arc.runs.results import evaluate, evaluate_pretraining, write_results
+from arc.runs.run_lock import run_lock
 from arc.tasks import Task
 from arc.training import (
     DivergedError,
