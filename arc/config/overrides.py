@@ -35,7 +35,9 @@ def refuse_names(typed: Sequence[str]) -> None:
         group, _, key = key_of(override).partition(".")
         if key == "name" and options_of(group):
             value = override.partition("=")[2]
-            raise ConfigError(f"{key_of(override)}: choose the option by its group: {group}={value}")
+            raise ConfigError(
+                f"{key_of(override)}: choose the option by its group: {group}={value}"
+            )
 
 
 def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> dict[str, Any]:

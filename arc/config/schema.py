@@ -26,8 +26,8 @@ from pydantic import (
 )
 
 from arc.data import DATASETS, DataConfig
-from arc.metrics import METRICS
 from arc.loggers import LOGGERS
+from arc.metrics import METRICS
 from arc.models import BOTTLENECKS
 from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, Registry, Settings, nearest

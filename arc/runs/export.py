@@ -17,7 +17,7 @@ from arc.checkpointing import Loaded, load
 from arc.checkpointing.archive import CheckpointError
 from arc.checkpointing.tables import SECTIONS, shown
 from arc.models import BOTTLENECKS
-from arc.runs.results import table
+from arc.runs.results import format_results
 from arc.tasks import TASKS
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -129,7 +129,7 @@ def _results(source: Path) -> tuple[dict[str, Any], str]:
     """Return a run's results and their table; raises CheckpointError if they are none."""
     try:
         results = json.loads(source.read_text(encoding="utf-8"))
-        return results, table(results)
+        return results, format_results(results)
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -17,14 +17,7 @@ from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
-from arc.config import (
-    ConfigError,
-    ProcessConfig,
-    RunConfig,
-    config_folder,
-    parse,
-    parse_config,
-)
+from arc.config import ConfigError, ProcessConfig, RunConfig, config_folder, parse, parse_config
 from arc.config.overrides import is_typed, key_of, overlay, refuse_names
 
 log = logging.getLogger(__name__)
@@ -64,11 +57,39 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if own_folder is not None and not is_typed("checkpoint.dir", typed):
         OmegaConf.update(tree, "checkpoint.dir", str(own_folder))
     process = parse(ProcessConfig, tree)
-    source = _source(process, tree)
+    if process.resume == AUTO:
+        source = _latest_source(tree)
+    else:
+        source = read_source(process.resume, process.finetune, strict=process.strict)
     config = _config(tree, typed, source)
     _check_start(config, source)
-    config = config if process.resume is not None else _named(config)
-    return RunPlan(config, source, tuple(typed))
+    is_new = process.resume is None
+    return RunPlan(_named(config) if is_new else config, source, tuple(typed))
+
+
+def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:
+    """Plan a run of a complete configuration; a resumed run without a name keeps its stored one.
+
+    Raises ConfigError if the run is not possible.
+    """
+    _check_start(config, source)
+    if source is None or source.kind == "finetune":
+        return RunPlan(_named(config), source)
+    name = config.run_name or source.content["config"].get("run_name")
+    return RunPlan(config.model_copy(update={"run_name": name}), source)
+
+
+def read_source(
+    resume: str | Path | None, finetune: str | Path | None, *, strict: bool = True
+) -> CheckpointSource | None:
+    """Read the checkpoint that a run starts from; None for a fresh run. Raises CheckpointError."""
+    if resume is not None:
+        path = Path(resume).expanduser()
+        return CheckpointSource("resume", path, read_checkpoint(path), True)
+    if finetune is not None:
+        path = Path(finetune).expanduser()
+        return CheckpointSource("finetune", path, read_checkpoint(path), strict)
+    return None
 
 
 def stored_group_choices(typed: list[str]) -> list[str]:
@@ -105,16 +126,8 @@ def _option(group: str, section: Any) -> str | None:
     return str(section["name"]) if "name" in section else f"[{','.join(names)}]"
 
 
-def _source(process: ProcessConfig, tree: DictConfig) -> CheckpointSource | None:
-    """Read the checkpoint that the run starts from."""
-    if process.finetune is not None:
-        path = Path(process.finetune)
-        return CheckpointSource("finetune", path, read_checkpoint(path), process.strict)
-    if process.resume is None:
-        return None
-    if process.resume != AUTO:
-        path = Path(process.resume)
-        return CheckpointSource("resume", path, read_checkpoint(path), True)
+def _latest_source(tree: DictConfig) -> CheckpointSource | None:
+    """Return the latest checkpoint of the run that ``run_name`` names, for resume=auto."""
     if tree.run_name is None:
         raise ConfigError("resume=auto: continues the run named by run_name=…; set run_name")
     latest = _latest_checkpoint(Path(tree.checkpoint.dir), str(tree.run_name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import time
@@ -14,14 +15,16 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from arc.checkpointing import portable_tree
-from arc.config.builders import build_model
+from arc.checkpointing import load, portable_tree
+from arc.config.builders import build_model, build_task
 from arc.config.schema import RunConfig
+from arc.data import Split
 from arc.models import ARCAutoencoder
 from arc.tasks import Task, TaskMetrics
 from arc.tasks.base import CHUNK
 from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
 
+log = logging.getLogger(__name__)
 REPORT_EVERY_SECONDS = 0.5
 
 
@@ -87,10 +90,9 @@ def evaluate_run(
         untrained = build_model(config).to(model.device)
     corpus, metrics = task.corpus, config.metric.selected
     main = corpus.test if len(corpus.test) > 0 else corpus.validation
-    chunks = {"test": -(-len(corpus.test) // CHUNK), "validation": -(-len(corpus.validation) // CHUNK)}
-    # sending, embedding candidates and scoring are a chunk each; controls embed no candidates
-    main_chunks = -(-len(main) // CHUNK)
-    stages = {name: 3 * count for name, count in chunks.items()} | {"controls": 4 * main_chunks}
+    # about one chunk each to send, embed and score; the controls send once and score three times
+    stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
+    stages["controls"] = 4 * _chunks(main)
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -109,6 +111,34 @@ def evaluate_run(
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
 
 
+def evaluate_checkpoint(
+    path: str | Path,
+    device: torch.device,
+    *,
+    report: Callable[[EvaluationEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
+
+    Raises CheckpointError or DataError if the file or its data cannot be loaded.
+    """
+    loaded = load(path, device)
+    task = build_task(loaded.config, device)
+    if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
+        log.warning("the data differ from those that this run was trained on")
+    log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
+    seconds = loaded.metadata.get("seconds")
+    return evaluate_run(
+        loaded.config,
+        loaded.model,
+        task,
+        minutes=None if seconds is None else seconds / 60,
+        steps=loaded.metadata.get("step"),
+        report=report,
+        should_stop=should_stop,
+    )
+
+
 def evaluate_pretraining(
     config: RunConfig,
     model: ARCAutoencoder,
@@ -121,7 +151,7 @@ def evaluate_pretraining(
 ) -> dict[str, Any]:
     """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does."""
     splits = {"test": task.corpus.test, "validation": task.corpus.validation}
-    stages = {name: -(-3 * len(split) // CHUNK) for name, split in splits.items()}
+    stages = {name: 3 * _chunks(split) for name, split in splits.items()}
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -131,6 +161,10 @@ def evaluate_pretraining(
             results[name] = _metrics(evaluation.task_metrics)
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
+
+
+def _chunks(split: Split) -> int:
+    return -(-len(split) // CHUNK)
 
 
 def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from arc.data import Split
-from arc.metrics import MetricConfig, language_metrics
+from arc.metrics import language_metrics
 from arc.models import ARCAutoencoder
+from arc.registry import Settings
 from arc.tasks import Task, TaskMetrics
 
 
@@ -36,7 +37,7 @@ def evaluate_split(
     split: Split,
     *,
     full: bool = False,
-    metrics: Mapping[str, MetricConfig] | None = None,
+    metrics: Mapping[str, Settings] | None = None,
 ) -> Evaluation:
     """Evaluate ``model`` on every example of ``split``, in full precision and without noise.
 

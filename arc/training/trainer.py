@@ -17,7 +17,7 @@ from torch import nn
 
 from arc.data import BatchSampler, Split, Transform
 from arc.models import ARCAutoencoder
-from arc.registry import nearest
+from arc.registry import Settings, nearest
 from arc.tasks import Task, TaskMetrics
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
@@ -53,7 +53,7 @@ class Trainer:
         augment: bool = False,
         autocast: torch.dtype | None = None,
         ranks: ProcessGroup | None = None,
-        metrics: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Settings] | None = None,
     ) -> None:
         self.config, self.model, self.task = config, model, task
         self.schedule, self.metrics = schedule, metrics or {}

@@ -10,4 +10,5 @@ from arc.training.schedules.base import SCHEDULES, DecayConfig
 @SCHEDULES.register("cosine", config=DecayConfig)
 def cosine(progress: float, config: DecayConfig) -> float:
     """Return the factor at ``progress``: 1 at the start, ``final_share`` at the end."""
-    return config.final_share + (1 - config.final_share) * (0.5 * (1 + math.cos(math.pi * progress)))
+    share = 0.5 * (1 + math.cos(math.pi * progress))
+    return config.final_share + (1 - config.final_share) * share
