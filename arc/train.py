@@ -22,7 +22,7 @@ from arc.loggers.console import Terminal, log_to_terminal
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan, key_of, plan_run, stored_group_choices
 from arc.runs.results import table
-from arc.runs.run import Run, make_run
+from arc.runs.run import Run, RunEnded, RunStarted, TrainingEnded, make_run
 from arc.server.endpoint import endpoint
 from arc.server.session import Session
 from arc.training import Heap, ProcessGroup, RunControl
@@ -56,7 +56,7 @@ class Process:
             raise ConfigError("-m: several processes train one run, not a sweep")
         self.own_folder = self.output / "checkpoints" if is_sweep else None
         self.server = self._server(parse(ProcessConfig, tree), is_sweep)
-        self.session = Session(NextRun(self.typed), once=self.server.autostart)
+        self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
         _hide(self.server.token, self.output)
 
     def _server(self, config: ProcessConfig, is_sweep: bool) -> ServerConfig:
@@ -79,7 +79,7 @@ class Process:
         if not self.ranks.is_leader:
             return self._follow(run)
         with (
-            _signals(lambda _: self.session.close()) as received,
+            _signals(lambda _: self.session.shutdown()) as received,
             endpoint(self.server, self.session),
             self.session.running(plan) as control,
         ):
@@ -96,7 +96,7 @@ class Process:
     def serve(self) -> int:
         """Run what is asked for, one after the other, until Ctrl-C; returns the exit status."""
         with (
-            _signals(lambda _: self.session.close()) as received,  # before anybody has a lock
+            _signals(lambda _: self.session.shutdown()) as received,  # before anybody has a lock
             endpoint(self.server, self.session),
         ):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends")
@@ -110,7 +110,7 @@ class Process:
                 else:
                     if status > 128:
                         return status
-        return 128 + received[0] if received else int(self.session.is_abandoned)
+        return 128 + received[0] if received else 0
 
     def _perform(self, plan: RunPlan) -> int:
         """Make a run that was asked for and see it through; returns its exit status."""
@@ -126,15 +126,15 @@ class Process:
             return self._claimed(run, control)
 
     def _claimed(self, run: Run, control: RunControl) -> int:
-        self.session.attach(run)
+        self.session.on_event(RunStarted(run))
         with _signals(_stopping(control)) as received, Terminal(self.console) as terminal:
-            outcome = run.execute(control, terminal.show, self.session.watch)
-        self.session.end(outcome)
+            outcome = run.execute(control, terminal.show, self.session.on_event)
+        self.session.on_event(TrainingEnded(outcome))
+        results = None
         if outcome.kind == "finished":
             results = run.report()
-            text = table(results)
-            self.session.show_results(results, text)
-            print(f"\n{text}\n", flush=True)
+            print(f"\n{table(results)}\n", flush=True)
+        self.session.on_event(RunEnded(outcome, results))
         if outcome.kind == "failed":
             return 1
         return 128 + received[0] if received else 0
