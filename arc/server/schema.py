@@ -1,4 +1,4 @@
-"""What each setting may be, from the schemas beside the components and the files in conf/."""
+"""Types, ranges and help of the settings, from the config schemas and the files in conf/."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
 def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Return, for each flat key, type, range, options, whether null is allowed, and help.
 
-    A key that the chosen task or channel lacks is described by its name alone.
+    A key that the chosen task or bottleneck does not have is marked as not applicable.
     """
     return {key: _describe(config, key, place) for key, place in KEY_PATHS.items()}
 
@@ -49,7 +49,7 @@ def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
 
 
 def _help(config: RunConfig, section: str, name: str) -> str:
-    """Return the comment that stands beside the key in conf/."""
+    """Return the comment on the key's line in conf/."""
     option = getattr(getattr(config, section), "name", None)
     path = config_folder() / (f"{section}/{option}.yaml" if option else "config.yaml")
     comments = dict(COMMENT.findall(path.read_text(encoding="utf-8")))
