@@ -30,7 +30,7 @@ from arc.runs.next_run import NextRun
 from arc.runs.run import make_run
 from arc.server.endpoint import endpoint
 from arc.server.session import Session
-from arc.training import Heap, RunControl, StepEvent, ValidationEvent
+from arc.training import RunControl, StepEvent, ValidationEvent
 
 SETTLING = 2  # steps after the clients begin or cease
 LISTENING = ServerConfig(

@@ -34,7 +34,7 @@ def server_config(**changes: Any) -> ServerConfig:
     return ServerConfig(**{**defaults, **changes})
 
 
-clasclass Station:
+class Station:
     """A session, a thread that trains what it starts, and a client of its endpoint."""
 
     def __init__(self, typed: list[str], output: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from arc.config.builders import (
     build_pretraining,
     build_pretraining_model,
     build_task,
+    build_trainer,
     with_data,
 )
 from arc.loggers import LOGGERS, Logger
@@ -34,8 +35,6 @@ from arc.training import (
     ProcessGroup,
     RunControl,
     Trainer,
-    TrainingConfig,
-    autocast_dtype,
     pick_device,
     seed_everything,
 )
@@ -146,7 +145,8 @@ def _build_training(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     device = ranks.init(pick_device(plan.config.device))
     task = build_task(plan.config, device)
     config = with_data(plan.config, task.num_classes)
-    trainer = _trainer(config, config.training, task, lambda: build_model(config).to(device), ranks)
+    seed_everything(config.seed)
+    trainer = build_trainer(config, task, build_model(config).to(device), ranks=ranks)
     _describe(config, f"{config.task.name} through {config.bottleneck.name}", trainer)
     started_from = [] if plan.source is None else begin_from(plan.source, config, trainer)
     encoder = config.encoder
@@ -170,40 +170,15 @@ def _build_pretraining(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     training = config.training.model_copy(
         update={"epochs": own.epochs, "learning_rate": own.learning_rate}
     )
-
-    def make_model() -> ARCAutoencoder:
-        return build_pretraining_model(config, task.num_classes).to(device)
-
-    trainer = _trainer(config, training, task, make_model, ranks)
+    seed_everything(config.seed)
+    model = build_pretraining_model(config, task.num_classes).to(device)
+    trainer = build_trainer(config, task, model, training=training, ranks=ranks)
     _describe(config, f"pretraining by {own.name}", trainer)
     started_from = []
     if own.init_from is not None:
         started_from += [start_encoder(own.init_from, "pretrain.init_from", config, trainer)]
     policy = EncoderCheckpointPolicy(config, trainer, started_from)
     return Run(config, output, task, trainer, policy, ranks, resumes=False)
-
-
-def _trainer(
-    config: RunConfig,
-    training: TrainingConfig,
-    task: Task,
-    make_model: Callable[[], ARCAutoencoder],
-    ranks: ProcessGroup,
-) -> Trainer:
-    seed_everything(config.seed)
-    model = make_model()
-    return Trainer(
-        training,
-        model,
-        task,
-        optimizer=config.optimizer,
-        schedule=config.schedule,
-        seed=config.seed,
-        augment=config.data.augment,
-        autocast=autocast_dtype(training.precision, model.device),
-        ranks=ranks,
-        metrics=config.metric.selected,
-    )
 
 
 def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:

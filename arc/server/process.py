@@ -64,7 +64,7 @@ class TrainingProcess:
         if run.is_finished or not self.ranks.is_leader:
             return self._train(run, RunControl())
         with (
-            on_signal(lambda _: self.session.close()) as received,
+            on_signal(lambda _: self.session.shutdown()) as received,
             endpoint(self.server, self.session),
             self.session.running(plan) as control,
         ):
@@ -74,7 +74,7 @@ class TrainingProcess:
     def serve(self) -> int:
         """Train the runs that are requested until Ctrl-C; returns the exit status."""
         with (
-            on_signal(lambda _: self.session.close()) as received,  # before any lock is held
+            on_signal(lambda _: self.session.shutdown()) as received,  # before any lock is held
             endpoint(self.server, self.session),
         ):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends the process")
