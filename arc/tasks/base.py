@@ -17,7 +17,7 @@ from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
-CHUNK = 64  # examples between two calls of on_chunk: under a second even for large models
+CHUNK = 32  # examples between two calls of on_chunk: a stop takes effect within that time
 
 
 class TaskConfig(ComponentConfig):
