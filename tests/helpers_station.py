@@ -34,7 +34,7 @@ def server_config(**changes: Any) -> ServerConfig:
     return ServerConfig(**{**defaults, **changes})
 
 
-clasclass Station:
+class Station:
     """A session, a thread that trains what it starts, and a client of its endpoint."""
 
     def __init__(self, typed: list[str], output: Path) -> None:
@@ -98,6 +98,13 @@ clasclass Station:
     def idle(self) -> dict[str, Any]:
         """Wait until the process is idle; returns the status."""
         return self.until(lambda status: status["state"] == "idle")
+
+    def finish(self, *overrides: str) -> dict[str, Any]:
+        """Train to the end; returns the status."""
+        self.post("/start_train", {"overrides": overrides})
+        status = self.idle()
+        assert status["outcome"] == "finished", status["error"]
+        return status
 
     def stepped(self, step: int = 1) -> dict[str, Any]:
         """Wait until the run has made ``step`` steps; returns the status."""
