@@ -18,25 +18,11 @@ ANNOUNCED = "page and control: http://localhost:"
 GAME = ["task.num_distractors=3", "pretrain.num_distractors=3"]
 
 
-class Served:
-    """A process that listens on ``port``."""
+class Client:
+    """A client of the endpoint on ``port``, whose files are below ``folder``."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
-        self.process, self.port = process, port
-        self.checkpoints = folder / "checkpoints"
-        self._log: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        self._log.extend(self.process.stderr)  # a full pipe would block the process
-
-    def end(self) -> Outcome:
-        """Wait for the process to end by itself."""
-        status = self.process.wait(PATIENCE)
-        self._reader.join()
-        return Outcome(status, "", "".join(self._log))
+    def __init__(self, port: int, folder: Path) -> None:
+        self.port, self.checkpoints = port, folder / "checkpoints"
 
     def ask(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, bytes]:
         """Send one request with ``body`` as it is; returns status and content."""
@@ -81,6 +67,27 @@ class Served:
         self.post("/save_checkpoint", {"name": name, "overwrite": True})
         self.until(lambda status: not status["pending_saves"])
         assert (self.checkpoints / f"{name}.pth").exists()
+
+
+class Served(Client):
+    """A process and a client of its endpoint."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
+        super().__init__(port, folder)
+        self.process = process
+        self._log: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self._log.extend(self.process.stderr)  # a full pipe would block the process
+
+    def end(self) -> Outcome:
+        """Wait for the process to end by itself."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join()
+        return Outcome(status, "", "".join(self._log))
 
 
 @contextmanager

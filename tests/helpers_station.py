@@ -99,6 +99,13 @@ class Station:
         """Wait until the process is idle; returns the status."""
         return self.until(lambda status: status["state"] == "idle")
 
+    def finish(self, *overrides: str) -> dict[str, Any]:
+        """Train to the end; returns the status."""
+        self.post("/start_train", {"overrides": overrides})
+        status = self.idle()
+        assert status["outcome"] == "finished", status["error"]
+        return status
+
     def stepped(self, step: int = 1) -> dict[str, Any]:
         """Wait until the run has made ``step`` steps; returns the status."""
         return self.until(
