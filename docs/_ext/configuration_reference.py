@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -74,35 +74,36 @@ def groups() -> list[str]:
 
 
 def _group(group: str) -> Iterator[str]:
-    """Yield a section for a group: its options, then a table for those that share a schema."""
+    """Yield a section for a group: its options, then one table of the keys that they have."""
     yield f"## Group `{group}`"
     options = options_of(group) or _files(group)
-    lines = [f"- `{group}={option}`: {heading(f'{group}/{option}.yaml')}" for option in options]
-    yield "\n".join(lines)
-    alike: dict[type[BaseModel], list[str]] = {}
+    yield "\n".join(f"- `{name}`: {heading(f'{group}/{name}.yaml')}" for name in options)
+    alike: dict[tuple[str, ...], dict[str, Key]] = {}
     for option in options:
-        alike.setdefault(_schema_of(group, option), []).append(option)
-    for schema, names in alike.items():
-        tables = [_option_rows(schema, group, option) for option in names]
-        rows = [_merged(names, column) for column in zip(*tables, strict=True)]
-        if rows:
-            chosen = ", ".join(f"`{group}={name}`" for name in names)
-            yield f"### Keys of {chosen}\n\n{_table(rows)}"
+        for key in _option_rows(group, option):
+            alike.setdefault((key.name, key.type, key.range, key.meaning), {})[option] = key
+    if alike:
+        names = list(dict.fromkeys(name for name, *_ in alike))
+        rows = [_merged(keys, len(options)) for keys in alike.values()]
+        yield _table(sorted(rows, key=lambda row: names.index(row.name)))
 
 
-def _option_rows(schema: type[BaseModel], group: str, option: str) -> list[Key]:
+def _option_rows(group: str, option: str) -> list[Key]:
     content, section = _option(group, option), group
-    if "name" not in content:
-        content, section = content.get(option) or {}, f"{group}.{option}"
-    return _rows(schema, content, comments_of(f"{group}/{option}.yaml"), section)
+    if group in _list_groups():
+        content, section = content[option], f"{group}.{option}"
+    comments = comments_of(f"{group}/{option}.yaml")
+    return _rows(_schema_of(group, option), content, comments, section)
 
 
-def _merged(options: list[str], rows: tuple[Key, ...]) -> Key:
-    """Return one row for options that share a key; where defaults differ, each is named."""
-    if len({row.default for row in rows}) == 1:
-        return rows[0]
-    defaults = [f"{row.default} {name}" for name, row in zip(options, rows, strict=True)]
-    return replace(rows[0], default=", ".join(defaults))
+def _merged(keys: dict[str, Key], options: int) -> Key:
+    """Return one row for the options that share a key; they are named unless all share it."""
+    (first, *_), defaults = keys.values(), {key.default for key in keys.values()}
+    if len(defaults) > 1:
+        first = replace(first, default=", ".join(f"{key.default} {n}" for n, key in keys.items()))
+    elif len(keys) < options:
+        first = replace(first, default=f"{first.default} ({', '.join(keys)})")
+    return first
 
 
 def _experiments() -> str:
@@ -158,13 +159,16 @@ def _composed(config_name: str, *overrides: str, **extra: Any) -> dict[str, Any]
 
 def _schema_of(group: str, option: str) -> type[BaseModel]:
     """Return the schema of an option."""
-    registry = schemas._REGISTRIES.get(group)
-    if registry is not None:
-        return registry.config(option)
-    annotation = SCHEMA_FIELDS[group].annotation
-    assert isinstance(annotation, type)
-    assert issubclass(annotation, BaseModel)
-    return annotation
+    if options_of(group):
+        return schemas._REGISTRIES[group].config(option)
+    section = SCHEMA_FIELDS[group].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, BaseModel)
+    if group not in _list_groups():
+        return section
+    chosen = get_args(section.model_fields[option].annotation)[0]  # the other one is None
+    assert issubclass(chosen, BaseModel)
+    return chosen
 
 
 def _is_section(tree: dict[str, Any], name: str) -> bool:
