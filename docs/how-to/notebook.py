@@ -1,10 +1,8 @@
-# %% [markdown]
-# # Train, inspect and evaluate a pair of agents
+"""Train, inspect and evaluate a pair of agents."""
 
 # %% Compose a configuration, as the command line does.
 from arc.api import compose, corpus, evaluate, load, train
-from arc.training.callbacks import Callback
-from arc.training.events import ValidationEvent
+from arc.training import Callback, ValidationEvent
 
 config = compose(
     "task=selection",
@@ -24,6 +22,7 @@ class Accuracy(Callback):
         self.curve = []
 
     def on_event(self, event):
+        """Keep the accuracy of each validation."""
         if isinstance(event, ValidationEvent):
             self.curve.append((event.step, event.row()["val_acc"]))
 
