@@ -262,15 +262,10 @@ def _about(schema: type[BaseModel]) -> str:
 
 
 def heading(file: str) -> str:
-    """Return the comment lines at the top of a file in conf/."""
+    """Return the first comment line of a file in conf/, which describes it."""
     lines = (config_folder() / file).read_text(encoding="utf-8").splitlines()
-    taken = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        if not line.startswith("# @package"):
-            taken.append(line.lstrip("# "))
-    return " ".join(taken)
+    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
+    return next(line for line in comments if not line.startswith("@package"))
 
 
 def comments_of(file: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ config = compose(
     "task=selection",
     "task.num_distractors=9",
     "model=tiny",
-    "data.max_grids=400",
+    "data.filter_grid_size=[10,10]",
     "training.max_steps=60",
     "run_name=notebook",
 )
@@ -36,13 +36,13 @@ for step, percent in accuracy.curve:
 test = run.results["test"]["random_9"]
 print(f"test: {test['accuracy']:.1f} %, chance {test['baselines']['chance']:.1f} %")
 
-# %% Send validation grids and read their messages.
-grids = corpus(config).validation.grids[:4]
-messages = run.model.send(grids)  # int64 [4, max_message_length]
+# %% Send the validation grids and read four of their messages.
+grids = corpus(config).validation.grids
+messages = run.model.send(grids)[:4]  # int64 [4, max_message_length]
 print(messages.tolist())
 
-# %% Let the receiver choose between the four grids for each message.
-candidates = [grids.arrays()] * 4
+# %% Let the receiver choose between these four grids for each message.
+candidates = [grids.arrays()[:4]] * 4
 logits = run.model.receive(messages, candidates=candidates)  # float32 [4, 4]
 print("picked:", logits.argmax(1).tolist())
 
