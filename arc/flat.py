@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 from arc.config import RunConfig
@@ -29,15 +31,22 @@ PLACES = {
     "freeze_encoder": "encoder.freeze",
     "load_pretrained_before_pretrain": "pretrain.init_from",
 }
+EXTRA_SETTINGS = {  # settings of the page and POST /task_config beyond those keys
+    "distractors": "task.distractors",
+    "stop_token": "bottleneck.stop_token",
+    "augment": "data.augment",
+    "seed": "seed",
+    "max_steps": "training.max_steps",
+}
+SETTINGS = PLACES | EXTRA_SETTINGS
 GROUPS = {"task_type": "task", "bottleneck_type": "bottleneck", "pretrain_task_type": "pretrain"}
 WHETHER = ("use_pretrained", "load_pretrained_before_pretrain")  # a file is set
 
 
-def flat_view(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration under flat names; what a task or channel lacks is None."""
+def flat_view(config: RunConfig, places: Mapping[str, str] = PLACES) -> dict[str, Any]:
+    """Return the configuration under flat names; keys that do not apply to it are None."""
     values = {}
-    for key, place in PLACES.items():
-        section, field = place.split(".")
-        value = getattr(getattr(config, section), field, None)
+    for key, place in places.items():
+        value = reduce(lambda node, name: getattr(node, name, None), place.split("."), config)
         values[key] = value is not None if key in WHETHER else value
     return values

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arc.config import ConfigError, ProcessConfig, RunConfig, options_of, options_with, parse_config
 from arc.explain import explain
-from arc.flat import GROUPS, PLACES, WHETHER, flat_view
+from arc.flat import GROUPS, SETTINGS, WHETHER, flat_view
 from arc.inspection import list_encoders
 from arc.plan import Plan, key_of, plan_run, stored_choices
 from arc.registry import nearest
@@ -103,14 +103,14 @@ class Settings:
     def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
         """Return the overrides with ``values`` in them, and what they compose."""
         for key in values:
-            if key not in PLACES:
-                hint = nearest(key, PLACES)
-                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(PLACES)}")
+            if key not in SETTINGS:
+                hint = nearest(key, SETTINGS)
+                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(SETTINGS)}")
         changed = list(self._overrides)
         for key in GROUPS:  # first, since they bring and drop other keys
             if key in values:
                 changed = _with_option(changed, key, values[key])
-        view = flat_view(parse_config(_compose(changed)))
+        view = flat_view(parse_config(_compose(changed)), SETTINGS)
         for key in values.keys() - GROUPS.keys():
             changed = self._changed(changed, key, values[key], view)
         return changed, parse_config(_compose(changed))
@@ -123,7 +123,7 @@ class Settings:
             return before
         if key in WHETHER:
             value = self._file(key, value, view)
-        place = PLACES[key]
+        place = SETTINGS[key]
         kept = [override for override in before if key_of(override) != place]
         return [*kept, f"{place}={_quoted(value)}"]
 
@@ -134,7 +134,7 @@ class Settings:
         if not value:
             return None
         if view[key]:
-            return _set_file(self._overrides, PLACES[key])
+            return _set_file(self._overrides, SETTINGS[key])
         folder, task = Path(self.config().checkpoint.dir), view["pretrain_task_type"]
         for row in list_encoders(folder):
             if row["task_type"] == task:

@@ -8,27 +8,35 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter
 
 from arc.config import RunConfig, config_folder, options_of
-from arc.flat import GROUPS, PLACES, WHETHER
+from arc.flat import GROUPS, SETTINGS, WHETHER
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
 
 
 def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return, for each flat key, type, range, options, whether null is allowed, and help.
+    """Return, for each setting, its Hydra key, type, range, options, nullability and help.
 
-    A key that the chosen task or channel lacks is described by its name alone.
+    A setting that does not apply to the chosen task or bottleneck has the type None.
     """
-    return {key: _describe(config, key, place) for key, place in PLACES.items()}
+    return {key: _describe(config, key, place) for key, place in SETTINGS.items()}
 
 
 def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
-    section, name = place.split(".")
-    blank = {"minimum": None, "maximum": None, "options": None, "nullable": False, "help": ""}
+    section, _, name = place.rpartition(".")
+    owner = getattr(config, section) if section else config
+    blank = {
+        "key": place,
+        "minimum": None,
+        "maximum": None,
+        "options": None,
+        "nullable": False,
+        "help": _help(section, getattr(owner, "name", None), name),
+    }
     if key in GROUPS:
         return {**blank, "type": "string", "options": options_of(GROUPS[key])}
     if key in WHETHER:
-        return {**blank, "type": "boolean", "help": _help(config, section, name)}
-    field = type(getattr(config, section)).model_fields.get(name)
+        return {**blank, "type": "boolean"}
+    field = type(owner).model_fields.get(name)
     if field is None:
         return {**blank, "type": None, "applies": False}
     kind: Any = field.annotation
@@ -43,14 +51,12 @@ def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
         "maximum": parts[0].get("maximum", parts[0].get("exclusiveMaximum")),
         "options": parts[0].get("enum"),
         "nullable": len(parts) < len(schema.get("anyOf", [schema])),
-        "help": _help(config, section, name),
         "applies": True,
     }
 
 
-def _help(config: RunConfig, section: str, name: str) -> str:
-    """Return the comment that stands beside the key in conf/."""
-    option = getattr(getattr(config, section), "name", None)
+def _help(section: str, option: str | None, name: str) -> str:
+    """Return the comment next to the key in conf/."""
     path = config_folder() / (f"{section}/{option}.yaml" if option else "config.yaml")
     comments = dict(COMMENT.findall(path.read_text(encoding="utf-8")))
     return comments.get(name, "")
