@@ -107,7 +107,7 @@ def idle(served: Served, open_page: Callable[..., Page]) -> Page:
     page = open_page()
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
     expect(page.locator(".picker .hint")).not_to_be_empty()  # the last run's model may go now
-    expect(page.locator("article.asked[aria-busy]")).to_have_count(0)
+    expect(page.locator("article.probe[aria-busy]")).to_have_count(0)
     return page
 
 

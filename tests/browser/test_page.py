@@ -129,7 +129,7 @@ def test_nothing_moves_for_those_who_asked_for_that(
     motion: str, wanted: str, served: Served, open_page: Callable[..., Page]
 ) -> None:
     served.running()
-    fill = open_page(reduced_motion=motion).locator("article.asked .fill").first
+    fill = open_page(reduced_motion=motion).locator("article.probe .fill").first
     expect(fill).to_have_css("transition-duration", wanted)
 
 

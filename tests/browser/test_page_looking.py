@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, Response, expect
 @pytest.fixture
 def asked(running: Page) -> Locator:
     """The first held-out grid, asked about."""
-    card = running.locator("article.asked").first
+    card = running.locator("article.probe").first
     expect(card.locator(".chip.edit")).to_have_count(5)
     card.get_by_role("button", name="Ask again").focus()  # who is at work on it is left alone
     expect(card).not_to_have_attribute("aria-busy", "true")
@@ -78,11 +78,11 @@ def test_a_symbol_takes_arrow_keys(asked: Locator) -> None:
 
 def test_two_grids_are_compared_by_their_messages(asked: Locator, running: Page) -> None:
     running.get_by_label("put the next beside this one").check()
-    expect(running.locator("article.asked").nth(1).locator(".chip.edit")).to_have_count(5)
+    expect(running.locator("article.probe").nth(1).locator(".chip.edit")).to_have_count(5)
     expect(running.locator(".between")).to_have_text(
         re.compile(r"of 5 symbols differ|the same message")
     )
-    steps = running.locator("article.asked > .hint").all_inner_texts()
+    steps = running.locator("article.probe > .hint").all_inner_texts()
     assert len(steps) == 2
     assert len(set(steps)) == 1, "two models were compared"
 
@@ -128,4 +128,4 @@ def test_a_grid_of_the_language_is_asked_about(running: Page) -> None:
     example = (thumb.get_attribute("title") or "").split(":")[0]
     thumb.click()
     expect(running.get_by_role("tab", name="Examples")).to_have_attribute("aria-selected", "true")
-    expect(running.locator("article.asked header code").first).to_have_text(example)
+    expect(running.locator("article.probe header code").first).to_have_text(example)

@@ -17,7 +17,7 @@ def test_each_tab_is_pictured(
     served.running()
     page = open_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     expect(page.locator("#settings .field").first).to_be_attached()
-    expect(page.locator("article.asked figure").first).to_be_attached()
+    expect(page.locator("article.probe figure").first).to_be_attached()
     for tab in TABS:
         page.locator(f"#tab-{tab}").click()
         page.locator(f"#{tab} :is(li, tr, canvas):visible").first.wait_for()
