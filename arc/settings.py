@@ -98,7 +98,7 @@ class Settings:
     def preview(self, values: Mapping[str, Any]) -> RunConfig:
         """Return what ``change`` would return, and change nothing; raises ConfigError."""
         with self._lock:
-            return self._changed_by(values)[1]
+            return self._changed_by(values)[1] if values else self.config()
 
     def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
         """Return the overrides with ``values`` in them, and what they compose."""

@@ -181,3 +181,4 @@ def test_a_poll_composes_nothing_anew(monkeypatch):
     config = settings.change({"batch_size": 8})
     monkeypatch.setattr("arc.settings.compose", None)
     assert settings.config() is config
+    assert settings.preview({}) is config

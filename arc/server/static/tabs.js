@@ -18,6 +18,7 @@ export function mountTabs(app) {
       button.tabIndex = on ? 0 : -1;
       byId(button.dataset.tab).hidden = !on;
       tabs[button.dataset.tab].active = on;
+      if (on) button.parentElement.scrollLeft = button.offsetLeft - 40; // the row scrolls on narrow screens
       if (on && focus) button.focus();
     }
     memory.set("tab", name);

@@ -21,8 +21,9 @@ export function mountCheckpoints(app, tab) {
   const host = byId("checkpoints");
   const filter = h("input", { type: "search", placeholder: "Filter", "aria-label": "Filter checkpoints by name", autocomplete: "off", "data-filter": "" });
   const count = h("span.hint", { role: "status" });
+  const folder = h("code.hint", { title: "checkpoint.dir" });
   const [files, encoders] = [h("div.scroll"), h("div.scroll")];
-  host.append(h("div.toolbar", {}, h("h3", {}, "Checkpoints"), filter, count), files, h("h3", {}, "Pretrained encoders"), encoders);
+  host.append(h("div.toolbar", {}, h("h3", {}, "Checkpoints"), filter, count, folder), files, h("h3", {}, "Pretrained encoders"), encoders);
   let [rows, shown, starters] = [[], null, []];
 
   async function load() {
@@ -123,6 +124,7 @@ export function mountCheckpoints(app, tab) {
   function lock() {
     const reason = app.unreachable ?? (app.running ? `A run is ${app.status.state}: stop it first` : null);
     for (const button of starters) disable(button, reason);
+    setText(folder, app.status?.folder ?? "");
   }
 
   filter.addEventListener("input", render);

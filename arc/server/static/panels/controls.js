@@ -12,7 +12,7 @@ export function mountControls(app, settings) {
   const stop = actionButton("danger", "Stop", askStop, app.fail);
   const name = h("input.mono", {
     id: "save-name",
-    placeholder: "name (optional)",
+    placeholder: "checkpoint name",
     "aria-label": "Name of the checkpoint to save",
     autocomplete: "off",
     spellcheck: "false",
@@ -20,7 +20,7 @@ export function mountControls(app, settings) {
   });
   const saveButton = actionButton("quiet", "Save", save, app.fail);
   name.addEventListener("keydown", (event) => event.key === "Enter" && saveButton.click());
-  byId("controls").append(h("div.row", {}, start, pretrain, stop), h("div.row", {}, name, saveButton, settings.toggle), reason);
+  byId("controls").append(h("div.row", {}, start, pretrain, stop), h("div.row", {}, name, saveButton), reason, settings.toggle);
 
   async function begin(path) {
     if (settings.changed()) await settings.apply();

@@ -167,7 +167,6 @@ function facts_of(status) {
     "Time left": [status.running ? duration(status.testing?.eta_seconds ?? status.eta_seconds) : DASH, "eta_seconds"],
     Device: [[status.device, status.precision].filter(Boolean).join(", ") || DASH],
     "Last save": saving(status),
-    Folder: [status.folder ?? DASH, status.folder ?? ""],
   };
 }
 
