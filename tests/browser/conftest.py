@@ -111,6 +111,7 @@ def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[Ca
     yield open_one
     for watch in watches:
         watch.close()
+    window.context.set_offline(False)
     if window.url.startswith("http"):
         window.unroute_all(behavior="ignoreErrors")
         window.evaluate("localStorage.clear()")

@@ -61,7 +61,6 @@ def test_a_typed_letter_is_no_shortcut(running: Page) -> None:
     expect(running.get_by_role("dialog")).to_have_count(0)
 
 
-@pytest.mark.parametrize(("scheme", "ground"), [("light", "250, 249, 246"), ("dark", "20, 23, 26")])
 def test_charts_are_the_first_tab_under_the_status_strip(running: Page) -> None:
     expect(running.get_by_role("tab").first).to_have_text("Charts")
     expect(running.locator("#charts")).to_be_visible()
@@ -117,6 +116,7 @@ def test_a_test_without_progress_is_shown_as_under_way(
     expect(page.get_by_role("button", name="Stop test")).to_be_enabled()
 
 
+@pytest.mark.parametrize(("scheme", "ground"), [("light", "250, 249, 246"), ("dark", "20, 23, 26")])
 def test_the_theme_is_the_systems(scheme: str, ground: str, open_page: Callable[..., Page]) -> None:
     body = open_page(color_scheme=scheme).locator("body")
     expect(body).to_have_css("background-color", f"rgb({ground})")
@@ -172,19 +172,19 @@ def test_a_change_of_state_is_announced(idle: Page, served: Served) -> None:
     expect(live).to_have_text("Run stopped")
 
 
-def test_a_lost_connection_is_reported_and_restored(idle: Page, watches: list) -> None:
+def test_a_lost_connection_is_reported_and_restored(running: Page, watches: list) -> None:
     watches[0].expect("net::ERR")
-    start = idle.get_by_role("button", name="Start training")
-    idle.context.set_offline(True)
-    expect(idle.locator("#lost")).to_contain_text("Connection lost at")
-    expect(idle.locator("#state")).to_have_text("⚡ no connection")
-    expect(idle.locator("#live")).to_have_text("Connection to the run lost")
-    expect(start).to_have_attribute("title", "No connection to the run")
-    idle.context.set_offline(False)
-    idle.get_by_role("button", name="Try now").click()
-    expect(idle.locator("#lost")).to_be_hidden()
-    expect(idle.locator("#live")).to_have_text("Connection restored")
-    expect(start).to_be_enabled()
+    stop = running.get_by_role("button", name="Stop")
+    running.context.set_offline(True)
+    expect(running.locator("#lost")).to_contain_text("Connection lost at")
+    expect(running.locator("#state")).to_have_text("⚡ no connection")
+    expect(running.locator("#live")).to_have_text("Connection to the run lost")
+    expect(stop).to_have_attribute("title", "No connection to the run")
+    running.context.set_offline(False)
+    running.get_by_role("button", name="Try now").click()
+    expect(running.locator("#lost")).to_be_hidden()
+    expect(running.locator("#live")).to_have_text("Connection restored")
+    expect(stop).to_be_enabled()
 
 
 def test_the_overrides_of_a_run_are_copied(served: Served, open_page: Callable[..., Page]) -> None:

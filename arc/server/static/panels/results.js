@@ -7,9 +7,10 @@ const MISSING = "The test results appear here when the run has finished.";
 
 export function mountResults(app) {
   const host = byId("results");
-  let shown = null;
+  let [shown, watched] = [null, null]; // the run whose results are shown; the last one seen running
 
   async function update({ run_id: run, running, outcome }) {
+    if (running) watched = run;
     const ended = running || !outcome ? null : run;
     if (ended === shown) return;
     shown = ended;
@@ -19,6 +20,7 @@ export function mountResults(app) {
       host.replaceChildren(note(MISSING));
       return;
     }
+    if (watched === run) app.toast("The test results are under Results", "good");
     const [metrics, ...notes] = table.split("\n\n");
     host.replaceChildren(
       h("h3", {}, "Test results: accuracy in percent, next to baselines"),

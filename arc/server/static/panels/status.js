@@ -55,8 +55,8 @@ export function mountStatus(app) {
     byId("lost").hidden = false;
     const outcome = app.status?.state === "idle" && app.status.outcome;
     byId("lost").classList.toggle("quiet", Boolean(outcome));
-    if (outcome) { // expected: a process started for one run exits with it
-      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and its process exited at ${clock(app.lost)}. The page shows the last state, and reconnects when another run starts at this address.`);
+    if (outcome) { // usually no fault: a process started for one run exits with it
+      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and the server does not respond since ${clock(app.lost)}; a process started for one run exits with it. The page shows the last state, and reconnects when a server runs at this address.`);
       return;
     }
     const why = error.status ? `server error: ${error.message}` : "the server does not respond";
