@@ -56,7 +56,7 @@ export function mountStatus(app) {
     const outcome = app.status?.state === "idle" && app.status.outcome;
     byId("lost").classList.toggle("quiet", Boolean(outcome));
     if (outcome) { // usually no fault: a process started for one run exits with it
-      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and the server does not respond since ${clock(app.lost)}; a process started for one run exits with it. The page shows the last state, and reconnects when a server runs at this address.`);
+      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and the server has not responded since ${clock(app.lost)}; a process started for one run exits with it. The page shows the last state, and reconnects when a server runs at this address.`);
       return;
     }
     const why = error.status ? `server error: ${error.message}` : "the server does not respond";
@@ -101,7 +101,7 @@ export function mountStatus(app) {
     byId("progress-box").hidden = !running || !(known || tests);
     if (known) byId("progress").value = share;
     else byId("progress").removeAttribute("value");
-    const parts = [known && `${Math.floor(100 * share)} %`, tests && typeof testing?.eta_seconds === "number" && `${duration(testing.eta_seconds)} left`];
+    const parts = [known && `${Math.round(100 * share)} %`, tests && typeof testing?.eta_seconds === "number" && `${duration(testing.eta_seconds)} left`];
     setText(byId("progress-text"), `${tests ? `${STAGES[testing?.stage] ?? STAGES.test} … ` : ""}${parts.filter(Boolean).join(", ")}`.trim());
   }
 
@@ -119,7 +119,6 @@ export function mountStatus(app) {
   function announceChanges(status) {
     const saves = status.recent_saves ?? [];
     const fresh = saves.filter((save) => save.time > (seen.saved ?? "") && !automatic(save.name));
-    const end = status.outcome && `${status.run_id} ${status.outcome}`;
     if (seen.state !== undefined) {
       if (status.state !== seen.state) {
         const why = status.outcome === "failed" ? `: ${status.error}` : "";
@@ -131,7 +130,7 @@ export function mountStatus(app) {
         else app.toast(`Saving ${save.name} failed: ${save.error}`, "bad");
       }
     }
-    seen = { state: status.state, saved: saves.at(-1)?.time ?? seen.saved, end };
+    seen = { state: status.state, saved: saves.at(-1)?.time ?? seen.saved };
   }
 
   now();
