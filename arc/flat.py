@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import reduce
 from typing import Any
 
 from arc.config import RunConfig
@@ -47,6 +46,8 @@ def flat_view(config: RunConfig, places: Mapping[str, str] = PLACES) -> dict[str
     """Return the configuration under flat names; keys that do not apply to it are None."""
     values = {}
     for key, place in places.items():
-        value = reduce(lambda node, name: getattr(node, name, None), place.split("."), config)
+        value: Any = config
+        for name in place.split("."):
+            value = getattr(value, name, None)
         values[key] = value is not None if key in WHETHER else value
     return values
