@@ -19,8 +19,9 @@ SIGNALS = [signal.Signals[name] for name in NAMES if hasattr(signal, name)]
 def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
     """Call ``act`` with the name of the first SIGINT, SIGTERM or SIGHUP.
 
-    A second one ends the process. SIGHUP is left alone if it is ignored, as under nohup. Yields the list of received signals. No
-    exception is raised in the main thread, since code that catches exceptions could lose it.
+    A second one ends the process. SIGHUP is left alone if it is ignored, as under nohup. Yields the
+    list of received signals. No exception is raised in the main thread, since code that catches
+    exceptions could lose it.
     """
     received: list[signal.Signals] = []
     handled = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]

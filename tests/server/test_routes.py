@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from arc.config.flat_keys import KEY_PATHS
+from arc.config.flat_keys import KEY_PATHS, SETTINGS
 
 NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
 SURROGATE = "\ud800"  # JSON can hold half a character
@@ -137,12 +137,28 @@ def test_a_vector_has_no_language(station):
 
 
 def test_the_schema_describes_every_setting(station):
-    keys = station.get("/task_schema")["keys"]
-    assert set(keys) == set(KEY_PATHS)
+    schema = station.get("/task_schema")
+    keys = schema["keys"]
+    assert {name: about["key"] for name, about in keys.items()} == SETTINGS
+    assert set(schema["values"]) == set(SETTINGS)
+    assert keys["distractors"]["options"][0] == "random"
+    assert (keys["seed"]["type"], keys["seed"]["minimum"]) == ("integer", 0)
+    assert keys["max_steps"]["nullable"]
+    assert keys["stop_token"]["type"] == keys["augment"]["type"] == "boolean"
     assert keys["vocab_size"]["minimum"] == 2
     assert "selection" in keys["task_type"]["options"]
     assert keys["batch_size"]["help"]
     assert keys["max_grids"]["help"]  # data=folder takes this key from arc1.yaml
+
+
+def test_extra_settings_are_answered_only_when_they_were_sent(station):
+    answer = station.post("/task_config", {"seed": 5, "stop_token": True})
+    assert (answer["seed"], answer["stop_token"]) == (5, True)
+    assert set(answer) == {"status", "seed", "stop_token", *KEY_PATHS}
+    assert set(station.get("/task_config")) == set(KEY_PATHS)
+    values = station.get("/task_schema")["values"]
+    assert (values["seed"], values["stop_token"]) == (5, True)
+    assert "seed=-1" in station.post("/task_config", {"seed": -1}, 400)["error"]
 
 
 def test_the_tree_and_what_was_typed(station):
