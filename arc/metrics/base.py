@@ -38,7 +38,7 @@ class Messages:
 
 
 def language_metrics(
-    selected: Mapping[str, MetricConfig],
+    selected: Mapping[str, Settings],
     symbols: Tensor,
     vocab_size: int,
     lengths: Tensor | None = None,
