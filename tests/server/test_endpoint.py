@@ -10,6 +10,7 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
+import torch
 from helpers_cli import until
 from helpers_served import Client
 from helpers_station import server_config
@@ -116,6 +117,17 @@ def test_the_effect_of_a_request_is_visible_to_the_next(live):
         assert live.get("/status")["state"] in ("stopping", "idle")
         live.idle()
         live.post("/task_config", {"batch_size": 8})
+
+
+def test_a_checkpoint_stores_the_posted_settings(live):
+    posted = {"hidden_dim": 16, "vocab_size": 9, "temperature": 0.5, "max_grids": 60}
+    live.idle()
+    live.post("/task_config", posted)
+    live.save("mine")
+    saved = torch.load(live.checkpoints / "mine.pth")
+    assert {key: saved[key] for key in posted} == posted
+    assert saved["config"]["model"]["hidden_dim"] == 16
+    assert "server" not in saved["config"]
 
 
 def test_slow_readers_block_no_other_client(live):
