@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow benchmark saves endpoint page ablation bars pretraining clean help
+.PHONY: train test lint slow docs benchmark saves endpoint page ablation bars pretraining clean help
 
 help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -23,6 +23,9 @@ lint: $(INSTALLED)    ## ruff and mypy
 
 slow: $(INSTALLED)    ## the tests that take minutes
 	$(RUN) -m pytest -m slow
+
+docs: $(INSTALLED)    ## the documentation site, in docs/_build/html (Python 3.11 or newer)
+	$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 benchmark: $(INSTALLED) ## training rate beside a bare convolution's
 	$(RUN) benchmarks/throughput.py $(ARGS)
@@ -48,7 +51,7 @@ pretraining: $(INSTALLED) ## what pretrained encoders bring the games (hours; re
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 clean:                ## remove the environment and caches, keep checkpoints

@@ -23,7 +23,7 @@ from arc.config.flat_keys import flat_view
 from arc.config.schema import RunConfig
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
-from arc.runs.results import table
+from arc.runs.results import format_results
 from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
 from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
 from arc.server.samples import NO_LANGUAGE, SampleViewer
@@ -167,7 +167,7 @@ class Session(Callback):
                 raise InvalidStateError("a pretraining saves its best encoder by itself")
             if self._state != "training" or self._run is None:
                 raise InvalidStateError("no training is under way")
-            return self._run.saving.request(name, overwrite=overwrite)
+            return self._run.policy.request(name, overwrite=overwrite)
 
     def ask(self, work: Callable[[SampleViewer], T], seconds: float = ANSWER_SECONDS) -> T:
         """Return the result of ``work``, which the training thread calls between two steps.
@@ -262,7 +262,7 @@ class Session(Callback):
         self._queries.refuse_all("the process is ending")
 
     def _on_run_started(self, run: Run) -> None:
-        run.saving.writer.on_change = self._publish_saves
+        run.policy.writer.on_change = self._publish_saves
         with self._changed:
             self._run, self._config = run, run.config
             self._viewer = SampleViewer(run.trainer.model, run.task)
@@ -279,7 +279,9 @@ class Session(Callback):
         self._publish_end(event.outcome)
         if event.results is not None:
             results = {key: value for key, value in event.results.items() if key != "config"}
-            self.status.publish("results", {"results": results, "table": table(event.results)})
+            self.status.publish(
+                "results", {"results": results, "table": format_results(event.results)}
+            )
 
     def _begin(self, plan: RunPlan) -> None:
         """Release the last run, whose model takes memory, before the next one is built."""
@@ -302,7 +304,7 @@ class Session(Callback):
     def _publish_saves(self, writer: CheckpointWriter) -> None:
         """Publish the saves of the current run; the writer of an earlier one may still be busy."""
         with self._changed:
-            if self._run is not None and self._run.saving.writer is writer:
+            if self._run is not None and self._run.policy.writer is writer:
                 rows = [_save_row(save) for save in writer.recent]
                 pending = [path.stem for path in writer.pending]
                 self.status.publish("saves", {"pending": pending, "recent": rows})
@@ -312,7 +314,7 @@ def _facts(run: Run) -> dict[str, Any]:
     """Return what stays the same during ``run``."""
     return {
         "run_name": run.config.run_name,
-        "device": str(run.device),
+        "device": str(run.trainer.model.device),
         "precision": "fp32" if run.trainer.autocast is None else "bf16",
         "folder": str(run.folder),
         "val_loss": run.trainer.val_loss,

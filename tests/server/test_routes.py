@@ -145,6 +145,7 @@ def test_the_schema_describes_every_setting(station):
     assert keys["vocab_size"]["minimum"] == 2
     assert "selection" in keys["task_type"]["options"]
     assert keys["batch_size"]["help"]
+    assert keys["max_grids"]["help"]  # data=folder takes this key from arc1.yaml
 
 
 def test_the_configuration_and_its_overrides(station):

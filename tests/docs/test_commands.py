@@ -1,0 +1,105 @@
+"""Every command of the documentation is valid: it composes, without training."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from itertools import product
+
+import pytest
+from helpers_cli import CHECKOUT, environment
+from helpers_docs import blocks
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from arc.config.schema import ProcessConfig, config_folder, parse, parse_config
+from arc.evaluate import EvaluateConfig
+
+COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})
+OWN = {"count_colors", "coverage", "scores"}  # the worked examples of CONTRIBUTING.md
+
+
+def commands(pattern: str) -> list[str]:
+    return [line for line in COMMANDS if re.search(pattern, line) and not OWN & set(words(line))]
+
+
+def words(line: str) -> list[str]:
+    return re.findall(r"\w+", line)
+
+
+def overrides(line: str) -> list[str]:
+    """The overrides of a command line."""
+    return [word for word in shlex.split(line) if "=" in word and not word.startswith("-")]
+
+
+def jobs(typed: list[str]) -> list[list[str]]:
+    """The overrides of each job of a multirun."""
+    choices = [
+        [f"{each.key_or_group}={value}" for value in each.sweep_string_iterator()]
+        if each.is_sweep_override()
+        else [text]
+        for each, text in zip(OverridesParser.create().parse_overrides(typed), typed, strict=True)
+    ]
+    return [list(job) for job in product(*choices)]
+
+
+@pytest.mark.parametrize("line", commands(r"-m arc\.train"))
+def test_a_training_command_composes(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARC_TOKEN", "0123456789")
+    for job in jobs(overrides(line)):
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            tree = compose("config", job)
+        parse_config(tree)
+        parse(ProcessConfig, tree)
+
+
+@pytest.mark.parametrize("line", commands(r"-m arc\.evaluate"))
+def test_an_evaluation_command_composes(line: str) -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        parse(EvaluateConfig, compose("evaluate", overrides(line)))
+
+
+@pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/\w+\.py", str(COMMANDS)))))
+def test_a_script_has_the_options_that_are_shown(script: str) -> None:
+    shown = {word for line in commands(script) for word in line.split() if word.startswith("-")}
+    done = subprocess.run(
+        [sys.executable, CHECKOUT / script, "--help"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert shown <= set(re.findall(r"(?<![\w-])--?[\w-]+", done.stdout))
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    pages = {block.page: (CHECKOUT / block.page).read_text() for block in blocks("bash", "text")}
+    used = {name for text in pages.values() for name in re.findall(r"[`\n]make ([\w-]+)", text)}
+    assert len(used) > 3
+    assert used <= targets
+
+
+def test_every_curl_command_uses_a_documented_route() -> None:
+    (api,) = (CHECKOUT / "docs").rglob("http-api.md")
+    documented = set(re.findall(r"/\w+", api.read_text(encoding="utf-8")))
+    used = {re.search(r":5002(/\w+)", line) for line in commands("^curl")}
+    routes = {match[1] for match in used if match}
+    assert len(routes) > 3
+    assert routes <= documented
+
+
+def test_every_python_block_imports_names_that_exist() -> None:
+    found = list(blocks("python"))
+    assert len(found) > 5
+    for block in found:
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                module = importlib.import_module(node.module)
+                missing = [a.name for a in node.names if not hasattr(module, a.name)]
+                assert missing == [], (block.page, node.module)
