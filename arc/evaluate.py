@@ -1,4 +1,4 @@
-"""Held-out figures of a saved run: ``python -m arc.evaluate path=checkpoints/NAME.pth``."""
+"""Evaluate a saved run: ``python -m arc.evaluate path=checkpoints/NAME.pth``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from arc.checkpointing import load
-from arc.config.builders import build_task
+from arc.config import parse
 from arc.config.hydra_main import hydra_entry
-from arc.config.schema import parse
-from arc.loggers.console import log_to_terminal
-from arc.runs.results import evaluate, table, write_results
-from arc.training import Heap
-from arc.training.device import pick_device
+from arc.loggers.console import ConsoleProgress, log_to_terminal
+from arc.registry import Settings
+from arc.runs.results import evaluate_checkpoint, format_results, write_results
+from arc.runs.signals import on_signal, stops
+from arc.training import RunControl, pick_device
+from arc.training.allocator import configure_allocator
 
 log = logging.getLogger("arc.evaluate")
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(Settings):
     """Keys of conf/evaluate.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: str
     device: str
@@ -33,32 +30,30 @@ class EvaluateConfig(BaseModel):
 
 
 def evaluate_file(tree: DictConfig) -> int:
-    """Rebuild a run's model and data from its file and print its report; returns 0."""
-    log_to_terminal(Console())
-    Heap()
+    """Evaluate the checkpoint and print its results; returns the exit status."""
+    console = Console()
+    log_to_terminal(console)
+    configure_allocator()
     config = parse(EvaluateConfig, tree)
     output = None if config.output is None else Path(config.output)
     if output is not None and not output.parent.is_dir():
         raise ValueError(f"output={output}: cannot be written: there is no {output.parent}")
-    device = pick_device(config.device)
-    loaded = load(config.path, device)
-    task = build_task(loaded.config, device)
-    if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
-        log.warning("the data differ from those that this run was trained on")
-    log.info(f"evaluating {config.path} on {len(task.corpus.test)} test examples")
-    seconds = loaded.metadata.get("seconds")
-    content = evaluate(
-        loaded.config,
-        loaded.model,
-        task,
-        minutes=None if seconds is None else seconds / 60,
-        steps=loaded.metadata.get("step"),
-    )
-    print(table(content), flush=True)
+    control, progress = RunControl(), ConsoleProgress(console)
+    try:
+        with on_signal(stops(control)) as received:
+            results = evaluate_checkpoint(
+                config.path,
+                pick_device(config.device),
+                report=progress.on_event,
+                should_stop=lambda: control.stop_requested,
+            )
+    finally:
+        progress.close()
+    print(format_results(results), flush=True)
     if output is not None:
-        write_results(output, content)
+        write_results(output, results)
         log.info(f"results {output}")
-    return 0
+    return 128 + received[0] if received else 0
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
-"""Closed tables from a word in the configuration to the class that it names.
+"""Registries map names in the configuration to components and their configuration types.
 
-A configuration value is only ever a key into one of these tables, so a stored
-configuration can choose among the project's components but never run code.
-A component and its typed configuration are registered together, by the module
-that defines them.
+A configuration value is only ever a key of a registry, so a stored configuration can choose
+among the project's components but cannot run code. The module that defines a component
+registers it together with its configuration type.
 """
 
 from __future__ import annotations
@@ -12,20 +11,25 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
+Registered = TypeVar("Registered")
 
 
-class ComponentConfig(BaseModel):
-    """Base of every component's configuration: immutable, exact types, no unknown keys.
+class Settings(BaseModel):
+    """Base of every configuration: immutable, exact types, no unknown keys.
 
-    Defaults stand in conf/, not here. ``name`` is the key of the component's registry.
+    Defaults are set in conf/, not here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ComponentConfig(Settings):
+    """Base of a component's configuration; ``name`` is the component's key in its registry."""
 
     name: str
 
@@ -37,49 +41,55 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Name to class, with the class's configuration type beside it."""
+    """Maps names to components of type ``T`` and to their configuration types.
+
+    A component is a class (``Registry[type[Task]]``) or a function
+    (``Registry[Callable[[Split], Tensor]]``). ``kind`` names the components in errors.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._classes: dict[str, type[T]] = {}
-        self._configs: dict[str, type[ComponentConfig]] = {}
+        self._components: dict[str, T] = {}
+        self._configs: dict[str, type[Settings]] = {}
 
     def register(
-        self, name: str, config: type[ComponentConfig] | None = None
-    ) -> Callable[[type], type]:
-        """Class decorator that enters a class under ``name``; a name is given once."""
+        self, name: str, config: type[Settings] | None = None
+    ) -> Callable[[Registered], Registered]:
+        """Return a decorator that registers a class or function under ``name``, which is unused."""
 
-        def enter(cls: type) -> type:
-            assert name not in self._classes, f"{self.kind} {name!r} is registered twice"
-            self._classes[name] = cls
+        def enter(component: Registered) -> Registered:
+            assert name not in self._components, f"{self.kind} {name!r} is registered twice"
+            self._components[name] = cast(T, component)
             if config is not None:
                 self._configs[name] = config
-            return cls
+            return component
 
         return enter
 
-    def __getitem__(self, name: str) -> type[T]:
-        self._check(name)
-        return self._classes[name]
+    def __getitem__(self, name: str) -> T:
+        self.check(name)
+        return self._components[name]
 
-    def config(self, name: str) -> type[ComponentConfig]:
-        """Return the configuration type registered beside ``name``."""
-        self._check(name)
+    def config(self, name: str) -> type[Settings]:
+        """Return the configuration type registered with ``name``."""
+        self.check(name)
         if name not in self._configs:
             raise ValueError(f"{self.kind} {name!r} is registered without a config=")
         return self._configs[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._classes)
+        return iter(self._components)
 
-    def _check(self, name: str) -> None:
-        if name not in self._classes:
-            allowed = ", ".join(sorted(self._classes))
-            hint = nearest(str(name), self._classes)
+    def check(self, name: str) -> str:
+        """Return ``name``; raises ValueError, with the allowed names, if it is not registered."""
+        if name not in self._components:
+            allowed = ", ".join(sorted(self._components))
+            hint = nearest(str(name), self._components)
             raise ValueError(f"unknown {self.kind} {name!r}; choose one of: {allowed}.{hint}")
+        return name
 
 
 def import_members(package: str) -> None:
-    """Import every module of ``package``, so that each registers what it defines."""
+    """Import every module of ``package``, so that each registers its components."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")

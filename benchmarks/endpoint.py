@@ -30,7 +30,7 @@ from arc.runs.next_run import NextRun
 from arc.runs.run import make_run
 from arc.server.endpoint import endpoint
 from arc.server.session import Session
-from arc.training import Heap, RunControl, StepEvent, ValidationEvent
+from arc.training import RunControl, StepEvent, ValidationEvent
 
 SETTLING = 2  # steps after the clients begin or cease
 LISTENING = ServerConfig(
@@ -198,7 +198,7 @@ class Bench:
         assert plan is not None
         with self.session.running(plan) as control:
             run = make_run(plan, self.folder, self.heap)
-            source = run.trainer.source
+            source = run.trainer.sampler
             draw, examples = source.next, source.next()
             source.next = lambda: (draw(), examples)[1]  # type: ignore[method-assign]
             self.session.attach(run)

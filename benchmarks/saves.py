@@ -25,7 +25,8 @@ from tabulate import tabulate
 from arc.checkpointing import CheckpointWriter, make_checkpoint
 from arc.config.builders import build_model, build_task, with_data
 from arc.config.schema import config_folder, parse_config
-from arc.training import Heap, RunControl, StepEvent, Trainer
+from arc.training import RunControl, StepEvent, Trainer
+from arc.training.allocator import configure_allocator
 
 
 def tensor_bytes(tree: Any) -> int:
@@ -86,7 +87,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    heap = Heap()
+    configure_allocator()
     overrides = [f"model={arguments.model}", "task.num_distractors=1", "training.batch_size=4"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = parse_config(compose("config", [*overrides, "data.max_grids=400"]))
@@ -98,8 +99,8 @@ def main() -> None:
     def content() -> dict[str, Any]:
         return make_checkpoint(config, trainer)
 
-    examples = trainer.source.next()
-    trainer.source.next = lambda: examples  # type: ignore[method-assign]  # equal steps
+    examples = trainer.sampler.next()
+    trainer.sampler.next = lambda: examples  # type: ignore[method-assign]  # equal steps
     for _ in range(3):
         next(events)
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,8 @@ from arc.config.builders import build_model, with_data
 from arc.config.schema import config_folder, parse_config
 from arc.data import SplitSpec, load_corpus
 from arc.tasks import TASKS
-from arc.training import Heap, RunControl, StepEvent, Trainer
+from arc.training import RunControl, StepEvent, Trainer
+from arc.training.allocator import configure_allocator
 from arc.training.device import autocast_dtype, pick_device
 
 MEAN_CELLS = 129
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--seconds", type=float, default=20.0, help="per row")
     arguments = parser.parse_args()
-    heap = Heap()
+    configure_allocator()
     dtype = autocast_dtype(arguments.precision, pick_device("cpu")) or torch.float32
     rate = convolution_rate(arguments.hidden, dtype, 5.0)
     flop = 3 * 2 * MEAN_CELLS * 9 * arguments.hidden**2 * (arguments.layers - 1)

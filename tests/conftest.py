@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from arc.config.builders import build_model, build_task, with_data
+from arc.config.builders import build_model, build_task, build_trainer, with_data
 from arc.config.schema import RunConfig, config_folder, parse_config
 from arc.data import Corpus, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
 from arc.training import Trainer
-from arc.training.device import autocast_dtype
 from arc.training.random_state import seed_everything
 
 SMALL = (
@@ -31,7 +30,7 @@ SMALL = (
     "training.max_minutes=null",
     "training.max_steps=6",
     "training.batch_size=16",
-    "training.warmup_steps=2",
+    "schedule.warmup_steps=2",
     "training.precision=fp32",
 )
 GAMES = {
@@ -61,14 +60,7 @@ class Run:
     model: ARCAutoencoder
 
     def trainer(self) -> Trainer:
-        return Trainer(
-            self.config.training,
-            self.model,
-            self.task,
-            seed=self.config.seed,
-            augment=self.config.data.augment,
-            autocast=autocast_dtype(self.config.training.precision, self.model.device),
-        )
+        return build_trainer(self.config, self.task, self.model)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""``python -m arc.train`` as a process of its own, asked through its endpoint."""
+"""``python -m arc.train`` in a process of its own, used through its endpoint."""
 
 from __future__ import annotations
 
@@ -18,28 +18,14 @@ ANNOUNCED = "page and control: http://localhost:"
 GAME = ["task.num_distractors=3", "pretrain.num_distractors=3"]
 
 
-class Served:
-    """A process that listens on ``port``."""
+class Client:
+    """A client of the endpoint on ``port``, whose files are below ``folder``."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
-        self.process, self.port = process, port
-        self.checkpoints = folder / "checkpoints"
-        self._said: list[str] = []
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self.process.stderr is not None
-        self._said.extend(self.process.stderr)  # a full pipe would hold the process up
-
-    def end(self) -> Outcome:
-        """Wait for the process to end by itself."""
-        status = self.process.wait(PATIENCE)
-        self._listener.join()
-        return Outcome(status, "", "".join(self._said))
+    def __init__(self, port: int, folder: Path) -> None:
+        self.port, self.checkpoints = port, folder / "checkpoints"
 
     def ask(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, bytes]:
-        """Send one request, ``body`` as it is; returns status and content."""
+        """Send one request with ``body`` as it is; returns status and content."""
         connection = http.client.HTTPConnection("localhost", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, **options)
@@ -59,39 +45,60 @@ class Served:
         return json.loads(content)
 
     def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Poll the status until ``holds`` of it; returns it."""
+        """Poll until ``holds(status)``; returns the status."""
         return until(lambda: self.get("/status"), holds)
 
     def training(self) -> dict[str, Any]:
-        """Have a training under way; returns the status after a step of it."""
+        """Start a training unless one is running; returns the status after its first step."""
         if self.get("/status")["state"] != "training":
             self.idle()
             self.post("/start_train")
         return self.until(lambda status: status["state"] == "training" and status["step"])
 
     def idle(self) -> dict[str, Any]:
-        """Have nothing under way; returns the status."""
+        """Stop the run, if there is one; returns the status."""
         if self.get("/status")["mode"] is not None:
             self.ask("POST", "/stop")
         return self.until(lambda status: status["state"] == "idle")
 
     def save(self, name: str) -> None:
-        """Have a checkpoint of that name."""
+        """Save a checkpoint of that name."""
         self.training()
         self.post("/save_checkpoint", {"name": name, "overwrite": True})
         self.until(lambda status: not status["pending_saves"])
         assert (self.checkpoints / f"{name}.pth").exists()
 
 
+class Served(Client):
+    """A process and a client of its endpoint."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
+        super().__init__(port, folder)
+        self.process = process
+        self._log: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self._log.extend(self.process.stderr)  # a full pipe would block the process
+
+    def end(self) -> Outcome:
+        """Wait for the process to end by itself."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join()
+        return Outcome(status, "", "".join(self._log))
+
+
 @contextmanager
 def served(folder: Path, corpus: Path, *overrides: str) -> Iterator[Served]:
-    """Start a process that waits to be asked, its files below ``folder``."""
+    """Start a process that waits for requests, its files below ``folder``."""
     listening = ["server.enabled=true", "server.port=0", "server.autostart=false"]
     small = [*tiny(corpus, steps=None), *GAME]
     process = start(folder, *place(folder), *small, *listening, *overrides)
     try:
-        said = wait_for(process, ANNOUNCED).splitlines()[-1]
-        yield Served(process, int(said.split(ANNOUNCED)[1]), folder)
+        line = wait_for(process, ANNOUNCED).splitlines()[-1]
+        yield Served(process, int(line.split(ANNOUNCED)[1]), folder)
     finally:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""The endpoint's application beside a thread that trains, as ``python -m arc.train`` has them."""
+"""The endpoint's application and a training thread, wired as ``python -m arc.train`` does."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from helpers_cli import until
 
 from arc.config.schema import ServerConfig
 from arc.runs.next_run import NextRun
-from arc.runs.results import table
-from arc.runs.run import Run, make_run
+from arc.runs.run import Run, RunEnded, RunStarted, TrainingEnded, make_run
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
 from arc.server.session import Session
@@ -36,15 +35,15 @@ def server_config(**changes: Any) -> ServerConfig:
 
 
 class Station:
-    """A session, a thread that trains what it is asked for, and a client of its endpoint."""
+    """A session, a thread that trains what it starts, and a client of its endpoint."""
 
     def __init__(self, typed: list[str], output: Path) -> None:
-        self.session = Session(NextRun(typed), once=False)
+        self.session = Session(NextRun(typed), exit_after_run=False)
         self.output, self.heap = output, Heap()
         self.app = create_app(self.session, guard_of(server_config()))
         self.client: FlaskClient = self.app.test_client()
-        self._may_go, self._stands = threading.Event(), threading.Event()
-        self._may_go.set()
+        self._may_step, self._is_held = threading.Event(), threading.Event()
+        self._may_step.set()
         self.thread = threading.Thread(target=self._train, daemon=True)
         self.thread.start()
 
@@ -56,32 +55,31 @@ class Station:
                     output.mkdir(parents=True, exist_ok=True)
                     run = make_run(plan, output, self.heap)
                     with run.claimed():
-                        self._see_through(run, control)
+                        self._drive(run, control)
             except ValueError:
-                continue  # the session has told
+                continue  # the session has published it
 
-    def _see_through(self, run: Run, control: RunControl) -> None:
-        self.session.attach(run)
-        outcome = run.execute(control, self.session.watch, self._pause)
-        self.session.end(outcome)
-        if outcome.kind == "finished":
-            results = run.report()
-            self.session.show_results(results, table(results))
+    def _drive(self, run: Run, control: RunControl) -> None:
+        self.session.on_event(RunStarted(run))
+        outcome = run.execute(control, self.session.on_event, self._pause)
+        self.session.on_event(TrainingEnded(outcome))
+        results = run.report() if outcome.kind == "finished" else None
+        self.session.on_event(RunEnded(outcome, results))
 
     def _pause(self, event: object) -> None:
-        if not self._may_go.is_set():
-            self._stands.set()
-            self._may_go.wait()
-            self._stands.clear()
+        if not self._may_step.is_set():
+            self._is_held.set()
+            self._may_step.wait()
+            self._is_held.clear()
 
     def hold(self) -> None:
-        """Let the loop stand still between two steps."""
-        self._may_go.clear()
-        assert self._stands.wait(PATIENCE)
+        """Pause training between two steps."""
+        self._may_step.clear()
+        assert self._is_held.wait(PATIENCE)
 
     def go_on(self) -> None:
-        """Let the loop go on."""
-        self._may_go.set()
+        """Continue training."""
+        self._may_step.set()
 
     def get(self, url: str, status: int = 200) -> Any:
         answer = self.client.get(url)
@@ -94,24 +92,28 @@ class Station:
         return answer.get_json()
 
     def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Poll the status until ``holds`` of it; returns it."""
+        """Poll until ``holds(status)``; returns the status."""
         return until(lambda: self.get("/status"), holds)
 
     def idle(self) -> dict[str, Any]:
-        """Wait for the end of what is under way; returns the status."""
+        """Wait until the process is idle; returns the status."""
         return self.until(lambda status: status["state"] == "idle")
 
+    def finish(self, *overrides: str) -> dict[str, Any]:
+        """Train to the end; returns the status."""
+        self.post("/start_train", {"overrides": overrides})
+        status = self.idle()
+        assert status["outcome"] == "finished", status["error"]
+        return status
+
     def stepped(self, step: int = 1) -> dict[str, Any]:
-        """Wait for a step of the run under way; returns the status."""
+        """Wait until the run has made ``step`` steps; returns the status."""
         return self.until(
             lambda status: status["running"] and status["step"] and status["step"] >= step
         )
 
     def close(self) -> None:
         self.go_on()
-        if self.session.state not in ("idle", "testing", "stopping"):
-            self.session.stop()
-        self.idle()
-        self.session.close()
+        self.session.shutdown()
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()

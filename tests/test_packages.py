@@ -15,9 +15,9 @@ PACKAGES = [
     "tasks",
     "pretraining",
     "training",
+    "loggers",
     "config",
     "checkpointing",
-    "loggers",
     "runs",
     "server",
     "api",
@@ -26,7 +26,13 @@ PACKAGES = [
 ]
 PACKAGE = CHECKOUT / "arc"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MAY_PRINT = {"train.py", "evaluate.py", "config/hydra_main.py"}
+MAY_PRINT = {
+    "train.py",
+    "evaluate.py",
+    "config/hydra_main.py",
+    "checkpointing/commands.py",
+    "runs/export.py",
+}
 
 
 def label(path: Path) -> str:

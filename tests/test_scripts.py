@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Path:
     for task, rate in (("selection", 1e-3), ("reconstruction", 2e-3)):
         game = [f"task={task}", f"run_name={task}", f"training.learning_rate={rate}"]
         game += ["task.num_distractors=3"] if task == "selection" else []
-        sizes = ["model.latent_dim=16", "training.warmup_steps=0"]
+        sizes = ["model.latent_dim=16", "schedule.warmup_steps=0"]
         outcome = run_here(place, *tiny(arc_folder, steps=2), *game, *sizes)
         assert outcome.status == 0, outcome.err
     found = place / "checkpoints"
@@ -179,12 +179,12 @@ def test_verify_tells_good_files_from_flipped_bytes(path: Path, tmp_path: Path, 
     good.hardlink_to(path)
     outcome = script(INSPECT, good, "--verify", cwd=SCRIPTS)
     assert (outcome.status, outcome.err) == (0, "")
-    assert f"{good}: every record's CRC-32 is right" in outcome.out
+    assert f"{good}: every record's CRC-32 is correct" in outcome.out
     bad = flipped(path, tmp_path / "bad.pth")
     assert here(INSPECT, bad).status == 0  # a look alone reads no weights
     outcome = here(INSPECT, tmp_path, "--verify")
     assert f"{bad}: record data/" in outcome.complaint
-    assert f"{good}: every record's CRC-32 is right" in outcome.out
+    assert f"{good}: every record's CRC-32 is correct" in outcome.out
 
 
 def test_verify_knows_a_pretrained_encoder(tmp_path: Path, path: Path, here: Any) -> None:
@@ -194,7 +194,7 @@ def test_verify_knows_a_pretrained_encoder(tmp_path: Path, path: Path, here: Any
     torch.save({**kept, "encoder_architecture": {}}, encoder)
     outcome = here(INSPECT, encoder, "--verify")
     assert (outcome.status, outcome.err) == (0, "")
-    assert "the encoder rebuilds" in outcome.out
+    assert "; encoder rebuilt" in outcome.out
 
 
 def test_an_encoder_shows_its_pretraining_and_no_game(
@@ -340,12 +340,12 @@ def test_a_card_without_results_or_with_older_ones(path: Path, tmp_path: Path, h
     copy.hardlink_to(path)
     assert here(EXPORT, copy).status == 0
     card = tmp_path / "x_export" / "README.md"
-    assert "without the baselines" in card.read_text(encoding="utf-8")
+    assert "run `python -m arc.evaluate path=x.pth`" in card.read_text(encoding="utf-8")
     results = tmp_path / "selection_results.json"
     older = {"test": {}, "validation": {}, "controls": {}, "language": {}, "steps": 1}
     results.write_text(json.dumps(older), encoding="utf-8")
     assert here(EXPORT, copy, "--overwrite").status == 0
-    assert "written before this file" in card.read_text(encoding="utf-8")
+    assert "older than this checkpoint" in card.read_text(encoding="utf-8")
     for broken in ("[]", "{", '{"test": {"x": 1}, "validation": {}, "controls": {}}'):
         results.write_text(broken, encoding="utf-8")
         complaint = here(EXPORT, copy, "--overwrite").complaint
@@ -358,7 +358,7 @@ def test_what_is_there_is_replaced_only_when_told(exported: Path, path: Path, he
     (exported / "config.json").unlink()
     complaint = here(EXPORT, path, "-o", exported).complaint
     assert complaint == (
-        f"{exported}: holds model.safetensors, README.md already; --overwrite replaces"
+        f"{exported}: model.safetensors, README.md exists; --overwrite replaces it"
     )
     assert (exported / "README.md").read_text() == "mine"
     assert here(EXPORT, path, "-o", exported, "--overwrite").status == 0

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: all but its tensors, as JSON types; read without torch."""
+"""The metadata of a checkpoint: everything but the tensors, as JSON types; needs no torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,52 @@ from typing import Any
 from arc.checkpointing.archive import Archive, NotACheckpointError, quick_metadata
 from arc.trees import json_plain
 
-FORMAT_VERSION = 1
-# A format_version -> what makes the next one of it. Each gets a whole tree or its metadata
-# alone (no states), and returns a new one with the next number in it.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 STATES = ("model_state_dict", "encoder_state_dict", "optimizer_state_dict", "trainer_state")
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return a file's metadata as plain types, fast; made from its tree if it has no record.
+def _to_version_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Move the optimizer and schedule settings from ``training`` to sections of their own.
 
-    Raises CheckpointError if the file is not ours.
+    Version 1 always used AdamW, scheduled by whichever limit was nearest, minutes included, and
+    chose the best checkpoint by the task's main metric. A section that is not a dict, and a key
+    that is missing, are left to the check of the configuration.
+    """
+    config = content["config"]
+    if not isinstance(config.get("training"), dict):
+        return {**content, "format_version": 2}
+    training = {**config["training"], "schedule_by": "time", "best_metric": None}
+    optimizer = {"name": "adamw", "betas": [0.9, 0.999]}
+    schedule: dict[str, Any] = {}
+    for section, old, new in (
+        (optimizer, "weight_decay", "weight_decay"),
+        (schedule, "schedule", "name"),
+        (schedule, "warmup_steps", "warmup_steps"),
+    ):
+        if old in training:
+            section[new] = training.pop(old)
+    if schedule.get("name") == "cosine":
+        schedule["final_share"] = 0.01
+    groups = {
+        "training": training,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "logger": {"jsonl": {"filename": "metrics.jsonl"}},
+        "metric": {"entropy": {}, "usage": {}},
+    }
+    return {**content, "format_version": 2, "config": {**config, **groups}}
+
+
+FORMAT_VERSION = 2
+# Maps an older format_version to the function that converts content to the next version. The
+# content is a whole tree, or its metadata alone (no states); the function returns a new one.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_version_2}
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return a file's metadata as plain types without reading its tensors.
+
+    A file without a metadata record gets one from its tree. Raises CheckpointError if the file
+    is not a valid checkpoint.
     """
     metadata = quick_metadata(path)
     if metadata is None:
@@ -30,18 +65,18 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def migrated(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return ``content`` as this version would have written it, with the meaning it had.
+    """Return ``content`` converted to the current format, with its original meaning.
 
-    Raises NotACheckpointError unless it has a config and a format that we read.
+    Raises NotACheckpointError if ``config`` is missing or ``format_version`` is not supported.
     """
     if not isinstance(content.get("config"), dict):
-        raise NotACheckpointError(f"{path}: holds no config; not one of our checkpoints")
+        raise NotACheckpointError(f"{path}: no config; not an arc-communication checkpoint")
     version = content.get("format_version")
     if type(version) is not int or not (version in MIGRATIONS or version == FORMAT_VERSION):
         known = ", ".join(map(str, sorted({*MIGRATIONS, FORMAT_VERSION})))
         origin = f" (from arc_version {content['arc_version']})" if "arc_version" in content else ""
         raise NotACheckpointError(
-            f"{path}: format_version {version}{origin}; this version reads {known}"
+            f"{path}: format_version {version}{origin}; supported versions: {known}"
         )
     while version != FORMAT_VERSION:
         content = MIGRATIONS[version](content)
@@ -50,9 +85,9 @@ def migrated(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def metadata_of(content: dict[str, Any]) -> dict[str, Any]:
-    """Return what the metadata record says of ``content``: all but the states, and the size.
+    """Return the metadata of ``content``: everything but the states, plus ``num_parameters``.
 
-    ``content`` may hold tensors or stubs; anything with ``numel`` counts. JSON types only.
+    ``content`` may hold tensors or TensorStubs. The result has JSON types only.
     """
     weights = content.get("model_state_dict", content.get("encoder_state_dict", {}))
     tensors = weights.values() if isinstance(weights, dict) else ()

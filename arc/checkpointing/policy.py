@@ -1,4 +1,4 @@
-"""When a run saves, under which names, and how it starts from a saved one."""
+"""When a run saves, and under which names."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from arc.checkpointing import (
-    CheckpointError,
-    CheckpointWriter,
-    make_checkpoint,
-    make_encoder_checkpoint,
-    read_metadata,
-)
-from arc.checkpointing.writer import Save
-from arc.config.schema import NAME_PATTERN, RunConfig
-from arc.training import StepEvent, Trainer, ValidationEvent
+from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.format import make_checkpoint, make_encoder_checkpoint
+from arc.checkpointing.metadata import read_metadata
+from arc.checkpointing.writer import CheckpointWriter, Save
+from arc.config import NAME_PATTERN, RunConfig
+from arc.training import Callback, StepEvent, Trainer, ValidationEvent
 
 log = logging.getLogger(__name__)
 NAME = re.compile(NAME_PATTERN)
 
 
-class CheckpointPolicy:
-    """The automatic saves of one run: best, last, and those of every so many epochs."""
+class CheckpointPolicy(Callback):
+    """The automatic saves of one run: the best state, the last, and one every few epochs.
 
-    def __init__(self, config: RunConfig, trainer: Trainer) -> None:
+    ``started_from`` names the files that the run was resumed or fine-tuned from.
+    """
+
+    required = True
+
+    def __init__(
+        self, config: RunConfig, trainer: Trainer, started_from: list[str] | None = None
+    ) -> None:
         self.config, self.trainer = config, trainer
+        self.started_from = started_from or []
         self.folder = Path(config.checkpoint.dir)
         self.writer = CheckpointWriter()
         self._warm = False
@@ -38,17 +42,17 @@ class CheckpointPolicy:
 
     @property
     def best(self) -> Path:
-        """Where the best state so far is kept."""
+        """The file of the best state so far."""
         return self.path("best")
 
     @property
     def last(self) -> Path | None:
-        """Where the last state is kept; None where it is not."""
+        """The file of the last state; None if it is not kept."""
         return self.path("last")
 
     @property
     def required_path(self) -> Path | None:
-        """The file without which the run has failed; None where there is none."""
+        """The file without which the run has failed; None if there is none."""
         return self.last
 
     def path(self, which: str) -> Path:
@@ -56,22 +60,22 @@ class CheckpointPolicy:
         return self.folder / f"{self.config.run_name}_{which}.pth"
 
     def request(self, name: str | None, *, overwrite: bool = False) -> str:
-        """Ask for a named save of the next moment between two steps; returns its name.
+        """Request a save of the state after the current step; returns its name.
 
-        Without a name it is ``manual_checkpoint_epoch_X``, with _2, _3 where that is taken.
-        Raises FileExistsError if ``name`` is taken, ValueError if it cannot be used.
+        The default name is ``manual_checkpoint_epoch_X``, with _2, _3 if that is taken. Raises
+        FileExistsError if ``name`` is taken, ValueError if it is not allowed.
         """
         if name is None:
-            name = self._free_name(f"manual_checkpoint_epoch_{self.trainer.source.epoch}")
+            name = self._free_name(f"manual_checkpoint_epoch_{self.trainer.sampler.epoch}")
         elif not NAME.fullmatch(name):
             raise ValueError(
-                f"name={name[:120]!r}: 1 to 100 letters, digits, '.', '_' or '-', the first a "
-                "letter or digit"
+                f"name={name[:120]!r}: use 1 to 100 letters, digits, '.', '_' or '-', starting "
+                "with a letter or digit"
             )
         elif self._is_automatic(name):
-            raise ValueError(f"name={name}: automatic saves have it; choose another")
+            raise ValueError(f"name={name}: reserved for automatic saves; choose another")
         elif self._is_taken(name) and not overwrite:
-            raise FileExistsError(f"{name} exists; another name, or overwrite=true")
+            raise FileExistsError(f"{name} exists; choose another name, or send overwrite=true")
         self.writer.request(self.folder / f"{name}.pth")
         return name
 
@@ -87,8 +91,10 @@ class CheckpointPolicy:
         own = name.startswith((f"{self.config.run_name}_epoch_", "pretrained_encoder_"))
         return own or name in (self.best.stem, self.last.stem if self.last else None)
 
-    def on_event(self, event: StepEvent | ValidationEvent) -> None:
-        """Save what is due after ``event``; between two events the state stands still."""
+    def on_event(self, event: object) -> None:
+        """Save what is due after a step or a validation."""
+        if not isinstance(event, StepEvent | ValidationEvent):
+            return
         if not self._warm:  # the optimizer's state exists from the first step on
             self.writer.warm_up(self.content())
             self._warm = True
@@ -100,7 +106,7 @@ class CheckpointPolicy:
         self.writer.offer(self.content)
 
     def finish(self) -> list[Save]:
-        """Save the last state, wait until all is on the disk; returns what was not made good."""
+        """Save the last state and wait for every save; returns the saves that failed."""
         if self.last is not None and self.trainer.step > 0:
             self.writer.request(self.last)
         failed = self.writer.close(self.content)
@@ -108,9 +114,9 @@ class CheckpointPolicy:
         return failed
 
     def preserve_later_checkpoints(self) -> None:
-        """Keep, under their dates, the best and last of this run's later steps.
+        """Keep the best and last files of this run's later steps under their dates.
 
-        The run goes on from before them and will write its own under their names. Raises
+        The run resumes from before them and will write new files under their names. Raises
         CheckpointError if one cannot be kept.
         """
         for path in (self.best, self.last):
@@ -118,20 +124,20 @@ class CheckpointPolicy:
                 continue
             try:
                 step = read_metadata(path).get("step")
-            except CheckpointError:  # nothing to lose
+            except CheckpointError:  # unreadable, so there is nothing to preserve
                 continue
             if not isinstance(step, int) or step <= self.trainer.step:
                 continue
             try:
-                kept = _keep_beside(path)
+                kept = _keep_copy(path)
             except OSError as error:
-                fault = f"{path}: of the later step {step}; cannot be kept beside: {error}"
+                fault = f"{path}: its later step {step} cannot be kept under another name: {error}"
                 raise CheckpointError(fault) from None
-            log.info(f"{path}: of the later step {step}, kept as {kept.name}")
+            log.info(f"{path}: its later step {step} is kept as {kept.name}")
 
     def content(self) -> dict[str, Any]:
-        """Return what a file of this moment holds."""
-        return make_checkpoint(self.config, self.trainer)
+        """Return the content of a file of the current state."""
+        return make_checkpoint(self.config, self.trainer, self.started_from)
 
     def _save_best(self) -> None:
         self.writer.save(self.best, self.content)
@@ -150,15 +156,17 @@ class CheckpointPolicy:
         self.writer.request(self.last)
 
     def _prune(self) -> None:
-        """Delete this run's oldest epoch files, never another file and never the newest."""
+        """Delete the oldest epoch files of this run; never the newest, never another file."""
         try:
             for path in self._epochs()[: -self.config.checkpoint.keep_last]:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            log.error(f"{self.folder}: cannot be tidied: {error}; training goes on")
+            log.error(
+                f"{self.folder}: old epoch files cannot be deleted: {error}; training continues"
+            )
 
     def _epochs(self) -> list[Path]:
-        """Return this run's epoch files, the oldest first."""
+        """Return the epoch files of this run, the oldest first."""
         pattern = re.compile(re.escape(f"{self.config.run_name}_epoch_") + r"(\d+)\.pth")
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
@@ -170,82 +178,84 @@ class CheckpointPolicy:
 class EncoderCheckpointPolicy(CheckpointPolicy):
     """The saves of a pretraining: the encoder at each new best, and nothing else.
 
-    An earlier pretraining's file is kept beside, under its date. Where nothing is held out to
-    find the best, the last is kept. ``best_state`` is the whole model's in the file.
+    The file of an earlier pretraining is kept under its date. Without a validation set the last
+    encoder is saved. ``best_state`` is the state of the whole model at the best validation.
     """
 
-    def __init__(self, config: RunConfig, trainer: Trainer) -> None:
-        super().__init__(config, trainer)
+    def __init__(
+        self, config: RunConfig, trainer: Trainer, started_from: list[str] | None = None
+    ) -> None:
+        super().__init__(config, trainer, started_from)
         self.best_state: dict[str, Any] = {}
         self._earlier_is_kept = False
         self._refused: Save | None = None
 
     @property
     def best(self) -> Path:
-        """Where the best encoder so far is kept."""
+        """The file of the best encoder so far."""
         return self.folder / f"pretrained_encoder_{self.config.pretrain.file_label}.pth"
 
     @property
     def last(self) -> None:
-        """The best is all that is kept."""
+        """None: only the best encoder is kept."""
         return None
 
     @property
     def required_path(self) -> Path:
-        """The encoder is what a pretraining is for."""
+        """The file of the best encoder."""
         return self.best
 
     def content(self) -> dict[str, Any]:
-        """Return what a file of this moment holds."""
-        return make_encoder_checkpoint(self.config, self.trainer)
+        """Return the content of a file of the current state."""
+        return make_encoder_checkpoint(self.config, self.trainer, self.started_from)
 
     def _save_best(self) -> None:
         self.best_state = copy.deepcopy(self.trainer.model.state_dict())
         try:
             self._keep_earlier()
         except OSError as error:
-            fault = f"{self.best}: not written: the earlier one cannot be kept beside it: {error}"
-            log.error(f"save failed: {fault}; training goes on")
+            fault = f"{self.best}: not written: the earlier file cannot be kept: {error}"
+            log.error(f"save failed: {fault}; training continues")
             self._refused = Save(self.best, fault)
         else:
             self._refused = None
             super()._save_best()
 
     def finish(self) -> list[Save]:
-        """Wait until all is on the disk; returns what was not made good."""
+        """Wait for every save; returns the saves that failed."""
         if self.trainer.step > 0 and len(self.trainer.task.corpus.validation) == 0:
             self._save_best()
         failed = super().finish()
         return failed if self._refused is None else [*failed, self._refused]
 
     def _save_epoch(self, event: ValidationEvent) -> None:
-        """An encoder that is not the best is not kept."""
+        """Save nothing: only the best encoder is kept."""
 
     def _keep_earlier(self) -> None:
         if self._earlier_is_kept:
             return
         if self.best.exists():
-            kept = _keep_beside(self.best)
-            log.info(f"{self.best}: an earlier encoder, kept as {kept.name}")
+            kept = _keep_copy(self.best)
+            log.info(f"{self.best}: the earlier encoder is kept as {kept.name}")
         self._earlier_is_kept = True
 
 
-def _keep_beside(path: Path) -> Path:
-    """Give the file a second name, free and with its date; returns it. Raises OSError."""
+def _keep_copy(path: Path) -> Path:
+    """Give the file a second, free name with its date; returns it. Raises OSError."""
     kept = _dated(path)
-    try:  # one file under two names, until a new one takes the first
+    try:  # one file under two names, until a new one replaces the first
         kept.hardlink_to(path)
     except OSError:
         try:
             shutil.copy2(path, kept)
         except OSError:
-            kept.unlink(missing_ok=True)  # half a copy
+            kept.unlink(missing_ok=True)  # an incomplete copy
             raise
     return kept
 
 
 def _dated(path: Path) -> Path:
-    """Return the free name that says when the file was written."""
+    """Return a free name with the date at which the file was written."""
     date = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
     kept = path.with_stem(f"{path.stem}_{date}")
     number = 2

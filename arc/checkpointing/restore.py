@@ -16,18 +16,6 @@ from arc.config.builders import holds_out_alike
 from arc.training import Trainer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CheckpointSource:
-    """The file that a run starts from, its whole ``content``, and what is taken of it."""
-
-    kind: Literal["resume", "finetune"]
-    path: Path
-    content: dict[str, Any]
-    strict: bool
-
-
 RESUMED = (
     "model_state_dict",
     "optimizer_state_dict",
@@ -35,56 +23,72 @@ RESUMED = (
     "step",
     "data_fingerprint",
 )
-HARMLESS = ("run_name", "checkpoint.")
+HARMLESS = ("run_name", "checkpoint.", "logger.")
+ORDER = ("training.batch_size", "task.", "data.")
 
 
-def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> None:
-    """Take the encoder of the file that the configuration's ``key`` names.
+@dataclass(frozen=True)
+class CheckpointSource:
+    """The file that a run starts from, its whole ``content``, and what is taken from it."""
 
-    One that was trained before another game, or on other data, may have seen what this run
-    holds out: that is said. Raises CheckpointError if it cannot be read, or naming both sides
-    if its architecture is another.
+    kind: Literal["resume", "finetune"]
+    path: Path
+    content: dict[str, Any]
+    strict: bool
+
+
+def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> list[str]:
+    """Load ``source`` into ``trainer``; returns the files that the run has started from.
+
+    Raises CheckpointError if the content does not fit.
+    """
+    required = RESUMED if source.kind == "resume" else ("model_state_dict",)
+    for key in required:
+        if key not in source.content:
+            raise CheckpointError(f"{source.path}: has no {key}")
+    try:
+        if source.kind == "finetune":
+            _load_weights(source, trainer)
+        else:
+            _resume(source, config, trainer)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{source.path}: unexpected checkpoint state: {error!r}") from None
+    step = source.content.get("step")
+    earlier = source.content.get("started_from", [])
+    return [*earlier, f"{source.kind} {source.path.name} step {step}"]
+
+
+def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> str:
+    """Load the encoder of the file that the configuration's ``key`` names.
+
+    Returns a description of its origin. Logs a warning if the encoder may have been trained on data
+    that this run holds out. Raises CheckpointError if the file cannot be read, or naming both
+    architectures if they differ.
     """
     loaded, encoder = load_encoder(path), trainer.model.encoder
     there, here = loaded.encoder.architecture, encoder.architecture
     if different := [name for name in here if there[name] != here[name]]:
-        sides = ", ".join(f"{name} is {there[name]} there, {here[name]} here" for name in different)
-        raise MismatchError(f"{key}={path}: an encoder of another architecture: {sides}")
+        sides = ", ".join(
+            f"{name} is {there[name]} in the file, {here[name]} in this run" for name in different
+        )
+        raise MismatchError(f"{key}={path}: encoder architectures differ: {sides}")
     encoder.load_state_dict(loaded.encoder.state_dict())
     step = loaded.metadata.get("step")
-    trainer.started_from.append(f"{key} {Path(path).name} step {step}")
     if not holds_out_alike(loaded.config, config):
         log.warning(
-            f"{key}: trained for another game or on other data, so it may have seen what is held "
-            "out here; pretrain with this run's task and data to be sure that it has not"
+            f"{key}: trained for another task or on other data, so it may have seen the validation "
+            "or test data of this run; pretrain with the same task and data overrides to avoid it"
         )
-    log.info(f"{key}: the encoder of {path}, step {step}")
+    log.info(f"{key}: encoder loaded from {path}, step {step}")
+    return f"{key} {Path(path).name} step {step}"
 
 
-def begin_from(origin: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
-    """Put ``trainer`` where ``origin`` says; raises CheckpointError if it does not fit."""
-    needed = RESUMED if origin.kind == "resume" else ("model_state_dict",)
-    for key in needed:
-        if key not in origin.content:
-            raise CheckpointError(f"{origin.path}: holds no {key}")
-    try:
-        if origin.kind == "finetune":
-            _load_weights(origin, trainer)
-        else:
-            _resume(origin, config, trainer)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{origin.path}: its state is not one of ours: {error!r}") from None
-    if origin.kind == "finetune":
-        trainer.started_from = list(origin.content.get("started_from", []))
-    step = origin.content.get("step")
-    trainer.started_from.append(f"{origin.kind} {origin.path.name} step {step}")
-
-
-def _load_weights(origin: CheckpointSource, trainer: Trainer) -> None:
-    weights = origin.content["model_state_dict"]
-    if origin.strict:
-        fit_weights(f"{origin.path} (strict=false loads what fits)", trainer.model, weights)
-        log.info(f"fine-tuning: all {len(weights)} tensors from {origin.path}")
+def _load_weights(source: CheckpointSource, trainer: Trainer) -> None:
+    weights = source.content["model_state_dict"]
+    if source.strict:
+        hint = f"{source.path} (strict=false loads the tensors that fit)"
+        fit_weights(hint, trainer.model, weights)
+        log.info(f"fine-tuning: all {len(weights)} tensors loaded from {source.path}")
         return
     faults = mismatches(trainer.model, weights)
     wanted = trainer.model.state_dict()
@@ -94,28 +98,31 @@ def _load_weights(origin: CheckpointSource, trainer: Trainer) -> None:
         if name in wanted and wanted[name].shape == tensor.shape
     }
     trainer.model.load_state_dict(fitting, strict=False)
-    log.info(f"fine-tuning: {len(fitting)} of {len(wanted)} tensors from {origin.path}")
+    log.info(f"fine-tuning: {len(fitting)} of {len(wanted)} tensors loaded from {source.path}")
     for fault in faults:
         log.info(f"not loaded: {fault}")
 
 
-def _resume(origin: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
-    content = origin.content
-    fit_weights(origin.path, trainer.model, content["model_state_dict"])
+def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
+    content = source.content
+    fit_weights(source.path, trainer.model, content["model_state_dict"])
     changed = changes(content["config"], portable_tree(config))
     for key, (then, now) in changed.items():
-        log.info(f"resume: {key} was {then}, is {now}")
+        log.info(f"resume: {key} changed from {then} to {now}")
     same_data = content["data_fingerprint"] == trainer.task.corpus.fingerprint
     if not same_data:
         log.warning("resume: the data differ from those that this run was trained on")
     if not same_data or any(not key.startswith(HARMLESS) for key in changed):
-        log.warning("resume: not an exact continuation, since the above changed")
-    order = ("training.batch_size", "task.", "data.")
-    same_order = same_data and not any(key.startswith(order) for key in changed)
+        log.warning("resume: the resumed run is not bit-exact because of the changes above")
     state = {
         **content["trainer_state"],
         "model": content["model_state_dict"],
         "optimizer": content["optimizer_state_dict"],
     }
-    trainer.load_state_dict(state, same_order=same_order)
-    log.info(f"resuming {origin.path} at step {trainer.step}")
+    trainer.load_state_dict(
+        state,
+        same_order=same_data and not any(key.startswith(ORDER) for key in changed),
+        same_optimizer="optimizer.name" not in changed,
+        same_best_metric="training.best_metric" not in changed,
+    )
+    log.info(f"resuming {source.path} at step {trainer.step}")

@@ -11,6 +11,7 @@ from arc.data import NUM_COLORS, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder, ARCEncoder
 from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
+from arc.training import ProcessGroup, Trainer, TrainingConfig, autocast_dtype
 
 
 def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
@@ -103,3 +104,30 @@ def _sizes(config: RunConfig) -> dict[str, Any]:
         "hidden_dim": config.model.hidden_dim,
         "num_conv_layers": config.model.num_conv_layers,
     }
+
+
+def build_trainer(
+    config: RunConfig,
+    task: Task,
+    model: ARCAutoencoder,
+    *,
+    training: TrainingConfig | None = None,
+    ranks: ProcessGroup | None = None,
+) -> Trainer:
+    """Build the trainer of ``model`` on ``task``.
+
+    ``training`` replaces the configuration's (pretraining has its own length and learning rate).
+    """
+    training = training or config.training
+    return Trainer(
+        training,
+        model,
+        task,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        seed=config.seed,
+        augment=config.data.augment,
+        autocast=autocast_dtype(training.precision, model.device),
+        ranks=ranks,
+        metrics=config.metric.selected,
+    )

@@ -1,19 +1,23 @@
-"""From the command line to a composed tree, and from an error to one readable line."""
+"""Runs Hydra: composes a tree from overrides, and turns errors into one readable line."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from arc.config.errors import explain
-from arc.config.schema import RunConfig, config_folder
+from arc.config.schema import ConfigError, RunConfig, config_folder
 
 
 def hydra_entry(
@@ -21,12 +25,10 @@ def hydra_entry(
 ) -> int:
     """Compose ``config_name`` from conf/ and run ``job``; returns the exit status.
 
-    ``schema`` is the configuration's, for the names of its keys.
-
-    What a user can get wrong ends in one line on standard error and status 1. Anything else
-    is a fault of the program, and keeps its traceback.
+    ``schema`` gives the known keys for error messages. Errors of the user are printed as one line
+    on standard error, with status 1. Other exceptions keep their traceback.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     statuses: list[int] = []
 
     def guarded(tree: DictConfig) -> None:
@@ -53,3 +55,43 @@ def _complain(message: str) -> int:
     for line in message.splitlines():
         print(f"error: {line}", file=sys.stderr)
     return 1
+
+
+def compose_tree(overrides: Sequence[str]) -> DictConfig:
+    """Compose conf/config.yaml with ``overrides``, inside ``hydra_entry`` or outside of it.
+
+    Raises ConfigError with one line.
+    """
+    is_initialised = GlobalHydra.instance().is_initialized()
+    with ExitStack() as stack:
+        if not is_initialised:
+            context = hydra.initialize_config_dir(str(config_folder()), version_base="1.3")
+            stack.enter_context(context)
+        try:
+            return hydra.compose("config", list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error, RunConfig, overrides)) from None
+
+
+def typed_overrides() -> list[str]:
+    """Return this command line's overrides as they were typed, interpolations unresolved."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
+
+
+def insert_overrides(overrides: list[str]) -> None:
+    """Insert overrides into sys.argv next to the typed ones: argparse takes them in one place."""
+    typed = (n for n, each in enumerate(sys.argv) if n > 0 and "=" in each and each[0] != "-")
+    place = next(typed, len(sys.argv))
+    sys.argv[place:place] = overrides
+
+
+def redact_token(secret: str | None, output: Path) -> None:
+    """Replace a typed secret in the files that Hydra wrote to ``output``."""
+    if secret is None:
+        return
+    for path in (output / ".hydra").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        if secret in text:
+            path.write_text(text.replace(secret, "***"), encoding="utf-8")

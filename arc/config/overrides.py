@@ -1,30 +1,51 @@
-"""What the user typed, laid over the configuration that a checkpoint stores.
+"""Typed overrides, and how they are laid over the configuration that a checkpoint stores.
 
-A resumed or fine-tuned run starts from its stored tree, not from conf/: a default that has
-changed since must not leak in. Only the overrides of this command line are laid over it.
+A resumed or fine-tuned run starts from its stored configuration and not from conf/, whose defaults
+may have changed. Only the overrides of this command line are laid over it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from arc.config.schema import ConfigError, config_folder, plain
+from arc.config.schema import ConfigError, config_folder, options_of, plain
 
 EXPERIMENT = "experiment"
 
 
-def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> dict[str, Any]:
-    """Return ``stored`` with the values that ``typed`` chose, taken from ``composed``.
+def key_of(override: str) -> str:
+    """Return the key or group that an override sets."""
+    return override.split("=")[0].lstrip("+~")
 
-    A group (``bottleneck=autoencoder``) replaces its whole section, an experiment the sections
-    and keys that its file names, a key itself. What belongs to the machine comes from
-    ``composed`` always. Raises ConfigError for an override that deletes.
+
+def is_typed(key: str, typed: Sequence[str]) -> bool:
+    """Return whether one of the overrides sets ``key``."""
+    return any(key_of(override) == key for override in typed)
+
+
+def refuse_names(typed: Sequence[str]) -> None:
+    """Raise ConfigError for ``GROUP.name=…``, which would keep the keys of another option."""
+    for override in typed:
+        group, _, key = key_of(override).partition(".")
+        if key == "name" and options_of(group):
+            value = override.partition("=")[2]
+            raise ConfigError(
+                f"{key_of(override)}: choose the option by its group: {group}={value}"
+            )
+
+
+def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> dict[str, Any]:
+    """Return ``stored`` with the values that ``typed`` sets, taken from ``composed``.
+
+    A group (``bottleneck=autoencoder``) replaces its whole section, an experiment the sections and
+    keys that its file names, and a key itself. ``device`` and ``checkpoint.dir`` always come from
+    ``composed``. Raises ConfigError for an override that deletes.
     """
     tree = OmegaConf.create(copy.deepcopy(stored))
     resolved = OmegaConf.create(plain(composed))
@@ -38,13 +59,13 @@ def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> d
 
 
 def _chosen(typed: list[str]) -> tuple[list[str], list[str]]:
-    """Return the sections and the keys that a command line chose."""
+    """Return the groups and the keys that a command line sets."""
     groups: list[str] = []
     keys: list[str] = []
     for override in OverridesParser.create().parse_overrides(typed):
         name = override.key_or_group
         if override.is_delete():
-            raise ConfigError(f"~{name}: nothing can be deleted from a stored configuration")
+            raise ConfigError(f"~{name}: keys of a stored configuration cannot be deleted")
         if name == EXPERIMENT:
             chosen = override.get_value_element_as_str()
             for kind, place in _touched(config_folder() / EXPERIMENT / (chosen + ".yaml")):

@@ -1,14 +1,13 @@
-"""The whole configuration: every group's schema in one tree, and what is built from it.
+"""The schema of the whole configuration.
 
-Hydra composes conf/ into a tree; ``parse_config`` checks it against the schemas that stand
-beside the components. A stored configuration is checked in the same way: it may come from
-a stranger.
+Hydra composes conf/ into a tree; ``parse_config`` checks it against the schemas of the components.
+A stored configuration is checked in the same way, since its file may come from anywhere.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
@@ -21,15 +20,19 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    create_model,
+    model_serializer,
     model_validator,
 )
 
 from arc.data import DATASETS, DataConfig
+from arc.loggers import LOGGERS
+from arc.metrics import METRICS
 from arc.models import BOTTLENECKS
 from arc.pretraining import PRETRAINING, PretrainConfig
-from arc.registry import ComponentConfig, Registry, nearest
+from arc.registry import ComponentConfig, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
-from arc.training import TrainingConfig
+from arc.training import OPTIMIZERS, SCHEDULES, OptimizerConfig, ScheduleConfig, TrainingConfig
 from arc.trees import leaves
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -40,9 +43,9 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ConfigError(ValueError):
-    """A configuration is refused; one line for each value, saying what is allowed.
+    """The configuration is not valid; the message has a line for each value.
 
-    ``missing`` are the keys that are not there and must be.
+    ``missing`` lists the required keys that are absent.
     """
 
     def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
@@ -51,7 +54,7 @@ class ConfigError(ValueError):
 
 
 def _one_of(registry: Registry[Any]) -> Any:
-    """Return the union of a registry's configurations, told apart by ``name``."""
+    """Return the union of a registry's configurations, discriminated by ``name``."""
 
     def name(value: Any) -> Any:
         return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
@@ -60,7 +63,33 @@ def _one_of(registry: Registry[Any]) -> Any:
     return Annotated[Union[options], Discriminator(name)]  # noqa: UP007 (built at run time)
 
 
+class Selection(Settings):
+    """A section that selects components of one registry, each by its name.
+
+    A field that is None is not selected.
+    """
+
+    @property
+    def selected(self) -> dict[str, Settings]:
+        """The selected names with their configurations, in the order of the registry."""
+        return {name: value for name, value in self if value is not None}
+
+    @model_serializer(mode="wrap")
+    def _only_selected(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+def _some_of(registry: Registry[Any]) -> Any:
+    """Return the schema of a section that selects any number of a registry's components."""
+    fields: dict[str, Any] = {name: (registry.config(name) | None, None) for name in registry}
+    return create_model(f"{registry.kind.title()}Selection", __base__=Selection, **fields)
+
+
 if TYPE_CHECKING:
+    AnyOptimizer = OptimizerConfig
+    AnySchedule = ScheduleConfig
+    SomeLoggers = Selection
+    SomeMetrics = Selection
     AnyTask = TaskConfig
     AnyBottleneck = ComponentConfig
     AnyData = DataConfig
@@ -70,6 +99,10 @@ else:
     AnyBottleneck = _one_of(BOTTLENECKS)
     AnyData = _one_of(DATASETS)
     AnyPretraining = _one_of(PRETRAINING)
+    AnyOptimizer = _one_of(OPTIMIZERS)
+    AnySchedule = _one_of(SCHEDULES)
+    SomeLoggers = _some_of(LOGGERS)
+    SomeMetrics = _some_of(METRICS)
 
 
 class ModelConfig(ComponentConfig):
@@ -82,19 +115,15 @@ class ModelConfig(ComponentConfig):
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Settings):
     """Where the sender's encoder comes from, and whether it is trained on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     pretrained: Annotated[str, Field(min_length=1)] | None
     freeze: bool
 
 
-class CheckpointConfig(BaseModel):
+class CheckpointConfig(Settings):
     """Where files go, and how often."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     dir: Annotated[str, Field(min_length=1)]
     every_epochs: Annotated[int, Field(ge=1)] | None
@@ -102,10 +131,8 @@ class CheckpointConfig(BaseModel):
     keep_last: Annotated[int, Field(ge=1)]
 
 
-class ServerConfig(BaseModel):
+class ServerConfig(Settings):
     """The control endpoint: where it listens, and who may speak to it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     enabled: bool
     host: Annotated[str, Field(min_length=1)]
@@ -128,10 +155,10 @@ class ServerConfig(BaseModel):
         return self
 
 
-class ProcessConfig(BaseModel):
+class ProcessConfig(Settings):
     """What this process is to do with a run; not part of the run, so not stored with it."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore")
 
     resume: str | None
     finetune: str | None
@@ -145,10 +172,8 @@ class ProcessConfig(BaseModel):
         return self
 
 
-class RunConfig(BaseModel):
+class RunConfig(Settings):
     """Everything that a run is made from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
@@ -161,6 +186,10 @@ class RunConfig(BaseModel):
     pretrain: AnyPretraining
     encoder: EncoderConfig
     training: TrainingConfig
+    optimizer: AnyOptimizer
+    schedule: AnySchedule
+    metric: SomeMetrics
+    logger: SomeLoggers
     checkpoint: CheckpointConfig
 
 
@@ -284,6 +313,8 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "bottleneck": BOTTLENECKS,
     "data": DATASETS,
     "pretrain": PRETRAINING,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
 }
 
 

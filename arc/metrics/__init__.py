@@ -1,6 +1,16 @@
-"""What a figure must be read beside: chance, references, and measures of the language."""
+"""Message metrics, one file a family, and closed-form selection accuracy."""
 
-from arc.metrics.language import language_measures
+from arc.metrics.base import METRICS, Messages, MetricConfig, language_metrics
 from arc.metrics.selection import expected_accuracy, random_code_accuracy
+from arc.registry import import_members
 
-__all__ = ["expected_accuracy", "language_measures", "random_code_accuracy"]
+import_members(__name__)
+
+__all__ = [
+    "METRICS",
+    "Messages",
+    "MetricConfig",
+    "expected_accuracy",
+    "language_metrics",
+    "random_code_accuracy",
+]

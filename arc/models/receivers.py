@@ -21,7 +21,7 @@ from arc.models.encoder import ARCEncoder, SizeEmbedding
 from arc.models.ragged import LATTICE, CellBlock, Layout, activate, spread
 from arc.registry import Registry
 
-RECEIVERS: Registry[Receiver] = Registry("receiver of task")
+RECEIVERS: Registry[type[Receiver]] = Registry("receiver of task")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from arc.data import NUM_COLORS, Corpus, Grids, Split, Transform
 from arc.models import RECEIVERS, ARCAutoencoder, Receiver, ReceiverShape
 from arc.pretraining.base import PRETRAINING, PretrainConfig
-from arc.tasks.base import Metric, StepOutput, Task, TaskMetrics, chunks, percent
+from arc.tasks.base import Metric, StepOutput, Task, TaskMetrics, percent
 
 Kind = Literal["shuffled", "resampled", "spliced", "noise"]
 
@@ -107,7 +107,7 @@ class BinaryPretraining(Task):
         """Return the logits of a fake of each grid, the same at each call; float32 [fakes]."""
         generator = torch.Generator().manual_seed(0)
         logits = []
-        for part in chunks(len(split)):
+        for part in self.chunks(len(split)):
             real = self.sender_input(split, part, generator)
             fake = make_fakes(kind, real, generator)
             differs = _differ(real, fake.cells)

@@ -1,1 +1,27 @@
 """Runs from their plan to their results."""
+
+from arc.runs.plan import RunPlan, plan_run, stored_group_choices
+from arc.runs.run import (
+    Outcome,
+    Run,
+    RunEnded,
+    RunResult,
+    RunStarted,
+    TrainingEnded,
+    build_run,
+    run_to_end,
+)
+
+__all__ = [
+    "Outcome",
+    "Run",
+    "RunEnded",
+    "RunPlan",
+    "RunResult",
+    "RunStarted",
+    "TrainingEnded",
+    "build_run",
+    "plan_run",
+    "run_to_end",
+    "stored_group_choices",
+]

@@ -1,11 +1,14 @@
-"""A checkpoint's model for others: weights as safetensors, configuration, and a model card."""
+"""Export a checkpoint's model: weights as safetensors, configuration, and a model card."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import inspect
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from arc.checkpointing import Loaded, load
 from arc.checkpointing.archive import CheckpointError
 from arc.checkpointing.tables import SECTIONS, shown
 from arc.models import BOTTLENECKS
-from arc.runs.results import table
+from arc.runs.results import format_results
 from arc.tasks import TASKS
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -32,7 +35,7 @@ from arc.config.builders import build_model
 
 with open("{CONFIG}", encoding="utf-8") as file:
     config = json.load(file)
-config["device"], config["checkpoint"]["dir"] = "cpu", "checkpoints"  # the machine's own
+config["device"], config["checkpoint"]["dir"] = "cpu", "checkpoints"  # not stored
 model = build_model(parse_config(config)).eval()
 model.load_state_dict(load_file("{WEIGHTS}"))
 """
@@ -41,13 +44,13 @@ model.load_state_dict(load_file("{WEIGHTS}"))
 def export(path: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write the model of the checkpoint ``path`` to ``folder``; returns the files.
 
-    Raises CheckpointError if the checkpoint cannot be loaded, if a file is there already and
-    ``overwrite`` is not set, or if the folder cannot be written to; then all is as it was.
+    Raises CheckpointError, before anything is changed, if the checkpoint cannot be loaded, if a
+    file exists and ``overwrite`` is not set, or if the folder is not writable.
     """
     files = {name: folder / name for name in (WEIGHTS, CONFIG, CARD)}
-    there = [name for name, file in files.items() if file.exists()]
-    if there and not overwrite:
-        raise CheckpointError(f"{folder}: holds {', '.join(there)} already; --overwrite replaces")
+    existing = [name for name, file in files.items() if file.exists()]
+    if existing and not overwrite:
+        raise CheckpointError(f"{folder}: {', '.join(existing)} exists; --overwrite replaces it")
     loaded = load(path)
     weights = {name: tensor.contiguous() for name, tensor in loaded.model.state_dict().items()}
     contents = {
@@ -60,10 +63,10 @@ def export(path: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
 
 
 def card(path: Path, loaded: Loaded) -> str:
-    """Return the model card of a checkpoint: what it plays, how well, how to load it, its origin.
+    """Return the model card of a checkpoint: task, results, how to load it, provenance.
 
-    Figures are those of ``<run_name>_results.json`` beside the file. Raises CheckpointError if
-    that cannot be read.
+    The results come from ``<run_name>_results.json`` in the checkpoint's folder. Raises
+    CheckpointError if that file cannot be read.
     """
     config, metadata = loaded.config, loaded.metadata
     count = sum(parameter.numel() for parameter in loaded.model.parameters())
@@ -71,12 +74,12 @@ def card(path: Path, loaded: Loaded) -> str:
     parts = [
         "---\ntags:\n- emergent-communication\n- arc-agi\n---",
         f"# {config.run_name or path.stem}",
-        "Two agents that learned to talk about ARC-AGI grids: a sender sees a grid, a receiver "
+        "Two agents trained to communicate about ARC-AGI grids: a sender sees a grid, a receiver "
         "gets its message.",
         f"- Task: {_described(TASKS[config.task.name])}\n"
-        f"- Channel: {_described(BOTTLENECKS[config.bottleneck.name])}",
+        f"- Bottleneck: {_described(BOTTLENECKS[config.bottleneck.name])}",
         "\n\n".join(_section(title, described) for title in ("Task", "Architecture", "Training")),
-        f"## Figures\n\n{_figures(path, loaded)}",
+        f"## Results\n\n{_results_section(path, loaded)}",
         f"## Loading\n\nWith this folder as the working directory:\n\n```python\n{LOADING}```",
         _section("Data", described),
         _section("Provenance", described, "file", "epoch", "step", "seconds"),
@@ -86,50 +89,50 @@ def card(path: Path, loaded: Loaded) -> str:
 
 
 def _described(component: type) -> str:
-    """Return what the module of a task or a channel says of it, in one sentence."""
+    """Return the first paragraph of the docstring of a component's module."""
     module = inspect.getmodule(component)
     return (inspect.getdoc(module) or component.__name__).split("\n\n")[0].replace("\n", " ")
 
 
 def _section(title: str, metadata: dict[str, Any], *more: str) -> str:
     rows = [(key, _cell(metadata.get(key))) for key in (*more, *SECTIONS[title])]
-    laid_out = tabulate(rows, headers=("key", "value"), tablefmt="github", disable_numparse=True)
-    return f"## {title}\n\n{laid_out}"
+    lines = tabulate(rows, headers=("key", "value"), tablefmt="github", disable_numparse=True)
+    return f"## {title}\n\n{lines}"
 
 
 def _cell(value: Any) -> str:
     return " ".join(shown(value).split()).replace("|", "\\|")
 
 
-def _figures(path: Path, loaded: Loaded) -> str:
-    """Return the figures with what they must be read against, or say where to get them."""
+def _results_section(path: Path, loaded: Loaded) -> str:
+    """Return the results next to their baselines, or the command that measures them."""
     run_name, metadata = loaded.config.run_name, loaded.metadata
     source = path.with_name(f"{run_name}_results.json")
-    held_out = (
+    validation = (
         f"Last validation: accuracy {_cell(metadata.get('val_acc'))} %, loss "
         f"{_cell(metadata.get('val_loss'))}."
     )
     if not source.exists():
         return (
-            f"{held_out} This stands without the baselines that it must be read against; "
-            f"`python -m arc.evaluate path={path.name}` measures both."
+            f"{validation} For test results and baselines, run "
+            f"`python -m arc.evaluate path={path.name}`."
         )
-    results, laid_out = _results(source)
+    results, text = _read_results(source)
     if _is_older(results, metadata):
-        return f"{held_out} `{source.name}` was left out: it was written before this file."
+        return f"{validation} `{source.name}` is omitted: it is older than this checkpoint."
     best = f"{run_name}_best.pth"
-    whose = "" if path.name == best else f" They were measured with `{best}`, not with this file."
+    origin = "" if path.name == best else f" They were measured with `{best}`, not with this file."
     return (
-        "Accuracies in percent, each beside its baselines; `test` is held out from training and "
-        f"choice.{whose} {held_out}\n\n```\n{laid_out}\n```"
+        "Accuracies in percent, next to their baselines; the test set was used neither for "
+        f"training nor for choosing the checkpoint.{origin} {validation}\n\n```\n{text}\n```"
     )
 
 
-def _results(source: Path) -> tuple[dict[str, Any], str]:
-    """Return a run's results and their table; raises CheckpointError if they are none."""
+def _read_results(source: Path) -> tuple[dict[str, Any], str]:
+    """Return a run's results and their table; raises CheckpointError if they are not valid."""
     try:
         results = json.loads(source.read_text(encoding="utf-8"))
-        return results, table(results)
+        return results, format_results(results)
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -142,7 +145,7 @@ def _is_older(results: dict[str, Any], metadata: dict[str, Any]) -> bool:
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write every file beside its place, and only then give each its name."""
+    """Write every file under a temporary name, then rename them all."""
     temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,6 +156,25 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written to: {error.strerror}") from None
     finally:
-        for left in temporary.values():
+        for path in temporary.values():
             with contextlib.suppress(OSError):
-                left.unlink()
+                path.unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line of scripts/export.py; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path, help="a checkpoint")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="default: PATH with _export for .pth"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    options = parser.parse_args(arguments)
+    folder = options.output or options.path.with_name(f"{options.path.stem}_export")
+    try:
+        files = export(options.path, folder, overwrite=options.overwrite)
+    except CheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(*files, sep="\n")
+    return 0

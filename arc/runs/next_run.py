@@ -13,14 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
 from arc.checkpointing.tables import list_encoders
-from arc.config.errors import explain
 from arc.config.flat_keys import GROUPS, KEY_PATHS, PRESENCE_KEYS, flat_view
+from arc.config.hydra_main import compose_tree
 from arc.config.schema import (
     ConfigError,
     ProcessConfig,
@@ -60,7 +55,7 @@ class NextRun:
         """Return the configuration that a run started now would have."""
         with self._lock:
             if self._composed is None:
-                self._composed = parse_config(_compose(self._overrides))
+                self._composed = parse_config(compose_tree(self._overrides))
             return self._composed
 
     def plan(
@@ -85,7 +80,7 @@ class NextRun:
                 typed = [*_of_process(self._overrides), *overrides, *fixed]
             else:
                 typed = [*self._merge(overrides), *overrides, *fixed]
-            return plan_run(_compose([*stored_group_choices(typed), *typed]), typed)
+            return plan_run(compose_tree([*stored_group_choices(typed), *typed]), typed)
 
     def _merge(self, overrides: Sequence[str]) -> list[str]:
         """Return the settings that further ``overrides`` leave; an option drops what it lacks."""
@@ -117,10 +112,10 @@ class NextRun:
         for key in GROUPS:  # first, since they bring and drop other keys
             if key in values:
                 changed = _with_option(changed, key, values[key])
-        view = flat_view(parse_config(_compose(changed)))
+        view = flat_view(parse_config(compose_tree(changed)))
         for key in values.keys() - GROUPS.keys():
             changed = self._changed(changed, key, values[key], view)
-        return changed, parse_config(_compose(changed))
+        return changed, parse_config(compose_tree(changed))
 
     def _changed(
         self, before: list[str], key: str, value: Any, view: Mapping[str, Any]
@@ -150,7 +145,7 @@ class NextRun:
 
 
 def _set_file(overrides: list[str], place: str) -> str | None:
-    tree = _compose(overrides)
+    tree = compose_tree(overrides)
     section, key = place.split(".")
     return str(tree[section][key])
 
@@ -185,13 +180,6 @@ def _of_process(overrides: list[str]) -> list[str]:
         if key_of(override) in ("device", "checkpoint.dir")
         or key_of(override).split(".")[0] == "server"
     ]
-
-
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    try:
-        return compose("config", list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error, RunConfig, overrides)) from None
 
 
 def _quoted(value: Any) -> str:

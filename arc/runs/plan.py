@@ -1,4 +1,4 @@
-"""What a command line asks for: a fresh run, one to continue, or one from a run's weights."""
+"""The plan of a run: its checked configuration and the checkpoint that it starts from."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
-from arc.config.overrides import overlay
-from arc.config.schema import (
-    ConfigError,
-    ProcessConfig,
-    RunConfig,
-    config_folder,
-    options_of,
-    parse,
-    parse_config,
-)
+from arc.config import ConfigError, ProcessConfig, RunConfig, config_folder, parse, parse_config
+from arc.config.overrides import is_typed, key_of, overlay, refuse_names
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -33,28 +26,77 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A checked configuration, named; where its run starts from (None: from nothing).
+    """A checked, named configuration and the checkpoint to start from; None for a fresh run.
 
-    ``typed`` is what it was made from, for those who want to make it again.
+    ``typed`` are the overrides that it was made from.
     """
 
     config: RunConfig
-    origin: CheckpointSource | None
+    source: CheckpointSource | None = None
     typed: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
-        """What was typed, but for what is of the process alone (the endpoint's token is)."""
+        """The typed overrides without those of the process, such as the endpoint's token."""
         own = [each for each in self.typed if key_of(each).split(".")[0] != "server"]
         return [each for each in own if each != "mode=train"]
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it continues an earlier run."""
+        return self.source is not None and self.source.kind == "resume"
+
+
+def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> RunPlan:
+    """Plan a run from the composed ``tree`` and the overrides that were ``typed``.
+
+    ``own_folder`` is the default of ``checkpoint.dir`` (each job of a sweep has its own). Raises
+    ConfigError or CheckpointError if the run is not possible.
+    """
+    refuse_names(typed)
+    if own_folder is not None and not is_typed("checkpoint.dir", typed):
+        OmegaConf.update(tree, "checkpoint.dir", str(own_folder))
+    process = parse(ProcessConfig, tree)
+    if process.resume == AUTO:
+        source = _latest_source(tree)
+    else:
+        source = read_source(process.resume, process.finetune, strict=process.strict)
+    config = _config(tree, typed, source)
+    _check_start(config, source)
+    is_new = process.resume is None
+    return RunPlan(_named(config) if is_new else config, source, tuple(typed))
+
+
+def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:
+    """Plan a run of a complete configuration; a resumed run without a name keeps its stored one.
+
+    Raises ConfigError if the run is not possible.
+    """
+    _check_start(config, source)
+    if source is None or source.kind == "finetune":
+        return RunPlan(_named(config), source)
+    name = config.run_name or source.content["config"].get("run_name")
+    return RunPlan(config.model_copy(update={"run_name": name}), source)
+
+
+def read_source(
+    resume: str | Path | None, finetune: str | Path | None, *, strict: bool = True
+) -> CheckpointSource | None:
+    """Read the checkpoint that a run starts from; None for a fresh run. Raises CheckpointError."""
+    if resume is not None:
+        path = Path(resume).expanduser()
+        return CheckpointSource("resume", path, read_checkpoint(path), True)
+    if finetune is not None:
+        path = Path(finetune).expanduser()
+        return CheckpointSource("finetune", path, read_checkpoint(path), strict)
+    return None
 
 
 def stored_group_choices(typed: list[str]) -> list[str]:
     """Return the group choices of the run that ``typed`` resumes or fine-tunes.
 
-    Hydra must compose them, or it would know the keys of conf/'s default options only:
-    ``task=…`` and so on, for each group that was not typed. Empty where no file can be read;
-    the plan then says why.
+    Hydra must compose them, because it only knows the keys of the options that it composes. Groups
+    that were typed are left out. Empty if no file can be read; ``plan_run`` then says why.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(typed)
@@ -67,152 +109,120 @@ def stored_group_choices(typed: list[str]) -> list[str]:
         stored = read_metadata(paths[0])["config"] if paths else {}
     except (CheckpointError, HydraException):
         return []
-    sections = [(group, section) for group, section in stored.items() if isinstance(section, dict)]
     return [
-        f"{group}={section['name']}"
-        for group, section in sections
-        if group not in given
-        and (config_folder() / group / f"{section.get('name')}.yaml").is_file()
+        f"{group}={option}"
+        for group, section in stored.items()
+        if group not in given and (option := _option(group, section)) is not None
     ]
 
 
-def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> RunPlan:
-    """Read the composed ``tree`` and the overrides that were ``typed``.
+def _option(group: str, section: Any) -> str | None:
+    """Return the option, or the list of options, that a stored section was composed from."""
+    if not isinstance(section, dict):
+        return None
+    names = [section["name"]] if "name" in section else list(section)
+    if not all((config_folder() / group / f"{name}.yaml").is_file() for name in names):
+        return None
+    return str(section["name"]) if "name" in section else f"[{','.join(names)}]"
 
-    ``own_folder`` is where files go unless ``typed`` says so (a job of a sweep has its own).
-    Raises ConfigError or CheckpointError for what cannot be done.
-    """
-    _refuse_names(typed)
-    start = parse(ProcessConfig, tree)
-    origin = _origin(start, tree, typed, own_folder)
-    if origin is None:
-        config = _in_own_folder(parse_config(tree), typed, own_folder)
-        return RunPlan(config if start.resume == AUTO else _named(config), None, tuple(typed))
-    stored = dict(origin.content["config"])
-    if origin.kind == "finetune":  # neither its name, nor where its own encoder came from
+
+def _latest_source(tree: DictConfig) -> CheckpointSource | None:
+    """Return the latest checkpoint of the run that ``run_name`` names, for resume=auto."""
+    if tree.run_name is None:
+        raise ConfigError("resume=auto: continues the run named by run_name=…; set run_name")
+    latest = _latest_checkpoint(Path(tree.checkpoint.dir), str(tree.run_name))
+    if latest is None:
+        log.info(f"resume=auto: no checkpoint of {tree.run_name} yet; starting a new run")
+    return latest
+
+
+def _config(tree: DictConfig, typed: Sequence[str], source: CheckpointSource | None) -> RunConfig:
+    """Return the run's configuration: the stored one with the typed overrides laid over it."""
+    if source is None:
+        return parse_config(tree)
+    stored = dict(source.content["config"])
+    if source.kind == "finetune":  # a new run, whose encoder comes from this file
         stored["run_name"] = None
         stored["encoder"] = {**stored.get("encoder", {}), "pretrained": None}
     process = tuple(ProcessConfig.model_fields)
     typed_for_run = [each for each in typed if key_of(each).split(".")[0] not in process]
+    if source.kind == "resume" and not is_typed("checkpoint.dir", typed):
+        OmegaConf.update(tree, "checkpoint.dir", str(source.path.parent))
     try:
-        config = parse_config(overlay(stored, tree, typed_for_run))
+        return parse_config(overlay(stored, tree, typed_for_run))
     except ConfigError as error:
-        if error.missing:  # what is typed is laid over it, so that it need not stay so
-            fault = f"{config_fault(error, origin.content)}; type them to go on"
-            raise ConfigError(f"{origin.path}: {fault}") from None
-        raise ConfigError(f"{origin.path} with these overrides: {error}") from None
-    if config.mode == "pretrain":
-        path, kind = origin.path, origin.kind
-        if is_encoder(origin.content):
-            raise ConfigError(
-                f"{kind}={path}: an encoder alone; encoder.pretrained={path} starts a game with "
-                f"it, mode=pretrain pretrain.init_from={path} trains it on"
-            )
+        if error.missing:
+            fault = f"{config_fault(error, source.content)}; set them on the command line"
+            raise ConfigError(f"{source.path}: {fault}") from None
+        raise ConfigError(f"{source.path} with these overrides: {error}") from None
+
+
+def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
+    """Refuse a checkpoint that the configured mode cannot start from."""
+    if source is None:
+        return
+    path, kind = source.path, source.kind
+    if config.mode == "pretrain" and is_encoder(source.content):
         raise ConfigError(
-            f"mode=pretrain starts afresh, or from an encoder: pretrain.init_from={path} in place "
-            f"of {kind}"
+            f"{kind}={path}: contains only an encoder; encoder.pretrained={path} starts a training "
+            f"from it, mode=pretrain pretrain.init_from={path} pretrains it further"
         )
-    began_from = stored.get("encoder", {}).get("pretrained")
-    if origin.kind == "resume" and config.encoder.pretrained != began_from:
-        raise ConfigError("encoder.pretrained: a resumed run has its encoder; use finetune=…")
-    config = _in_own_folder(config, typed, own_folder)
-    if origin.kind == "resume" and not any(key_of(each) == "checkpoint.dir" for each in typed):
-        config = _in_folder(config, str(origin.path.parent))
-    return RunPlan(config if origin.kind == "resume" else _named(config), origin, tuple(typed))
-
-
-def _refuse_names(typed: Sequence[str]) -> None:
-    """Say how an option is chosen: its name alone would leave the keys of another."""
-    for override in typed:
-        group, _, key = key_of(override).partition(".")
-        if key == "name" and options_of(group):
-            value = override.partition("=")[2]
-            raise ConfigError(f"{key_of(override)}: an option is chosen whole: {group}={value}")
-
-
-def key_of(override: str) -> str:
-    """Return the key or group that an override sets."""
-    return override.split("=")[0].lstrip("+~")
-
-
-def _origin(
-    start: ProcessConfig, tree: DictConfig, typed: Sequence[str], own_folder: Path | None
-) -> CheckpointSource | None:
-    if start.finetune is not None:
-        path = Path(start.finetune)
-        return CheckpointSource("finetune", path, read_checkpoint(path), start.strict)
-    if start.resume is None:
-        return None
-    if start.resume != AUTO:
-        path = Path(start.resume)
-        return CheckpointSource("resume", path, read_checkpoint(path), True)
-    config = _in_own_folder(parse_config(tree), typed, own_folder)
-    if config.run_name is None:
-        raise ConfigError("resume=auto: continues the run that run_name=… names; give one")
-    newest = _latest_checkpoint(Path(config.checkpoint.dir), config.run_name)
-    if newest is None:
-        log.info(f"resume=auto: no checkpoint of {config.run_name} yet, a fresh start")
-    return newest
+    if config.mode == "pretrain":
+        raise ConfigError(
+            f"mode=pretrain cannot {kind} a run; pretrain.init_from={path} starts from its encoder"
+        )
+    stored = source.content["config"].get("encoder", {}).get("pretrained")
+    if kind == "resume" and config.encoder.pretrained != stored:
+        raise ConfigError("encoder.pretrained: cannot change in a resumed run; use finetune=…")
 
 
 def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
-    """Return the run's valid file of the most steps; broken ones are passed over, and said."""
+    """Return the run's valid file of the highest step; broken files are skipped with a warning."""
     for _, _, path in _files_of(folder, run_name):
         try:
             return CheckpointSource("resume", path, read_checkpoint(path), True)
         except CheckpointError as error:
-            log.warning(f"resume=auto: passed over: {error}")
+            log.warning(f"resume=auto: skipped: {error}")
     return None
 
 
 def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
-    """Return (step, time, path) of a run's readable files, the most steps first."""
+    """Return (step, time, path) of a run's readable files, highest step first."""
     found = []
     for path in folder.glob("*.pth"):
         try:
             metadata = read_metadata(path)
-            if is_encoder(metadata):  # alone, nothing to continue
+            if is_encoder(metadata):
                 continue
             if metadata["config"].get("run_name") == run_name:
                 found.append((int(metadata.get("step") or 0), path.stat().st_mtime, path))
         except (CheckpointError, OSError) as error:
             if path.name.startswith(f"{run_name}_"):
-                log.warning(f"resume=auto: passed over: {error}")
+                log.warning(f"resume=auto: skipped: {error}")
     return sorted(found, reverse=True)
 
 
-def _in_own_folder(config: RunConfig, typed: Sequence[str], folder: Path | None) -> RunConfig:
-    if folder is None or any(key_of(override) == "checkpoint.dir" for override in typed):
-        return config
-    return _in_folder(config, str(folder))
-
-
-def _in_folder(config: RunConfig, folder: str) -> RunConfig:
-    checkpoint = config.checkpoint.model_copy(update={"dir": folder})
-    return config.model_copy(update={"checkpoint": checkpoint})
-
-
 def _named(config: RunConfig) -> RunConfig:
-    """Give a fresh run a name that no other run in its folder has."""
+    """Give a new run a name that no other run in its folder has."""
     folder = Path(config.checkpoint.dir)
 
-    ends = ("last.pth", "best.pth", "results.json")
-
-    def taken(name: str) -> bool:
-        return any((folder / f"{name}_{which}").exists() for which in ends)
+    def is_taken(name: str) -> bool:
+        ends = ("last.pth", "best.pth", "results.json")
+        return any((folder / f"{name}_{end}").exists() for end in ends)
 
     if config.run_name is not None:
-        if taken(config.run_name):
+        if is_taken(config.run_name):
             raise ConfigError(
-                f"run_name={config.run_name}: {folder} holds a run of that name; choose another, "
-                "or continue it with resume=auto"
+                f"run_name={config.run_name}: {folder} contains a run of that name; choose another "
+                "name, or continue the run with resume=auto"
             )
         return config
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # runs may start together
-    pretraining = f"pretrain_{config.pretrain.name}"
-    playing = f"{config.task.name}_{config.bottleneck.name}"
-    name = base = f"{playing if config.mode == 'train' else pretraining}_{stamp}"
+    parts = (config.task.name, config.bottleneck.name)
+    if config.mode == "pretrain":
+        parts = ("pretrain", config.pretrain.name)
+    name = base = "_".join((*parts, stamp))
     number = 2
-    while taken(name):
+    while is_taken(name):
         name, number = f"{base}_{number}", number + 1
     return config.model_copy(update={"run_name": name})

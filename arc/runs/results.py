@@ -1,62 +1,141 @@
-"""The final report of a run: its figures as a table for people and as JSON for programs."""
+"""The final results of a run, as a table and as JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tabulate import tabulate
 
-from arc.checkpointing import portable_tree
-from arc.config.builders import build_model
+from arc.checkpointing import load, portable_tree
+from arc.config.builders import build_model, build_task
 from arc.config.schema import RunConfig
+from arc.data import Split
 from arc.models import ARCAutoencoder
-from arc.tasks import Metric, Task, TaskMetrics
-from arc.training import evaluate_split
+from arc.tasks import Task, TaskMetrics
+from arc.tasks.base import CHUNK
+from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
+
+log = logging.getLogger(__name__)
+REPORT_EVERY_SECONDS = 0.5
 
 
-def evaluate(
+class EvaluationStopped(Exception):
+    """The final evaluation was stopped; not an error."""
+
+
+class EvaluationProgress:
+    """Reports the progress of an evaluation in ``stages`` (name to number of chunks).
+
+    Called before each chunk of examples. Raises EvaluationStopped when ``should_stop`` says so.
+    """
+
+    def __init__(
+        self,
+        stages: dict[str, int],
+        report: Callable[[EvaluationEvent], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._stages, self._report, self._should_stop = stages, report, should_stop
+        self._stage, self._before, self._done = "", 0, 0
+        self._start = self._reported = time.monotonic()
+
+    def begin(self, stage: str) -> None:
+        """Begin a stage."""
+        self._before += self._stages.get(self._stage, 0)
+        self._stage, self._done = stage, 0
+
+    def __call__(self) -> None:
+        """Count a chunk; report every REPORT_EVERY_SECONDS."""
+        if self._should_stop():
+            raise EvaluationStopped
+        now = time.monotonic()
+        if now - self._reported >= REPORT_EVERY_SECONDS:
+            self._reported = now
+            done = self._before + min(self._done, self._stages[self._stage])
+            progress = min(done / max(sum(self._stages.values()), 1), 1.0)
+            seconds = now - self._start
+            left = seconds / progress - seconds if progress > 0 else None
+            self._report(EvaluationEvent(self._stage, progress, left))
+        self._done += 1
+
+
+def evaluate_run(
     config: RunConfig,
     model: ARCAutoencoder,
     task: Task,
     *,
     minutes: float | None,
     steps: int | None,
+    report: Callable[[EvaluationEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Judge ``model`` on the test and validation sets, with controls.
+    """Evaluate ``model`` on the test and validation sets, with controls.
 
-    Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. The
-    control with an untrained sender takes the weights that the run's seed draws.
+    Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. Without
+    a test set the controls are evaluated on validation. The untrained sender has the weights that
+    the run's seed gives. If ``should_stop`` returns true, the parts evaluated so far are returned
+    with ``"stopped": true``.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         untrained = build_model(config).to(model.device)
-    corpus = task.corpus
-    tested = len(corpus.test) > 0  # without a test set the controls are run on validation
-    test = evaluate_split(
-        model, task, corpus.test, full=True, untrained=untrained if tested else None
-    )
-    validation = evaluate_split(
-        model, task, corpus.validation, untrained=None if tested else untrained
-    )
-    judged = test if tested else validation
-    return _plain(
-        {
-            "test": _figures(test.task_metrics),
-            "validation": _figures(validation.task_metrics),
-            "controls": {
-                name: _figures(task_metrics) for name, task_metrics in judged.controls.items()
-            },
-            "language": judged.language,
-            "minutes": None if minutes is None else round(minutes, 3),
-            "steps": steps,
-            "config": portable_tree(config),
-        }
+    corpus, metrics = task.corpus, config.metric.selected
+    main = corpus.test if len(corpus.test) > 0 else corpus.validation
+    # about one chunk each to send, embed and score; the controls send once and score three times
+    stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
+    stages["controls"] = 4 * _chunks(main)
+    results = _empty_results(config, minutes, steps)
+
+    def fill(progress: EvaluationProgress) -> None:
+        progress.begin("test")
+        test = evaluate_split(model, task, corpus.test, full=True, metrics=metrics)
+        results["test"] = _metrics(test.task_metrics)
+        progress.begin("validation")
+        validation = evaluate_split(model, task, corpus.validation, metrics=metrics)
+        results["validation"] = _metrics(validation.task_metrics)
+        evaluation = test if main is corpus.test else validation
+        results["language"] = evaluation.language
+        progress.begin("controls")
+        controls = evaluate_controls(model, task, main, evaluation.signal, untrained)
+        results["controls"] = {name: _metrics(each) for name, each in controls.items()}
+
+    return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
+
+
+def evaluate_checkpoint(
+    path: str | Path,
+    device: torch.device,
+    *,
+    report: Callable[[EvaluationEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
+
+    Raises CheckpointError or DataError if the file or its data cannot be loaded.
+    """
+    loaded = load(path, device)
+    task = build_task(loaded.config, device)
+    if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
+        log.warning("the data differ from those that this run was trained on")
+    log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
+    seconds = loaded.metadata.get("seconds")
+    return evaluate_run(
+        loaded.config,
+        loaded.model,
+        task,
+        minutes=None if seconds is None else seconds / 60,
+        steps=loaded.metadata.get("step"),
+        report=report,
+        should_stop=should_stop,
     )
 
 
@@ -67,24 +146,59 @@ def evaluate_pretraining(
     *,
     minutes: float,
     steps: int,
+    report: Callable[[EvaluationEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Judge a pretrained ``model`` on the test and validation sets; content as ``evaluate``'s."""
-    corpus = task.corpus
-    return _plain(
-        {
-            "test": _figures(evaluate_split(model, task, corpus.test, full=True).task_metrics),
-            "validation": _figures(evaluate_split(model, task, corpus.validation).task_metrics),
-            "controls": {},
-            "language": {},
-            "minutes": round(minutes, 3),
-            "steps": steps,
-            "config": portable_tree(config),
-        }
-    )
+    """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does."""
+    splits = {"test": task.corpus.test, "validation": task.corpus.validation}
+    stages = {name: 3 * _chunks(split) for name, split in splits.items()}
+    results = _empty_results(config, minutes, steps)
+
+    def fill(progress: EvaluationProgress) -> None:
+        for name, split in splits.items():
+            progress.begin(name)
+            evaluation = evaluate_split(model, task, split, full=name == "test")
+            results[name] = _metrics(evaluation.task_metrics)
+
+    return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
+
+
+def _chunks(split: Split) -> int:
+    return -(-len(split) // CHUNK)
+
+
+def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) -> dict[str, Any]:
+    return {
+        "test": {},
+        "validation": {},
+        "controls": {},
+        "language": {},
+        "minutes": None if minutes is None else round(minutes, 3),
+        "steps": steps,
+        "config": portable_tree(config),
+    }
+
+
+def _stoppable(
+    task: Task,
+    progress: EvaluationProgress,
+    fill: Callable[[EvaluationProgress], None],
+    results: dict[str, Any],
+) -> dict[str, Any]:
+    """Have ``fill`` evaluate into ``results`` until it is done or stopped; returns them."""
+    task.on_chunk = progress
+    try:
+        with task.reuse_embeddings():
+            fill(progress)
+    except EvaluationStopped:
+        results["stopped"] = True
+    finally:
+        task.on_chunk = lambda: None
+    return _plain(results)
 
 
 def write_results(path: Path, content: dict[str, Any]) -> None:
-    """Write the results whole or not at all; raises ValueError if they cannot be."""
+    """Write the results atomically; raises ValueError if they cannot be written."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -95,60 +209,57 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
         raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def table(results: dict[str, Any]) -> str:
-    """Lay out what ``results`` holds: a row for each figure, controls below, then the language."""
+def format_results(results: dict[str, Any]) -> str:
+    """Return ``results`` as a table: a row for each metric, then the controls and the language."""
     sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
-    rows, uncovered, empty = [], [], []
-    for of, figures in sets.items():
-        if all(figure["targets"] == 0 for figure in figures.values()):
-            empty.append(of)
+    rows, skipped, empty = [], [], []
+    for name, metrics in sets.items():
+        if metrics and all(metric["targets"] == 0 for metric in metrics.values()):
+            empty.append(name)
             continue
-        for name, figure in figures.items():
-            if figure["targets"] > 0:
-                rows.append(_row(of.replace("_", " "), name, figure))
+        for kind, metric in metrics.items():
+            if metric["targets"] > 0:
+                rows.append(_row(name.replace("_", " "), kind, metric))
             else:
-                uncovered.append(f"{of} {name}".replace("_", " "))
+                skipped.append(f"{name} {kind}".replace("_", " "))
     text = tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")
     if empty:
         text += f"\n\nno {' and no '.join(empty)} set"
-    if uncovered:
-        text += f"\n\nno target has so many distractors: {', '.join(uncovered)}"
+    if skipped:
+        text += f"\n\nskipped (too few distractors): {', '.join(skipped)}"
     if results["language"]:
-        text += "\n\n" + describe_language(results["language"])
+        text += "\n\n" + format_language(results["language"])
+    if results.get("stopped"):
+        text += "\n\nthe test was stopped: what is missing was not evaluated"
     return text
 
 
-def describe_language(language: dict[str, float]) -> str:
-    """Return one line about the messages."""
-    return (
-        f"language: {language['unique_messages']:.0f} different messages; entropy "
-        f"{language['message_entropy_bits']:.1f} bits (at most {language['entropy_limit_bits']:.1f}"
-        f" for so many messages, channel {language['capacity_bits']:.1f}); symbol entropy "
-        f"{language['symbol_entropy_bits']:.2f} bits, {language['symbols_used']:.0f} % of symbols "
-        f"used; mean length {language['mean_length']:.2f}"
-    )
+def format_language(metrics: dict[str, float]) -> str:
+    """Return one line about the messages: every language metric by its name."""
+    parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items()]
+    return f"language: {', '.join(parts)}"
 
 
-def _figures(task_metrics: TaskMetrics) -> dict[str, Any]:
-    return {name: _figure(figure) for name, figure in task_metrics.metrics.items()}
-
-
-def _figure(figure: Metric) -> dict[str, Any]:
-    return {**figure.values, "targets": figure.targets, "baselines": figure.baselines}
-
-
-def _row(of: str, name: str, figure: dict[str, Any]) -> dict[str, Any]:
-    values = {key: value for key, value in figure.items() if key not in ("targets", "baselines")}
-    beside = {key.replace("_", " "): value for key, value in figure["baselines"].items()}
+def _metrics(task_metrics: TaskMetrics) -> dict[str, Any]:
     return {
-        "set": of,
-        "game": name.replace("_", " "),
-        "targets": figure["targets"],
+        name: {**metric.values, "targets": metric.targets, "baselines": metric.baselines}
+        for name, metric in task_metrics.metrics.items()
+    }
+
+
+def _row(name: str, kind: str, metric: dict[str, Any]) -> dict[str, Any]:
+    values = {key: value for key, value in metric.items() if key not in ("targets", "baselines")}
+    baselines = {key.replace("_", " "): value for key, value in metric["baselines"].items()}
+    return {
+        "set": name,
+        "metric": kind.replace("_", " "),
+        "targets": metric["targets"],
         **values,
-    } | beside
+    } | baselines
 
 
 def _plain(value: Any) -> Any:
+    """Round floats to four digits; NaN and infinity become None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, float):

@@ -1,10 +1,11 @@
-"""One run from its plan to its results: a training of the game, or a pretraining."""
+"""One run from its plan to its results: a training of both agents, or of the encoder alone."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,43 +13,80 @@ from typing import Any, Literal
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
 from arc.checkpointing.restore import begin_from, start_encoder
+from arc.config import RunConfig, to_tree
 from arc.config.builders import (
     build_model,
     build_pretraining,
     build_pretraining_model,
     build_task,
+    build_trainer,
     with_data,
 )
-from arc.config.schema import RunConfig
-from arc.loggers.jsonl import Record
+from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
-from arc.runs.claim import claimed
 from arc.runs.plan import RunPlan
-from arc.runs.results import evaluate, evaluate_pretraining, write_results
+from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
+from arc.runs.run_lock import run_lock
 from arc.tasks import Task
 from arc.training import (
+    Callback,
+    CallbackList,
     DivergedError,
-    Heap,
     ProcessGroup,
     RunControl,
-    StepEvent,
     Trainer,
-    TrainingConfig,
-    ValidationEvent,
+    pick_device,
+    seed_everything,
 )
-from arc.training.device import autocast_dtype, pick_device
-from arc.training.random_state import seed_everything
+from arc.training.allocator import MemoryTrimmer, trim
 
 log = logging.getLogger(__name__)
-Watcher = Callable[[StepEvent | ValidationEvent], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended; finished means that it has its full length."""
+    """How a run ended; ``error`` is one line."""
 
     kind: Literal["finished", "stopped", "failed"]
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run, wired together and ready to train."""
+
+    config: RunConfig
+    output: Path
+    task: Task
+    trainer: Trainer
+    policy: CheckpointPolicy
+    ranks: ProcessGroup
+    resumes: bool
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its checkpoints and results."""
+        return self.policy.folder
+
+    @property
+    def results_path(self) -> Path:
+        """The file of its final results."""
+        return self.folder / f"{self.config.run_name}_results.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has its full length already."""
+        return self.trainer.reached_limit
+
+    @property
+    def best_model(self) -> ARCAutoencoder:
+        """The model of the best checkpoint, or the last state if there is none."""
+        policy, model = self.policy, self.trainer.model
+        if isinstance(policy, EncoderCheckpointPolicy):
+            if policy.best_state:
+                model.load_state_dict(policy.best_state)
+            return model
+        return load(policy.best, model.device).model if policy.best.exists() else model
 
 
 @dataclass(frozen=True)
@@ -73,251 +111,255 @@ class RunEnded:
     results: dict[str, Any] | None
 
 
-class Run:
-    """Trains the game. Raises ValueError, when it is made, for what cannot be done."""
+@dataclass(frozen=True)
+class RunResult:
+    """What ``run_to_end`` returns; ``results`` is the content of the results file."""
 
-    def __init__(
-        self, plan: RunPlan, output: Path, heap: Heap, ranks: ProcessGroup | None = None
-    ) -> None:
-        config = plan.config
-        self.output, self.heap, self.ranks = output, heap, ranks or ProcessGroup()
-        self.folder = Path(config.checkpoint.dir)
-        if self.ranks.is_leader:
-            self._prepare_folder()
-        self.device = self.ranks.init(pick_device(config.device))
-        self.task = self._build_task(config)
-        self.config = self._completed(config)
-        seed_everything(config.seed)
-        self.trainer = Trainer(
-            self._training(),
-            self._build_model().to(self.device),
-            self.task,
-            seed=config.seed,
-            augment=config.data.augment,
-            autocast=autocast_dtype(config.training.precision, self.device),
-            ranks=self.ranks,
+    run: Run
+    outcome: Outcome
+    results: dict[str, Any] | None = None
+
+
+# -- building ----------------------------------------------------------------------------
+
+
+def build_run(plan: RunPlan, output: Path, ranks: ProcessGroup | None = None) -> Run:
+    """Build the run that ``plan`` describes; its log files go to the folder ``output``.
+
+    Raises ValueError (ConfigError, DataError, CheckpointError) if that is not possible.
+    """
+    ranks = ranks or ProcessGroup()
+    folder = Path(plan.config.checkpoint.dir)
+    if ranks.is_leader:
+        prepare_folder(folder)
+        for path in sweep_temporaries(folder):
+            log.info(f"removed {path}, an incomplete save of a process that died")
+        output.mkdir(parents=True, exist_ok=True)
+    build = _build_training if plan.config.mode == "train" else _build_pretraining
+    run = build(plan, output, ranks)
+    ranks.broadcast_parameters(run.trainer.model.state_dict().values())
+    return run
+
+
+def _build_training(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
+    device = ranks.init(pick_device(plan.config.device))
+    task = build_task(plan.config, device)
+    config = with_data(plan.config, task.num_classes)
+    seed_everything(config.seed)
+    trainer = build_trainer(config, task, build_model(config).to(device), ranks=ranks)
+    _describe(config, f"{config.task.name} through {config.bottleneck.name}", trainer)
+    started_from = [] if plan.source is None else begin_from(plan.source, config, trainer)
+    encoder = config.encoder
+    if encoder.pretrained is not None and not plan.resumes:
+        started_from += [start_encoder(encoder.pretrained, "encoder.pretrained", config, trainer)]
+    if encoder.freeze and encoder.pretrained is None and plan.source is None:
+        log.warning(
+            "encoder.freeze: the encoder keeps its random initial weights; set encoder.pretrained "
+            "to a file or task to start from trained ones"
         )
-        self._describe()
-        self._begin(plan)
-        self.ranks.broadcast_parameters(self.trainer.model.state_dict().values())
-        self.saving = self._make_saving()
-        self._goes_on = plan.origin is not None and plan.origin.kind == "resume"
+    elif encoder.freeze:
+        log.info("encoder.freeze: the weights of the encoder do not change")
+    policy = CheckpointPolicy(config, trainer, started_from)
+    return Run(config, output, task, trainer, policy, ranks, plan.resumes)
 
-    def _prepare_folder(self) -> None:
-        prepare_folder(self.folder)
-        for swept in sweep_temporaries(self.folder):
-            log.info(f"swept {swept}, left by a process that died")
 
-    # -- what a pretraining does otherwise -------------------------------------------------
+def _build_pretraining(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
+    config, own = plan.config, plan.config.pretrain
+    device = ranks.init(pick_device(config.device))
+    task = build_pretraining(config, device)
+    training = config.training.model_copy(
+        update={"epochs": own.epochs, "learning_rate": own.learning_rate}
+    )
+    seed_everything(config.seed)
+    model = build_pretraining_model(config, task.num_classes).to(device)
+    trainer = build_trainer(config, task, model, training=training, ranks=ranks)
+    _describe(config, f"pretraining by {own.name}", trainer)
+    started_from = []
+    if own.init_from is not None:
+        started_from += [start_encoder(own.init_from, "pretrain.init_from", config, trainer)]
+    policy = EncoderCheckpointPolicy(config, trainer, started_from)
+    return Run(config, output, task, trainer, policy, ranks, resumes=False)
 
-    def _build_task(self, config: RunConfig) -> Task:
-        return build_task(config, self.device)
 
-    def _completed(self, config: RunConfig) -> RunConfig:
-        return with_data(config, self.task.num_classes)
-
-    def _training(self) -> TrainingConfig:
-        return self.config.training
-
-    def _build_model(self) -> ARCAutoencoder:
-        return build_model(self.config)
-
-    def _begin(self, plan: RunPlan) -> None:
-        if plan.origin is not None:
-            begin_from(plan.origin, self.config, self.trainer)
-        resumed = plan.origin is not None and plan.origin.kind == "resume"
-        encoder = self.config.encoder
-        if encoder.pretrained is not None and not resumed:
-            start_encoder(encoder.pretrained, "encoder.pretrained", self.config, self.trainer)
-        if encoder.freeze and encoder.pretrained is None and plan.origin is None:
-            log.warning(
-                "encoder.freeze: the sender's encoder stays as it was drawn at random; "
-                "encoder.pretrained=FILE or TASK would give it trained weights"
-            )
-        elif encoder.freeze:
-            log.info("encoder.freeze: the sender's encoder stays as it is")
-
-    def _make_saving(self) -> CheckpointPolicy:
-        return CheckpointPolicy(self.config, self.trainer)
-
-    def _load_best(self) -> ARCAutoencoder:
-        """Return the model of the best file, or the last state if there is none."""
-        best = self.saving.best
-        if not best.exists():
-            return self.trainer.model
-        return load(best, self.device).model
-
-    def _evaluate(self, model: ARCAutoencoder) -> dict[str, Any]:
-        return evaluate(
-            self.config,
-            model,
-            self.task,
-            minutes=self.trainer.seconds / 60,
-            steps=self.trainer.step,
+def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
+    corpus, training = trainer.task.corpus, trainer.config
+    weights = sum(parameter.numel() for parameter in trainer.model.parameters())
+    precision = "fp32" if trainer.autocast is None else "bf16"
+    size = trainer.ranks.size
+    shared = f", each batch shared by {size} processes" if size > 1 else ""
+    log.info(
+        f"run {config.run_name}: {title}, {weights:,} weights, {trainer.model.device}, "
+        f"{precision}{shared}"
+    )
+    log.info(
+        f"data: {config.data.name}, {len(corpus.training)} training, "
+        f"{len(corpus.validation)} validation, {len(corpus.test)} test examples"
+    )
+    for note in corpus.notes + trainer.task.notes:
+        log.info(f"data: {note}")
+    if trainer.progress is None:
+        log.info("no length is set: the run continues until it is stopped")
+    elif trainer.schedule_progress is None and config.schedule.name != "constant":
+        log.warning(
+            "training.max_minutes alone does not set the length of the schedule, so the learning "
+            "rate stays constant; set training.max_steps, or training.schedule_by=time"
+        )
+    steps = (training.epochs or 0) * trainer.sampler.batches_per_epoch
+    if training.max_steps is not None and steps > training.max_steps:
+        log.warning(
+            f"training.max_steps={training.max_steps} ends the run before training.epochs="
+            f"{training.epochs} ({steps} steps); training.max_steps=null removes the limit"
         )
 
-    def _title(self) -> str:
-        return f"{self.config.task.name} through {self.config.bottleneck.name}"
 
-    # -- the story -----------------------------------------------------------------------
+# -- running -----------------------------------------------------------------------------
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run has its full length already; says so."""
-        if self.trainer.reached_limit:
-            log.info(
-                f"{self.config.run_name} has its full length, {self.trainer.step} steps: nothing "
-                "to do. Lengths are totals; raise training.max_steps, epochs or max_minutes"
-            )
-        return self.trainer.reached_limit
 
-    def execute(self, control: RunControl, *watchers: Watcher) -> Outcome:
-        """Train to the end or until stopped, save, then test; ``watchers`` see each event."""
-        fault = None
+def run_to_end(
+    run: Run, *, control: RunControl | None = None, callbacks: Sequence[Callback] = ()
+) -> RunResult:
+    """Train, save and evaluate; the one driver of command line, server, Python API and tests.
+
+    ``callbacks`` receive every event: RunStarted, those of training, TrainingEnded, those of the
+    final evaluation, RunEnded. Whatever ends the training, pending saves are finished and the last
+    good state is saved; an error becomes the outcome's one line. In a process that does not lead
+    its group, only the training runs. Raises ConfigError if another process writes the same run.
+    """
+    control = control or RunControl()
+    if run.is_finished:
+        log.info(
+            f"{run.config.run_name} has its full length, {run.trainer.step} steps; to continue it, "
+            "raise training.max_steps, epochs or max_minutes: they are totals"
+        )
+        return RunResult(run, Outcome("finished"))
+    if not run.ranks.is_leader:
+        return RunResult(run, _follow(run, control))
+    with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")):
+        if run.resumes:
+            run.policy.preserve_later_checkpoints()
+        events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])
         try:
-            self._train(control, watchers)
-        except DivergedError as error:
-            fault = f"{error}. The last good state is in {self.saving.last or self.saving.best}"
-            log.error(fault)
-        self.ranks.shutdown()
-        failed = self.saving.finish()
-        failures = self.saving.writer.failures
-        if failed:
-            log.error(f"{failures} saves failed; not on the disk: {failed[-1].error}")
-        elif failures:
-            log.warning(f"{failures} saves failed on the way; later ones made each of them good")
-        if fault is None:
-            fault = next(
-                (save.error for save in failed if save.path == self.saving.required_path), None
-            )
-        if fault is not None:
-            return Outcome("failed", fault)
-        if control.stop_requested or not self.trainer.reached_limit:
-            why = control.reason or "training.stop_at_step"
-            log.info(f"stopped at step {self.trainer.step} ({why}); {self._kept()}")
-            return Outcome("stopped")
-        warmup = self.trainer.config.warmup_steps
-        if self.trainer.step < warmup:
-            log.warning(
-                f"the learning rate was still rising when the run ended after {self.trainer.step} "
-                f"steps: training.warmup_steps={warmup} is more than it had"
-            )
-        return Outcome("finished")
+            return _train_and_evaluate(run, control, events)
+        finally:
+            events.close()
 
-    @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Hold the names of this run's files, and keep what is under them of later steps.
 
-        Raises ConfigError if another process has them.
-        """
-        with claimed(self.folder, self.saving.best.stem.removesuffix("_best")):
-            if self._goes_on:
-                self.saving.preserve_later_checkpoints()
-            yield
+def _follow(run: Run, control: RunControl) -> Outcome:
+    """Train in a process that does not lead its group."""
+    trimmer = MemoryTrimmer()
+    for event in run.trainer.run(control):
+        trimmer.on_event(event)
+    run.ranks.shutdown()
+    return Outcome("stopped" if control.stop_requested else "finished")
 
-    def follow(self, control: RunControl) -> None:
-        """Train beside the process that leads, which alone saves and reports."""
-        for _ in self.trainer.run(control):
-            self.heap.tidy()
-        self.ranks.shutdown()
 
-    def _train(self, control: RunControl, watchers: tuple[Watcher, ...]) -> None:
-        with Record(self.output / "metrics.jsonl") as record:
-            for event in self.trainer.run(control):
-                record.add(event)
-                self.saving.on_event(event)
-                for watcher in watchers:
-                    watcher(event)
-                self.heap.tidy()
+def _loggers(run: Run) -> list[Logger]:
+    """Build the selected loggers; one that fails is reported and left out."""
+    loggers = []
+    tree = to_tree(run.config)
+    for name, config in run.config.logger.selected.items():
+        try:
+            loggers.append(LOGGERS[name](config, run.output, tree))
+        except (Exception, SystemExit) as error:
+            log.error(f"logger={name}: {error}; training continues without it")
+    return loggers
 
-    def _kept(self) -> str:
-        last, best = self.saving.last, self.saving.best
-        if last is not None and self.trainer.step > 0:
-            return f"saved {last}"
-        return f"the best so far is {best}" if best.exists() else "nothing to save yet"
 
-    def report(self) -> dict[str, Any]:
-        """Touch the test set once, with the best state; returns the figures and writes them."""
-        self.heap.trim()
-        best = self.saving.best
-        log.info(f"testing {best if best.exists() else 'the last state'}")
-        results = self._evaluate(self._load_best())
-        write_results(self.folder / f"{self.config.run_name}_results.json", results)
-        log.info(f"results and checkpoints: {self.folder}/{self.config.run_name}_*")
-        return results
+def _train_and_evaluate(run: Run, control: RunControl, events: CallbackList) -> RunResult:
+    events.on_event(RunStarted(run))
+    outcome = _train(run, control, events)
+    events.on_event(TrainingEnded(outcome))
+    results = None
+    if outcome.kind == "finished":
+        try:
+            outcome, results = _evaluate(run, control, events)
+        except (Exception, SystemExit) as error:
+            outcome = Outcome("failed", f"the test failed: {_one_line(error, run.output)}")
+            log.error(outcome.error)
+    events.on_event(RunEnded(outcome, results))
+    return RunResult(run, outcome, results)
 
-    def _beside(self) -> str:
-        size = self.ranks.size
-        return f", {size} processes, each a part of every batch" if size > 1 else ""
 
-    def _describe(self) -> None:
-        config, corpus = self.config, self.task.corpus
-        weights = sum(parameter.numel() for parameter in self.trainer.model.parameters())
-        precision = "fp32" if self.trainer.autocast is None else "bf16"
-        log.info(
-            f"run {config.run_name}: {self._title()}, {weights:,} weights, {self.device}, "
-            f"{precision}{self._beside()}"
+def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
+    """Train until the end or a stop, and finish every save whatever happens."""
+    fault = None
+    try:
+        for event in run.trainer.run(control):
+            events.on_event(event)
+    except (Exception, SystemExit) as error:
+        fault = _one_line(error, run.output)
+    failed = run.policy.finish()
+    run.ranks.shutdown()
+    fault = fault or _save_fault(run, failed)
+    if fault is not None:
+        fault = f"{fault}. {_saved(run)}"
+        log.error(fault)
+        return Outcome("failed", fault)
+    if control.stop_requested or not run.trainer.reached_limit:
+        reason = control.reason or "training.stop_at_step"
+        log.info(f"stopped at step {run.trainer.step} ({reason}). {_saved(run)}")
+        return Outcome("stopped")
+    warmup = run.config.schedule.warmup_steps
+    if run.trainer.step < warmup:
+        log.warning(
+            f"the run ended after {run.trainer.step} steps, during its warm-up: "
+            f"schedule.warmup_steps={warmup}"
         )
-        log.info(
-            f"data: {config.data.name}, {len(corpus.training)} training, "
-            f"{len(corpus.validation)} validation, {len(corpus.test)} test examples"
-        )
-        for note in corpus.notes + self.task.notes:
-            log.info(f"data: {note}")
-        if self.trainer.progress is None:
-            log.info("no length is set: trains until it is stopped, at a constant learning rate")
+    return Outcome("finished")
 
 
-class PretrainRun(Run):
-    """Trains the sender's encoder alone, with the same loop."""
-
-    def _build_task(self, config: RunConfig) -> Task:
-        return build_pretraining(config, self.device)
-
-    def _completed(self, config: RunConfig) -> RunConfig:
-        return config
-
-    def _training(self) -> TrainingConfig:
-        """Length in epochs and learning rate are the pretraining's own."""
-        own = self.config.pretrain
-        return self.config.training.model_copy(
-            update={"epochs": own.epochs, "learning_rate": own.learning_rate}
-        )
-
-    def _build_model(self) -> ARCAutoencoder:
-        return build_pretraining_model(self.config, self.task.num_classes)
-
-    def _begin(self, plan: RunPlan) -> None:
-        if self.config.pretrain.init_from is not None:
-            path = self.config.pretrain.init_from
-            start_encoder(path, "pretrain.init_from", self.config, self.trainer)
-
-    def _make_saving(self) -> CheckpointPolicy:
-        return EncoderCheckpointPolicy(self.config, self.trainer)
-
-    def _load_best(self) -> ARCAutoencoder:
-        """Return the best model, which no file holds whole."""
-        assert isinstance(self.saving, EncoderCheckpointPolicy)
-        if self.saving.best_state:
-            self.trainer.model.load_state_dict(self.saving.best_state)
-        return self.trainer.model
-
-    def _evaluate(self, model: ARCAutoencoder) -> dict[str, Any]:
-        return evaluate_pretraining(
-            self.config,
-            model,
-            self.task,
-            minutes=self.trainer.seconds / 60,
-            steps=self.trainer.step,
-        )
-
-    def _title(self) -> str:
-        return f"pretraining by {self.config.pretrain.name}"
+def _save_fault(run: Run, failed: Sequence[Any]) -> str | None:
+    """Log failed saves; return the fault if the file that the run requires is not written."""
+    failures = run.policy.writer.failures
+    if failed:
+        log.error(f"{failures} saves failed; the last one: {failed[-1].error}")
+    elif failures:
+        log.warning(f"{failures} saves failed; all were retried successfully")
+    return next((save.error for save in failed if save.path == run.policy.required_path), None)
 
 
-RUNS = {"train": Run, "pretrain": PretrainRun}
+def _one_line(error: BaseException, output: Path) -> str:
+    """Describe an error in one line; the traceback of an unexpected one goes to a file."""
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, DivergedError | ValueError):
+        return text
+    with contextlib.suppress(OSError):
+        path = output / "traceback.txt"
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        return f"{type(error).__name__}: {text} (traceback: {path})"
+    return f"{type(error).__name__}: {text}"
 
 
-def make_run(plan: RunPlan, output: Path, heap: Heap, ranks: ProcessGroup | None = None) -> Run:
-    """Make the run that ``plan`` asks for; raises ValueError for what cannot be done."""
-    return RUNS[plan.config.mode](plan, output, heap, ranks)
+def _saved(run: Run) -> str:
+    last, best = run.policy.last, run.policy.best
+    if last is not None and last.exists() and run.trainer.step > 0:
+        return f"The last state is in {last}"
+    return f"The best state is in {best}" if best.exists() else "Nothing was saved"
+
+
+def _evaluate(
+    run: Run, control: RunControl, events: CallbackList
+) -> tuple[Outcome, dict[str, Any]]:
+    """Evaluate the best state on the test set, once; write and return the results.
+
+    A stop ends the evaluation early; the results so far are kept.
+    """
+    trim()
+    best = run.policy.best
+    log.info(f"testing {best if best.exists() else 'the last state'}")
+    evaluate = evaluate_run if run.config.mode == "train" else evaluate_pretraining
+    results = evaluate(
+        run.config,
+        run.best_model,
+        run.task,
+        minutes=run.trainer.seconds / 60,
+        steps=run.trainer.step,
+        report=events.on_event,
+        should_stop=lambda: control.stop_requested,
+    )
+    write_results(run.results_path, results)
+    log.info(f"results and checkpoints: {run.folder}/{run.config.run_name}_*")
+    if results.get("stopped"):
+        log.info(f"the test was stopped ({control.reason}); the results so far are kept")
+        return Outcome("stopped"), results
+    return Outcome("finished"), results

@@ -1,18 +1,26 @@
-"""The whole application: it shows and steers the session of the process that it is in."""
+"""The Flask application that shows and controls the runs of its own process."""
 
 from __future__ import annotations
 
-from flask import Flask, Response
+import json
+import logging
+import threading
+from typing import Any
+
+from flask import Flask, Response, abort, g, jsonify, request
+from flask.json.provider import JSONProvider
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from arc.checkpointing.archive import CheckpointError
-from arc.server.base import answer, base_app
-from arc.server.here import SESSION
-from arc.server.relay import COUNT
-from arc.server.routes import checkpoints, control, samples
-from arc.server.security import Guard
+from arc.server.requests import SESSION
+from arc.server.routes import checkpoints, control, metrics, page, samples
+from arc.server.security import Guard, install_guard, is_cheap
 from arc.server.session import InvalidStateError, Session
+from arc.trees import json_plain
 
-REFUSALS = {
+log = logging.getLogger(__name__)
+CONCURRENT_REQUESTS = 16  # that may wait; there are more threads, for the cheap ones and /stop
+ERRORS = {
     InvalidStateError: 400,
     FileExistsError: 409,
     CheckpointError: 400,
@@ -22,17 +30,74 @@ REFUSALS = {
 
 
 def create_app(session: Session, guard: Guard) -> Flask:
-    """Make the application that shows and steers ``session``."""
-    app = base_app(session.board, guard)
+    """Make the application of ``session``."""
+    app = Flask(__name__)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.json = FiniteJson(app)
     app.extensions[SESSION] = session
-    for blueprint in (control.blueprint, samples.blueprint, checkpoints.blueprint):
-        app.register_blueprint(blueprint)
-    for kind, status in REFUSALS.items():
-        app.register_error_handler(kind, lambda error, status=status: answer(str(error), status))
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        response.headers[COUNT] = str(session.board.count)
-        return response
-
+    install_guard(app, guard)
+    _limit_concurrency(app)
+    for routes in (page, metrics, control, samples, checkpoints):
+        app.register_blueprint(routes.blueprint)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected_error)
+    for kind, status in ERRORS.items():
+        app.register_error_handler(kind, lambda error, status=status: _error(str(error), status))
     return app
+
+
+class FiniteJson(JSONProvider):
+    """JSON with null in place of NaN and infinity, which the standard lacks."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """Return compact JSON; only content with such numbers is converted, which is slow."""
+        try:
+            return _compact(obj)
+        except (TypeError, ValueError):
+            return _compact(json_plain(obj))
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """Parse JSON."""
+        return json.loads(s)
+
+
+def _compact(obj: Any) -> str:
+    return json.dumps(obj, separators=(",", ":"), allow_nan=False)
+
+
+def _limit_concurrency(app: Flask) -> None:
+    """Refuse requests with 503 when too many are in progress; cheap ones and /stop are exempt."""
+    places = threading.BoundedSemaphore(CONCURRENT_REQUESTS)
+
+    @app.before_request
+    def enter() -> None:
+        if is_cheap(request) or request.endpoint == "control.stop":
+            return
+        if not places.acquire(blocking=False):
+            abort(503, "too many requests are in progress: try again")
+        g.has_place = True
+
+    @app.teardown_request
+    def leave(error: BaseException | None) -> None:
+        if g.pop("has_place", False):
+            places.release()
+
+
+def _error(message: str, status: int) -> tuple[Response, int]:
+    response = jsonify(error=message)
+    if status == 503:
+        response.headers["Retry-After"] = "1"
+    return response, status
+
+
+def _http_error(error: HTTPException) -> tuple[Response, int]:
+    response, status = _error(error.description or error.name, error.code or 500)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response, status
+
+
+def _unexpected_error(error: Exception) -> tuple[Response, int]:
+    """Answer a programming error with 500; the run continues."""
+    log.error("a request failed", exc_info=error)
+    return _error(f"{type(error).__name__}: {error}", 500)

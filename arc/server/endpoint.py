@@ -1,136 +1,228 @@
-"""Serving a session: its application beside the run, behind a process that pages speak to."""
+"""Serving a session over HTTP from the run's own process."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from flask import Flask, request
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask
 
 from arc.config.schema import LOOPBACK, ConfigError, ServerConfig
-from arc.server.app import create_app
-from arc.server.link import Link
-from arc.server.security import Guard
+from arc.server.app import CONCURRENT_REQUESTS, create_app
+from arc.server.security import BODY_LIMIT, Guard
 from arc.server.session import Session
-from arc.server.status import Board
+from arc.server.status import RunStatus
 
 log = logging.getLogger(__name__)
-EVERYWHERE = ("0.0.0.0", "::")
-PREFIX, SOCKET = "arc-endpoint-", "run"
-SWEPT_SECONDS = 60.0  # of age
+ALL_INTERFACES = ("0.0.0.0", "::")
+THREADS = CONCURRENT_REQUESTS + 8  # some are always free for requests that never wait
+CONNECTIONS = 200  # browsers keep theirs open; each takes one of the process's file descriptors
+IDLE_SECONDS = 8.0  # of a connection that sends no complete request
+READ_LIMIT = 32 * BODY_LIMIT  # longer bodies are not even read; the guard refuses the rest
+HEADER_LIMIT = 16 * 1024
+WATCHED_SECONDS = 3.0  # since the last request for the status
+LAST_LOOK_SECONDS = 1.5  # for open pages to see the outcome before the process exits
+
+
+@contextmanager
+def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
+    """Serve ``session`` within the context; yields the page's address, or None without one.
+
+    If the port is not available, logs a warning, or raises ConfigError where the process is of
+    no use without the endpoint (``server.required`` or not ``server.autostart``).
+    """
+    with ExitStack() as stack:
+        address = None
+        if config.enabled:
+            try:
+                address = _serve(config, session, stack)
+            except OSError as error:
+                _report_unavailable(config, error)
+        if address is not None:
+            log.info(f"page and control: {address}")
+        yield address
+
+
+def guard_of(config: ServerConfig) -> Guard:
+    """Return the access rules for an endpoint on ``server.host``."""
+    any_address = config.host in ALL_INTERFACES
+    own_name = (socket.gethostname().lower(),) if any_address else ()
+    return Guard((*LOOPBACK, config.host, *own_name), config.token, any_address=any_address)
+
+
+def _report_unavailable(config: ServerConfig, error: OSError) -> None:
+    message = (
+        f"server.port={config.port} of {config.host} is not available "
+        f"({error.strerror or error}); set server.port=… (0: any free port)"
+    )
+    if config.required or not config.autostart:
+        raise ConfigError(message)
+    log.warning(f"{message}; dashboard disabled for this run")
+
+
+def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
+    """Start to serve; ``stack`` gets what ends it. Returns the address."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.create_server((config.host, config.port), family=family)
+    port = listening.getsockname()[1]
+    app = create_app(session, guard_of(config))
+    last_look = LastLook(app)
+    server = Server.of(app, listening)
+    server.start()
+    stack.callback(server.stop)
+    tail = LogTail(session.status)
+    logging.getLogger().addHandler(tail)
+    stack.callback(logging.getLogger().removeHandler, tail)
+    if session.exit_after_run:
+        stack.callback(last_look.wait)
+    stack.callback(session.shutdown)
+    return f"http://{_display_host(config.host)}:{port}"
+
+
+def _display_host(host: str) -> str:
+    """Return the name under which a browser reaches ``host``, from other machines if possible."""
+    if host in LOOPBACK:
+        return "localhost"
+    if host in ALL_INTERFACES:
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 class LogTail(logging.Handler):
-    """Publishes the lines of the log."""
+    """Publishes log records."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, status: RunStatus) -> None:
         super().__init__(logging.INFO)
-        self._board, self._numbers = board, itertools.count(1)
+        self._status, self._numbers = status, itertools.count(1)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in one record."""
+        """Publish one record."""
         line = {
             "n": next(self._numbers),
             "time": time.strftime("%H:%M:%S", time.localtime(record.created)),
             "level": record.levelname,
             "text": record.getMessage(),
         }
-        self._board.note("line", line)
+        self._status.publish("line", line)
 
 
-class Handler(WSGIRequestHandler):
-    """Answers requests without a line in the log for each."""
+class LastLook:
+    """Delays the end of the server while a page polls the status."""
 
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing of a request: making the line costs a tenth of answering it."""
+    def __init__(self, app: Flask) -> None:
+        self._polled = -WATCHED_SECONDS
+        app.before_request(self._note)
 
+    def _note(self) -> None:
+        if request.path == "/status":
+            self._polled = time.monotonic()
 
-def guard_of(config: ServerConfig) -> Guard:
-    """Return who may speak to the endpoint."""
-    everywhere = config.host in EVERYWHERE
-    own = (socket.gethostname().lower(),) if everywhere else ()
-    return Guard((*LOOPBACK, config.host, *own), config.token, any_address=everywhere)
-
-
-@contextmanager
-def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
-    """Serve ``session`` while the context lasts; yields the page's address, None if it has none.
-
-    A port that is taken never ends a run, unless the run has no use without its endpoint.
-    Raises ConfigError then.
-    """
-    with ExitStack() as stack:
-        try:
-            address = _serve(config, session, stack) if config.enabled else None
-        except OSError as error:
-            fault = f"server.port={config.port} of {config.host} cannot be had"
-            _without(config, f"{fault} ({error.strerror or error})")
-            address = None
-        if address is not None:
-            stack.callback(session.close)  # before what is served is taken away
-            log.info(f"page and control: {address}")
-        yield address
+    def wait(self) -> None:
+        """Let pages poll the outcome, if the status was requested a moment ago."""
+        if time.monotonic() - self._polled < WATCHED_SECONDS:
+            time.sleep(LAST_LOOK_SECONDS)
 
 
-def _without(config: ServerConfig, fault: str) -> None:
-    """Say that there is no endpoint, or raise ConfigError where there must be one."""
-    if config.required or not config.autostart:
-        raise ConfigError(f"{fault}; set server.port=… (0: any that is free)")
-    log.warning(f"{fault}: no page beside this run; set server.port=… (0: any that is free)")
+class JsonErrorTask(ErrorTask):
+    """Reports a malformed request in JSON."""
+
+    def execute(self) -> None:
+        """Write the response."""
+        error = self.request.error  # type: ignore[attr-defined]
+        body = json.dumps({"error": f"{error.reason}: {error.body}"}).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers = [("Content-Type", "application/json")]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
 
 
-def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
-    """Begin to serve, with what ends it on ``stack``; returns the address."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listening = socket.create_server((config.host, config.port), family=family, backlog=128)
-    stack.enter_context(closing(listening))
-    port = listening.getsockname()[1]
-    _sweep()
-    path = f"{stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX))}/{SOCKET}"
-    guard = guard_of(config)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = create_app(session, guard)
-    server = make_server(f"unix://{path}", 0, app, threaded=True, request_handler=Handler)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    stack.callback(server.server_close)
-    thread = threading.Thread(target=server.serve_forever, name="endpoint", daemon=True)
-    thread.start()
-    stack.callback(thread.join)
-    stack.callback(server.shutdown)
-    tail = LogTail(session.board)
-    logging.getLogger().addHandler(tail)
-    stack.callback(logging.getLogger().removeHandler, tail)
-    link = Link(
-        session.board, guard, listening, path, lingers=session.once, on_lost=session.abandon
-    )
-    stack.enter_context(closing(link))
-    return f"http://{_shown(config.host)}:{port}"
+class Channel(HTTPChannel):
+    """A connection. Only complete requests count as activity, so slow senders time out."""
+
+    error_task_class = JsonErrorTask
+    _began = 0.0
+
+    def received(self, data: bytes) -> bool:
+        """Handle received bytes."""
+        if self.request is None:
+            self._began = self.last_activity
+        result = super().received(data)
+        if self.request is not None:
+            self.last_activity = self._began
+        return result
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no response is being made or sent."""
+        return not (self.requests or self.total_outbufs_len or self.will_close)
 
 
-def _shown(host: str) -> str:
-    """Return how an address is asked for, by others if they can."""
-    if host in LOOPBACK:
-        return "localhost"
-    if host in EVERYWHERE:
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+class Server(TcpWSGIServer):
+    """A waitress server that makes room for new connections by closing the longest idle ones."""
 
+    channel_class = Channel
+    active_channels: dict[int, Channel]  # type: ignore[assignment]  # the stubs are wrong
+    trigger: Any
 
-def _sweep() -> None:
-    """Take away the sockets of processes that died; a new one may not be listening yet."""
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{SOCKET}"):
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
-            if time.time() - path.stat().st_mtime < SWEPT_SECONDS:
-                continue
-            try:
-                asking.connect(str(path))
-            except ConnectionRefusedError:
-                shutil.rmtree(path.parent, ignore_errors=True)
+    @classmethod
+    def of(cls, app: Flask, listening: socket.socket) -> Server:
+        """Make a server of ``app`` that takes over the socket ``listening``."""
+        logging.getLogger("waitress").setLevel(logging.CRITICAL)  # the terminal is the run's
+        return cls(
+            app,
+            _sock=listening,
+            bind_socket=False,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+            sockets=[listening],
+            threads=THREADS,
+            connection_limit=2 * CONNECTIONS,
+            cleanup_interval=1,
+            max_request_body_size=READ_LIMIT,
+            max_request_header_size=HEADER_LIMIT,
+            asyncore_use_poll=True,
+            ident=None,
+        )
+
+    def start(self) -> None:
+        """Serve from a thread of its own."""
+        self._thread = threading.Thread(target=self.run, name="endpoint", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the responses in progress, then close every connection and the socket."""
+        self.task_dispatcher.shutdown(timeout=1)
+        self.trigger.pull_trigger(self._close_all)
+        self._thread.join()
+
+    def _close_all(self) -> None:
+        for channel in list(self.active_channels.values()):
+            channel.handle_close()
+        self.close()
+
+    def readable(self) -> bool:
+        """Return whether to accept connections, after making room for one."""
+        excess = len(self.active_channels) - CONNECTIONS + 1
+        if excess > 0:
+            idle = [channel for channel in self.active_channels.values() if channel.is_idle]
+            idle.sort(key=lambda channel: channel.last_activity)
+            for channel in idle[:excess]:
+                channel.will_close = True
+        return super().readable()
+
+    def maintenance(self, now: float) -> None:
+        """Close idle connections, and those that have not taken any of a response for minutes."""
+        super().maintenance(now)  # type: ignore[arg-type]
+        for channel in self.active_channels.values():
+            if channel.is_idle and channel.last_activity < now - IDLE_SECONDS:
+                channel.will_close = True

@@ -1,22 +1,36 @@
-"""How the routes read requests."""
+"""What routes read: the session, bodies, queries and names of checkpoints."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import abort, request
+from flask import abort, current_app, request
 
+from arc.config.schema import NAME_PATTERN
 from arc.server.security import BODY_LIMIT, refuse_long_body
 
+if TYPE_CHECKING:
+    from arc.server.session import Session
+
+SESSION = "arc.server.session"
+SUFFIX = ".pth"
 T = TypeVar("T")
 
 
-def body(*known: str) -> dict[str, Any]:
-    """Return the request's JSON object, whatever its header says; {} if there is no body.
+def session() -> Session:
+    """Return the session of the current application."""
+    found: Session = current_app.extensions[SESSION]
+    return found
 
-    Aborts with 400 if it is none, or has keys other than ``known`` (any, if none are named);
-    with 413 if it is too long.
+
+def body(*known: str) -> dict[str, Any]:
+    """Return the request's JSON object, whatever its Content-Type; {} for an empty body.
+
+    Aborts with 400 for anything else and for keys other than ``known`` (any, if none are
+    given), with 413 for a body over BODY_LIMIT.
     """
     data = request.get_data(cache=False)
     if len(data) > BODY_LIMIT:
@@ -29,21 +43,21 @@ def body(*known: str) -> dict[str, Any]:
         abort(400, "the body is not JSON")
     if not isinstance(content, dict):
         abort(400, "the body is not a JSON object")
-    if known and (strange := sorted(set(content) - set(known))):
-        abort(400, f"{strange[0]}: no such key; known: {', '.join(known)}")
+    if known and (unknown := sorted(set(content) - set(known))):
+        abort(400, f"{unknown[0]}: no such key; known: {', '.join(known)}")
     return content
 
 
-def wanted(content: dict[str, Any], key: str, kind: type[T]) -> T | None:
-    """Return a key's value if it is of ``kind``, None if it is absent or null; else aborts."""
+def optional(content: dict[str, Any], key: str, kind: type[T]) -> T | None:
+    """Return the value of ``key``, or None; aborts with 400 if it is not of ``kind``."""
     value = content.get(key)
     if value is not None and not isinstance(value, kind):
         abort(400, f"{key}: must be {kind.__name__}")
     return value
 
 
-def number(key: str, default: int) -> int:
-    """Return a whole number from the query; aborts with 400 if it is none."""
+def integer(key: str, default: int) -> int:
+    """Return an integer of the query string; aborts with 400 if it is not one."""
     text = request.args.get(key, "")
     if not text:
         return default
@@ -51,3 +65,17 @@ def number(key: str, default: int) -> int:
         return int(text[:20])
     except ValueError:
         abort(400, f"{key}={text[:40]}: must be a whole number")
+
+
+def checkpoint_path(name: str, folder: Path) -> Path:
+    """Return the file of the checkpoint ``name`` in ``folder``; ``.pth`` is optional.
+
+    Aborts with 400 for an invalid name (such as a path), with 404 if there is no such file.
+    """
+    stem = name.removesuffix(SUFFIX)
+    if not re.fullmatch(NAME_PATTERN, stem):
+        abort(400, f"{name[:120]!r}: not the name of a checkpoint")
+    path = folder / f"{stem}{SUFFIX}"
+    if not path.is_file():
+        abort(404, f"{stem}: no such checkpoint in {folder}")
+    return path

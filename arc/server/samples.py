@@ -1,7 +1,7 @@
-"""Looking at what the agents say: examples, messages changed by hand, the language's use.
+"""Examples, messages and the language of a run, in plain types.
 
-Everything returned is of plain types. A SampleViewer works on the model as it is at the moment, so
-it is asked between two training steps, by the thread that trains.
+A ``SampleViewer`` uses the model in place, so its ``samples`` and ``sample`` are called from the
+training thread, between two steps.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from arc.models import ARCAutoencoder
 from arc.tasks import Task
 
 SAMPLES = 6
-TOLD_MESSAGES = 100
-EXAMPLES_OF_A_MESSAGE = 4
+LISTED_MESSAGES = 100
+EXAMPLES_PER_MESSAGE = 4
+NO_LANGUAGE: dict[str, Any] = {"messages": [], "positions": []}
 
 
 class SampleViewer:
-    """Shows the held-out examples of one run: those of validation, or of test without them."""
+    """Shows examples of one run's validation set (of the test or training set without one)."""
 
     def __init__(self, model: ARCAutoencoder, task: Task) -> None:
         self.model, self.task = model, task
@@ -31,101 +32,124 @@ class SampleViewer:
         self.split = next(
             split for split in (corpus.validation, corpus.test, corpus.training) if len(split)
         )
-        self._number = {place: number for number, place in enumerate(self.split.example_ids)}
+        self._index = {name: index for index, name in enumerate(self.split.example_ids)}
 
     def examples(self) -> list[str]:
-        """Return the examples' names, such as ``0a938d79 train 0 input``."""
+        """Return the names of the examples, such as ``0a938d79 train 0 input``."""
         return list(self.split.example_ids)
 
-    def samples(self) -> list[dict[str, Any]]:
-        """Return some examples, spread over the set; always the same ones."""
+    def samples(self) -> dict[str, Any]:
+        """Return some examples, evenly spaced over the set and the same in each call."""
         count = min(SAMPLES, len(self.split))
-        return self._show(torch.linspace(0, len(self.split) - 1, count).long(), None)
+        bottleneck = self.model.bottleneck
+        return {
+            "task_type": self.task.config.name,
+            "vocab_size": bottleneck.vocab_size,
+            "max_message_length": bottleneck.max_length,
+            "samples": self._view(torch.linspace(0, len(self.split) - 1, count).long(), None),
+        }
 
     def sample(self, example: str, message: Sequence[int] | None = None) -> dict[str, Any]:
-        """Return one example, as its own message or ``message`` is heard.
+        """Return one example with the receiver's output for its own message or for ``message``.
 
-        Beside what comes of another message stands what comes of its own, ``as_sent``.
-        Raises ValueError if there is no such example, or if it is no message of the channel.
+        With ``message``, ``as_sent`` holds the output for the example's own message. Raises
+        ValueError for an unknown example or an invalid message.
         """
-        if example not in self._number:
+        if example not in self._index:
             raise ValueError(f"example={example}: no held-out example has that name")
-        return self._show(torch.tensor([self._number[example]]), message)[0]
+        return self._view(torch.tensor([self._index[example]]), message)[0]
+
+    def language(self, messages: Tensor | None) -> dict[str, Any]:
+        """Return the usage of ``messages``, int64 [examples, max_length] of the validation set.
+
+        Without messages (no validation yet, or a continuous bottleneck) the tables are empty.
+        Does not use the model, so any thread may call it.
+        """
+        vocab_size = self.model.bottleneck.vocab_size
+        if messages is None or vocab_size is None:
+            return NO_LANGUAGE
+        return {
+            "vocab_size": vocab_size,
+            "max_length": self.model.bottleneck.max_length,
+            **language_table(self.task.corpus.validation, messages.tolist(), vocab_size),
+        }
 
     @torch.no_grad()
-    def _show(self, examples: Tensor, message: Sequence[int] | None) -> list[dict[str, Any]]:
+    def _view(self, examples: Tensor, message: Sequence[int] | None) -> list[dict[str, Any]]:
         self.model.eval()
         sent = self.model(
             self.task.sender_input(self.split, examples, torch.Generator().manual_seed(0))
         )
-        content = sent.content
+        outputs = self._predict(examples, sent.content)
+        content, edited = sent.content, message is not None
         if message is not None:
             if self.model.bottleneck.vocab_size is None:
                 raise ValueError("message: a vector cannot be changed symbol by symbol")
             content = torch.tensor([list(message)], dtype=torch.int64, device=content.device)
-        signal = self.model.bottleneck.read(content)
-        answers = self.task.predict(self.model, self.split, examples, signal)
-        edited = message is not None
-        if edited:
-            own = self.model.bottleneck.read(sent.content)
-            before = self.task.predict(self.model, self.split, examples, own)
-            both = zip(answers, before, strict=True)
-            answers = [{**answer, "as_sent": as_sent} for answer, as_sent in both]
-        known = sent.lengths is not None and not edited
+            changed = self._predict(examples, content)
+            outputs = [
+                {**output, "as_sent": as_sent}
+                for output, as_sent in zip(changed, outputs, strict=True)
+            ]
+        has_length = sent.lengths is not None and not edited
         return [
             {
                 **self._example_fields(int(example)),
                 **self._message_fields(content[row], sent.content[row]),
-                "length": int(sent.lengths[row]) if known else None,
+                "length": int(sent.lengths[row]) if has_length else None,
                 "edited": edited,
-                **answer,
+                **output,
             }
-            for row, (example, answer) in enumerate(zip(examples, answers, strict=True))
+            for row, (example, output) in enumerate(zip(examples, outputs, strict=True))
         ]
 
+    def _predict(self, examples: Tensor, content: Tensor) -> list[dict[str, Any]]:
+        signal = self.model.bottleneck.read(content)
+        return self.task.predict(self.model, self.split, examples, signal)
+
     def _example_fields(self, example: int) -> dict[str, Any]:
-        split, place = self.split, self.split.example_ids[example]
-        shown, wanted = int(split.sender[example]), int(split.target[example])
-        grids = split.grids[torch.tensor([shown, wanted])].arrays()
+        split, name = self.split, self.split.example_ids[example]
+        source, target = int(split.sender[example]), int(split.target[example])
+        grids = split.grids[torch.tensor([source, target])].arrays()
         return {
-            "example": place,
-            "puzzle": place.split()[0],
+            "example": name,
+            "puzzle": name.split()[0],
             "grid": grids[0].tolist(),
-            "target": None if shown == wanted else grids[1].tolist(),
+            "target": None if source == target else grids[1].tolist(),
         }
 
-    def _message_fields(self, heard: Tensor, sent: Tensor) -> dict[str, Any]:
+    def _message_fields(self, received: Tensor, sent: Tensor) -> dict[str, Any]:
         if self.model.bottleneck.vocab_size is None:
-            return {"message": None, "sent": None, "vector": heard.tolist()}
-        return {"message": heard.tolist(), "sent": sent.tolist(), "vector": None}
+            return {"message": None, "sent": None, "vector": received.tolist()}
+        return {"message": received.tolist(), "sent": sent.tolist(), "vector": None}
 
 
 def language_table(
     split: Split, messages: Sequence[Sequence[int]], vocab_size: int
 ) -> dict[str, Any]:
-    """Return how often each message was sent for the examples of ``split``, and each symbol.
+    """Return how often each message and each symbol was sent for the examples of ``split``.
 
-    ``messages`` are those of every example, in order. The commonest come first, each with some
-    of the grids that it was said of; ``positions`` counts the symbols at each place.
+    ``messages`` holds one message per example, in order. The most frequent messages come first,
+    each with some of the grids that it was sent for; ``positions`` counts symbols by position.
     """
-    said = [tuple(message) for message in messages]
-    counts = Counter(said)
-    speakers: dict[tuple[int, ...], list[int]] = {}
-    for example, message in enumerate(said):
-        speakers.setdefault(message, []).append(example)
+    sent = [tuple(message) for message in messages]
+    counts = Counter(sent)
+    examples_of: dict[tuple[int, ...], list[int]] = {}
+    for example, message in enumerate(sent):
+        examples_of.setdefault(message, []).append(example)
     rows = []
-    for message, count in counts.most_common(TOLD_MESSAGES):
-        some = speakers[message][:EXAMPLES_OF_A_MESSAGE]
+    for message, count in counts.most_common(LISTED_MESSAGES):
+        some = examples_of[message][:EXAMPLES_PER_MESSAGE]
         grids = split.grids[split.sender[torch.tensor(some)]].arrays()
         examples = [
             {"example": split.example_ids[example], "grid": grid.tolist()}
             for example, grid in zip(some, grids, strict=True)
         ]
         rows.append({"message": list(message), "count": count, "examples": examples})
-    positions = [Counter(column) for column in zip(*said, strict=True)]
+    positions = [Counter(column) for column in zip(*sent, strict=True)]
     return {
         "messages": rows,
         "distinct": len(counts),
-        "total": len(said),
+        "total": len(sent),
         "positions": [[column[symbol] for symbol in range(vocab_size)] for column in positions],
     }

@@ -1,8 +1,9 @@
-"""What each setting may be, from the schemas beside the components and the files in conf/."""
+"""Types, ranges and help of the settings, from the config schemas and the files in conf/."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter
@@ -11,12 +12,13 @@ from arc.config.flat_keys import GROUPS, KEY_PATHS, PRESENCE_KEYS
 from arc.config.schema import RunConfig, config_folder, options_of
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
+BASE = re.compile(r"^  - (?!_self_$)(\w+)$", re.MULTILINE)
 
 
 def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Return, for each flat key, type, range, options, whether null is allowed, and help.
 
-    A key that the chosen task or channel lacks is described by its name alone.
+    A key that the chosen task or bottleneck does not have is marked as not applicable.
     """
     return {key: _describe(config, key, place) for key, place in KEY_PATHS.items()}
 
@@ -49,8 +51,16 @@ def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
 
 
 def _help(config: RunConfig, section: str, name: str) -> str:
-    """Return the comment that stands beside the key in conf/."""
+    """Return the comment beside the key in conf/."""
     option = getattr(getattr(config, section), "name", None)
     path = config_folder() / (f"{section}/{option}.yaml" if option else "config.yaml")
-    comments = dict(COMMENT.findall(path.read_text(encoding="utf-8")))
-    return comments.get(name, "")
+    return _comments(path).get(name, "")
+
+
+def _comments(path: Path) -> dict[str, str]:
+    """Return the comment beside each key of a file and of the files in its defaults list."""
+    text = path.read_text(encoding="utf-8")
+    comments: dict[str, str] = {}
+    for base in BASE.findall(text):
+        comments |= _comments(path.with_name(f"{base}.yaml"))
+    return comments | dict(COMMENT.findall(text))

@@ -1,9 +1,9 @@
-"""Who may speak to the endpoint.
+"""Access control for the endpoint.
 
-A page from anywhere can send requests to an address of this machine. So every request must
-name this machine as its host (a name that was made to point here is not one), anything that
-changes something must come from no page or from our own, and others than this machine need a
-token.
+Any web page can send requests to addresses of this machine. Therefore every request must name
+this machine as its host (which defeats DNS rebinding), requests that change or cost something
+must not come from a page of another origin, and endpoints that other machines can reach require
+a token.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, abort, request
 
 BODY_LIMIT = 64 * 1024
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+PUBLISHED = (None, "page", "metrics")  # blueprints that read what is published; None: /static
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-CheckpointSource-Resource-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
 
 @dataclass(frozen=True)
 class Guard:
-    """The names that the endpoint answers to, and what clients must send, if anything.
+    """The host names that the endpoint accepts, and the token that it requires, if any.
 
-    With ``any_address`` every numeric address is one of its names: it listens on all of them.
+    With ``any_address`` every numeric address is accepted as a host.
     """
 
     hosts: tuple[str, ...]
     token: str | None
     any_address: bool = False
 
-    def is_named(self, host: str | None) -> bool:
-        """Return whether ``host`` is one of the endpoint's names."""
+    def accepts(self, host: str | None) -> bool:
+        """Return whether requests may name ``host``."""
         return host in self.hosts or (self.any_address and _is_address(host))
 
 
 def install_guard(app: Flask, guard: Guard) -> None:
-    """Check every request to ``app``, and mark every answer."""
-    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT + 1  # where a body of no told length is cut
+    """Check every request to ``app``, and add security headers to every response."""
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT + 1  # for bodies without a Content-Length
 
     @app.before_request
     def check() -> None:
@@ -56,9 +56,14 @@ def install_guard(app: Flask, guard: Guard) -> None:
             refuse_long_body()
 
     @app.after_request
-    def mark(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         response.headers.update(HEADERS)
         return response
+
+
+def is_cheap(request: Request) -> bool:
+    """Return whether the response is read from memory: no model, file or composition needed."""
+    return request.blueprint in PUBLISHED and request.method in ("GET", "HEAD")
 
 
 def refuse_long_body() -> NoReturn:
@@ -72,7 +77,7 @@ def _check_host(request: Request, guard: Guard) -> None:
         host = urlsplit(f"//{named}").hostname
     except ValueError:
         host = None
-    if not guard.is_named(host):
+    if not guard.accepts(host):
         abort(403, f"host {named[:100]!r} is not this endpoint's; use localhost or server.host")
 
 
@@ -85,18 +90,18 @@ def _is_address(host: str | None) -> bool:
 
 
 def _check_origin(request: Request) -> None:
-    if request.method in SAFE_METHODS:
+    if is_cheap(request):
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site not in (None, "same-origin", "none"):
         abort(403, "a page of another origin may not do this")
-    origin = request.headers.get("CheckpointSource")
+    origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
         abort(403, f"origin {origin[:100]!r} may not do this")
 
 
 def _check_token(request: Request, guard: Guard) -> None:
-    """Ask for the token, but for the page itself, which asks its user."""
+    """Require the token, except for the page itself, which prompts for it."""
     if guard.token is None or request.endpoint in ("page.index", "static"):
         return
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -1,21 +1,21 @@
-"""What one process does: nothing, a run, or the end of one; and what others may ask of it.
+"""Run lifecycle of one process, and thread-safe requests from the server.
 
-The thread that trains calls ``running``, ``watch`` and ``next_plan``; everybody else may call
-the rest, from any thread. Requests only leave a word; what needs the model is answered by the
-training thread between two steps.
+The training thread calls ``on_event``, ``running`` and ``next_plan``; everything else may be
+called from any thread.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from torch import Tensor
 
 from arc.checkpointing import portable_tree
 from arc.checkpointing.writer import CheckpointWriter, Save
@@ -23,97 +23,87 @@ from arc.config.flat_keys import flat_view
 from arc.config.schema import RunConfig
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
-from arc.runs.run import Outcome, Run
-from arc.server.samples import SampleViewer
-from arc.server.status import Board
+from arc.runs.results import format_results
+from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
+from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
+from arc.server.samples import NO_LANGUAGE, SampleViewer
+from arc.server.status import RunStatus
 from arc.training import RunControl, StepEvent, ValidationEvent
+from arc.training.callbacks import Callback
+from arc.training.events import EvaluationEvent
 
-log = logging.getLogger(__name__)
 State = Literal["idle", "training", "pretraining", "testing", "stopping"]
 STATES: dict[str, State] = {"train": "training", "pretrain": "pretraining"}
-ANSWER_SECONDS = 30.0
-WAIT_FOR_STOP_SECONDS = 120.0
+STOP_SECONDS = 120.0
 T = TypeVar("T")
 
 
-class InvalidStateError(ValueError):
-    """What was asked for does not go with what the process is doing."""
+class Session(Callback):
+    """The state of a process, which ends after its run with ``exit_after_run``.
 
+    ``clock`` gives the seconds by which the time for model queries is limited.
+    """
 
-@dataclass
-class ModelQuery:
-    """Something that the training thread is asked to find out."""
-
-    work: Callable[[SampleViewer], Any]
-    done: threading.Event = field(default_factory=threading.Event)
-    answer: Any = None
-    error: Exception | None = None
-
-
-class Session:
-    """The state of this process; ``once`` says that it ends with its run."""
-
-    def __init__(self, settings: NextRun, *, once: bool) -> None:
-        self.settings, self.once = settings, once
-        self.board = Board()
+    def __init__(
+        self,
+        settings: NextRun,
+        *,
+        exit_after_run: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings, self.exit_after_run = settings, exit_after_run
+        self.status = RunStatus()
         self._changed = threading.Condition(threading.RLock())
+        self._queries = QueryQueue(self._changed, clock)
         self._state: State = "idle"
         self._mode: str | None = None
-        self._plan: RunPlan | None = None
-        self._begun: RunPlan | None = None
+        self._next: RunPlan | None = None
+        self._current: RunPlan | None = None
         self._config: RunConfig | None = None
         self._control = RunControl()
         self._run: Run | None = None
-        self._looker: SampleViewer | None = None
-        self._questions: deque[ModelQuery] = deque()
-        self._over = self.is_abandoned = False
-        self.validated: ValidationEvent | None = None
-        if not once:
-            self.show_settings()
+        self._viewer: SampleViewer | None = None
+        self._messages: Tensor | None = None
+        self._start_waits = self._closed = False
+        self.samples = AnswerCache(self.status, self._samples)
+        self.language = AnswerCache(self.status, self._language)
+        if not exit_after_run:
+            self._publish_settings()
 
-    # -- anybody ---------------------------------------------------------------------------
+    # -- requests, from any thread -----------------------------------------------------------
 
     @property
     def state(self) -> State:
-        """What the process is doing."""
+        """The current activity of the process."""
         return self._state
 
     @property
-    def mode(self) -> str | None:
-        """``train`` or ``pretrain`` while a run is under way."""
-        return self._mode
-
-    @property
     def folder(self) -> Path:
-        """Where the run under way keeps its files, or else where the next would."""
+        """The checkpoint folder of the current run, or of the next one while idle."""
         run = self._run
         if run is not None and self._mode is not None:
             return run.folder
         return Path(self.settings.config().checkpoint.dir)
 
     def tree(self) -> dict[str, Any]:
-        """Return the configuration of the run, or of the next before the first."""
+        """Return the configuration of the run, or of the next one before the first."""
         return portable_tree(self._config or self.settings.config())
 
     @property
     def overrides(self) -> list[str]:
-        """What was typed for the run, or for the next before the first."""
-        return self.settings.overrides if self._begun is None else self._begun.overrides
-
-    def show_settings(self) -> None:
-        """Publish the settings of the next run."""
-        self.board.note("settings", flat_view(self.settings.config()))
+        """The overrides of the run, or of the next one before the first."""
+        return self.settings.overrides if self._current is None else self._current.overrides
 
     def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Change settings by their flat names, all or none; returns all of them.
+        """Change settings of the next run by their flat names, all or none; returns all settings.
 
-        Raises InvalidStateError if a run is under way, ConfigError for what cannot be set.
+        Raises InvalidStateError during a run, ConfigError for an invalid value.
         """
         with self._changed:
             if self._mode is not None:
                 raise InvalidStateError(f"a run is under way ({self._state}): stop it first")
             self.settings.change(values)
-            self.show_settings()
+            self._publish_settings()
             return flat_view(self.settings.config())
 
     def start(
@@ -124,41 +114,50 @@ class Session:
         resume: str | None = None,
         finetune: str | None = None,
     ) -> None:
-        """Ask for a run, after a stop that is under way.
+        """Request a run. If the current run is stopping, wait for its end.
 
-        Raises InvalidStateError if a run exists, ConfigError or CheckpointError if it cannot start.
+        Raises InvalidStateError during a run, ConfigError or CheckpointError if it cannot start.
         """
         with self._changed:
-            if self._state == "stopping" and not self.once:
-                self._changed.wait_for(lambda: self._state != "stopping", WAIT_FOR_STOP_SECONDS)
-            if self._over or (self.once and self._state in ("idle", "stopping")):
+            self._wait_for_stop()
+            if self._closed or (self.exit_after_run and self._state in ("idle", "stopping")):
                 raise InvalidStateError(
-                    "this process ends with its run; server.autostart=false keeps it"
+                    "this process ends with its run; start it with server.autostart=false to "
+                    "run several"
                 )
             if self._state != "idle":
                 raise InvalidStateError(f"a run is under way ({self._state})")
-            self._plan = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
-            self._begin(self._plan)  # what is asked from now on is about this one
+            self._next = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
+            self._begin(self._next)  # requests from now on concern the new run
             self._enter(STATES[mode], mode)
 
-    def stop(self, reason: str = "stop") -> None:
-        """Ask the run to stop after the current step; raises InvalidStateError without a run."""
+    def _wait_for_stop(self) -> None:
+        if self._state != "stopping" or self.exit_after_run:
+            return
+        if self._start_waits:
+            raise InvalidStateError("another start is already waiting for the run to stop")
+        self._start_waits = True
+        try:
+            self._changed.wait_for(lambda: self._state != "stopping" or self._closed, STOP_SECONDS)
+        finally:
+            self._start_waits = False
+
+    def stop(self) -> None:
+        """Stop training after the current step, or end the test phase.
+
+        Raises InvalidStateError without a run.
+        """
         with self._changed:
             if self._state == "idle":
                 raise InvalidStateError("nothing is running")
-            if self._state == "testing":
-                raise InvalidStateError(
-                    "training has ended and the best state is being tested: wait for it"
-                )
-            self._control.request_stop(reason)
-            if self._state in ("training", "pretraining"):
-                self._enter("stopping", self._mode)
+            self._control.request_stop("stop")
+            self._enter("stopping", self._mode)
 
     def save(self, name: str | None, *, overwrite: bool = False) -> str:
-        """Ask for a save of the next moment between two steps; returns its name.
+        """Request a checkpoint of the state after the current step; returns its name.
 
-        A run that is still being made is waited for. Raises InvalidStateError if no training runs,
-        FileExistsError if the name is taken, ValueError if it cannot be used.
+        While the run is still being built, waits for it. Raises InvalidStateError if no training
+        is running, FileExistsError if the name is taken, ValueError if it is invalid.
         """
         with self._changed:
             self._changed.wait_for(
@@ -168,155 +167,154 @@ class Session:
                 raise InvalidStateError("a pretraining saves its best encoder by itself")
             if self._state != "training" or self._run is None:
                 raise InvalidStateError("no training is under way")
-            return self._run.saving.request(name, overwrite=overwrite)  # the writer shows it
+            return self._run.policy.request(name, overwrite=overwrite)
 
     def ask(self, work: Callable[[SampleViewer], T], seconds: float = ANSWER_SECONDS) -> T:
-        """Have ``work`` done by the training thread, with the model as it is between two steps.
+        """Return the result of ``work``, which the training thread calls between two steps.
 
-        Raises InvalidStateError if there is no model, TimeoutError, or what ``work`` raises.
+        Raises InvalidStateError without a model, TimeoutError, or what ``work`` raises.
         """
-        question = ModelQuery(work)
         with self._changed:
-            if self._looker is None or self._over:
+            if self._viewer is None or self._closed:
                 raise InvalidStateError("no model is loaded: start a run first")
-            self._questions.append(question)
-            self._changed.notify_all()
-        if not question.done.wait(seconds):
-            raise TimeoutError(f"no answer within {seconds:.0f} s")
-        if question.error is not None:
-            raise question.error
-        answer: T = question.answer
-        return answer
+        return self._queries.ask(work, seconds)
 
-    # -- the thread that trains --------------------------------------------------------------
+    def examples(self) -> list[str]:
+        """Return the names of the examples of the run; none before the first run."""
+        viewer = self._viewer
+        return [] if viewer is None else viewer.examples()
+
+    def _samples(self) -> dict[str, Any]:
+        run_id, step, has_model = self.status.version
+        samples = (
+            self.ask(SampleViewer.samples) if has_model else {"task_type": None, "samples": []}
+        )
+        return {"run_id": run_id, "step": step, **samples}
+
+    def _language(self) -> dict[str, Any]:
+        run_id, step, _ = self.status.version
+        viewer = self._viewer
+        tables = NO_LANGUAGE if viewer is None else viewer.language(self._messages)
+        return {"run_id": run_id, "step": step, **tables}
+
+    # -- the training thread -----------------------------------------------------------------
 
     def next_plan(self) -> RunPlan | None:
-        """Wait for a run to be asked for, answering questions about the last one meanwhile.
+        """Wait for the next requested run, and answer model queries meanwhile.
 
-        Returns None when the session was closed, or abandoned with nothing left to do.
+        Returns None after ``shutdown``.
         """
         while True:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: self._plan or self._questions or self._over or self.is_abandoned, 1.0
-                )
-                if self._over:
+                self._changed.wait_for(lambda: self._next or self._queries or self._closed)
+                if self._closed:
                     return None
-                if self._plan is not None:
-                    plan, self._plan = self._plan, None
+                if self._next is not None:
+                    plan, self._next = self._next, None
                     return plan
-                if self.is_abandoned:
-                    return None
-            self.answer_questions()
+            self._queries.answer_next(self._viewer)
 
     @contextmanager
     def running(self, plan: RunPlan) -> Iterator[RunControl]:
-        """Be in the state that ``plan`` asks for; what goes wrong inside is shown and raised."""
+        """Enter the state of a run for the duration of the context; publishes its failure."""
         with self._changed:
             if self._state != "stopping":
                 self._control = RunControl()
-                if self._over:
+                if self._closed:
                     self._control.request_stop("the process is ending")
                 self._enter(STATES[plan.config.mode], plan.config.mode)
-            if plan is not self._begun:
+            if plan is not self._current:
                 self._begin(plan)
         try:
             yield self._control
         except BaseException as error:
-            self._show_end(Outcome("failed", str(error) or type(error).__name__))
+            self._publish_end(Outcome("failed", str(error) or type(error).__name__))
             raise
         finally:
             with self._changed:
                 self._enter("idle", None)
                 self._control = RunControl()
 
-    def attach(self, run: Run) -> None:
-        """Show ``run``, which is about to begin."""
-        run.saving.writer.on_change = self._show_saves
+    def on_event(self, event: object) -> None:
+        """Publish an event of the run; answer a model query after a step."""
+        if isinstance(event, RunStarted):
+            self._on_run_started(event.run)
+        elif isinstance(event, StepEvent):
+            self.status.publish("step", {**vars(event), "seconds_left": event.seconds_left})
+            self._queries.answer_within_budget(self._viewer)
+        elif isinstance(event, ValidationEvent):
+            self._messages = event.evaluation.messages
+            self.status.publish("validation", _validation_row(event))
+        elif isinstance(event, TrainingEnded):
+            self._on_training_ended(event.outcome)
+        elif isinstance(event, EvaluationEvent):
+            self.status.publish("testing", _progress(event))
+            self._queries.answer_within_budget(self._viewer)
+        elif isinstance(event, RunEnded):
+            self._on_run_ended(event)
+
+    def shutdown(self) -> None:
+        """Refuse requests from now on, and stop the current run."""
         with self._changed:
-            self._run, self._config = run, run.config
-            self._looker = SampleViewer(run.trainer.model, run.task)
-            self.board.note("facts", _facts(run))
-            self._changed.notify_all()
-
-    def watch(self, event: StepEvent | ValidationEvent) -> None:
-        """Publish an event of the run, and answer what was asked since the last one."""
-        if isinstance(event, ValidationEvent):
-            self.validated = event
-            self.board.note("validation", _validation_row(event))
-        else:
-            self.board.note("step", {**vars(event), "seconds_left": event.seconds_left})
-        self.answer_questions()
-
-    def end(self, outcome: Outcome) -> None:
-        """Publish how the training ended; a finished one is being tested from now on."""
-        self._show_end(outcome)
-        with self._changed:
-            if outcome.kind == "finished":
-                self._enter("testing", self._mode)
-
-    def show_results(self, results: dict[str, Any], table: str) -> None:
-        """Publish what the run came to on the test set."""
-        told = {key: value for key, value in results.items() if key != "config"}
-        self.board.note("results", {"results": told, "table": table})
-
-    def answer_questions(self) -> None:
-        """Do what was asked for."""
-        while self._questions:
-            question = self._questions.popleft()
-            try:
-                if self._looker is None:
-                    raise InvalidStateError("the run that was asked about has ended")
-                question.answer = question.work(self._looker)
-            except Exception as error:  # the asker's to handle, in its own thread
-                question.error = error
-            question.done.set()
-
-    def abandon(self) -> None:
-        """Let what is under way be the last: nobody can ask for anything any more."""
-        with self._changed:
-            self.is_abandoned = True
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Refuse what is asked from now on, and stop what is under way."""
-        with self._changed:
-            self._over = True
+            self._closed = True
             self._control.request_stop("the process is ending")
             self._changed.notify_all()
-        for question in self._questions:
-            question.error = InvalidStateError("the process is ending")
-            question.done.set()
+        self._queries.refuse_all("the process is ending")
+
+    def _on_run_started(self, run: Run) -> None:
+        run.policy.writer.on_change = self._publish_saves
+        with self._changed:
+            self._run, self._config = run, run.config
+            self._viewer = SampleViewer(run.trainer.model, run.task)
+            self.status.publish("facts", _facts(run))
+            self._changed.notify_all()
+
+    def _on_training_ended(self, outcome: Outcome) -> None:
+        self._publish_end(outcome)
+        with self._changed:
+            if outcome.kind == "finished" and self._state != "stopping":
+                self._enter("testing", self._mode)
+
+    def _on_run_ended(self, event: RunEnded) -> None:
+        self._publish_end(event.outcome)
+        if event.results is not None:
+            results = {key: value for key, value in event.results.items() if key != "config"}
+            self.status.publish(
+                "results", {"results": results, "table": format_results(event.results)}
+            )
 
     def _begin(self, plan: RunPlan) -> None:
-        """Let go of the last run before there is another, figures and all."""
-        self._run = self._looker = self.validated = None
-        self._begun, self._config = plan, plan.config
-        self.board.note("begin", flat_view(plan.config))
+        """Release the last run, whose model takes memory, before the next one is built."""
+        self._run = self._viewer = self._messages = None
+        self._current, self._config = plan, plan.config
+        self.status.publish("begin", flat_view(plan.config))
 
     def _enter(self, state: State, mode: str | None) -> None:
         with self._changed:
             self._state, self._mode = state, mode
-            self.board.note("state", [state, mode])
+            self.status.publish("state", [state, mode])
             self._changed.notify_all()
 
-    def _show_end(self, outcome: Outcome) -> None:
-        self.board.note("end", asdict(outcome))
+    def _publish_settings(self) -> None:
+        self.status.publish("settings", flat_view(self.settings.config()))
 
-    def _show_saves(self, writer: CheckpointWriter) -> None:
-        """Publish what is being saved and was; a run that is over may still be writing."""
+    def _publish_end(self, outcome: Outcome) -> None:
+        self.status.publish("end", asdict(outcome))
+
+    def _publish_saves(self, writer: CheckpointWriter) -> None:
+        """Publish the saves of the current run; the writer of an earlier one may still be busy."""
         with self._changed:
-            if self._run is not None and self._run.saving.writer is writer:
+            if self._run is not None and self._run.policy.writer is writer:
                 rows = [_save_row(save) for save in writer.recent]
                 pending = [path.stem for path in writer.pending]
-                self.board.note("saves", {"pending": pending, "recent": rows})
+                self.status.publish("saves", {"pending": pending, "recent": rows})
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """Return what does not change while ``run`` lasts."""
+    """Return what stays the same during ``run``."""
     return {
         "run_name": run.config.run_name,
-        "device": str(run.device),
+        "device": str(run.trainer.model.device),
         "precision": "fp32" if run.trainer.autocast is None else "bf16",
         "folder": str(run.folder),
         "val_loss": run.trainer.val_loss,
@@ -334,17 +332,13 @@ def _save_row(save: Save) -> dict[str, Any]:
 
 
 def _validation_row(event: ValidationEvent) -> dict[str, Any]:
-    figure = event.evaluation.task_metrics.headline
+    row = {key: value for key, value in event.row().items() if key != "is_best"}
+    return {"batch_num": row.pop("step"), "values": row.pop("metrics"), **row}
+
+
+def _progress(event: EvaluationEvent) -> dict[str, Any]:
     return {
-        "batch_num": event.step,
-        "epoch": event.epoch,
-        "seconds": event.seconds,
-        "train_loss": event.train_loss,
-        "train_accuracy": event.train_accuracy,
-        "val_loss": event.evaluation.task_metrics.loss,
-        "val_acc": event.evaluation.task_metrics.accuracy,
-        "values": figure.values,
-        "targets": figure.targets,
-        "baselines": figure.baselines,
-        "language": event.evaluation.language,
+        "stage": event.stage,
+        "progress": event.progress,
+        "eta_seconds": event.seconds_left,
     }

@@ -1,9 +1,10 @@
-"""What a task is: how it is learned, and how it is judged."""
+"""The interface of tasks: a training step and an evaluation."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,12 +16,12 @@ from arc.data.corpus import HoldOut
 from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
-TASKS: Registry[Task] = Registry("task")
-CHUNK = 256
+TASKS: Registry[type[Task]] = Registry("task")
+CHUNK = 32  # examples between two calls of on_chunk: a stop takes effect within that time
 
 
 class TaskConfig(ComponentConfig):
-    """The key that every task has; pair mode shows the sender an input, and asks for its output."""
+    """The key of every task; in pair mode the sender sees an input and the target is its output."""
 
     use_input_output_pairs: bool
 
@@ -36,7 +37,7 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class Metric:
-    """A result, in percent, over ``targets`` examples, beside what it must be read against."""
+    """Values in percent over ``targets`` examples, with the baselines to compare them with."""
 
     values: dict[str, float]
     targets: int
@@ -45,42 +46,49 @@ class Metric:
 
 @dataclass(frozen=True)
 class TaskMetrics:
-    """How the receiver did with some signals: ``metrics`` by name, the headline first."""
+    """The receiver's loss and ``metrics`` by name for given signals; the headline comes first."""
 
     loss: float
     metrics: dict[str, Metric] = field(default_factory=dict)
 
     @property
     def headline(self) -> Metric:
-        """The figure that validation and the choice of the best checkpoint go by."""
+        """The metric that validation reports."""
         return next(iter(self.metrics.values()))
 
     @property
     def accuracy(self) -> float:
-        """The headline's first value, in percent; NaN where it covers no target."""
+        """The headline's first value, in percent; NaN if it covers no target."""
         return next(iter(self.headline.values.values()))
 
 
 class Task(ABC):
-    """Base of the tasks; one is made for a corpus and keeps what it derives from it."""
+    """Base of the tasks. A task belongs to a corpus and caches what it derives from it.
+
+    ``held_out`` says what the corpus keeps from training (see SplitSpec). With
+    ``shared_transform`` augmentation applies one transform to the whole batch. ``on_chunk`` is
+    called before each chunk of a split is evaluated; it may raise to end the evaluation.
+    """
 
     held_out: ClassVar[HoldOut] = "puzzles"
-    shared_transform: ClassVar[bool] = False  # augmentation takes one transform for a batch
+    shared_transform: ClassVar[bool] = False
 
     def __init__(self, config: TaskConfig, corpus: Corpus) -> None:
         self.config = config
         self.corpus = corpus
         self.notes: list[str] = []
+        self.on_chunk: Callable[[], None] = lambda: None
+        self._embeddings: dict[Any, Tensor] | None = None
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes the receiver tells apart, where the corpus decides it."""
+        """The number of classes of the receiver, for tasks in which the corpus decides it."""
         return None
 
     def training_order(self) -> tuple[Tensor, Tensor | None, int]:
-        """Return which examples to train on, their groups, and how many of one to keep together.
+        """Return the examples to train on, their groups and the block size, for BatchSampler.
 
-        int64 [examples], int64 [examples] or None, and a count; see BatchSampler.
+        int64 [examples], int64 [examples] or None, and a count.
         """
         return torch.arange(len(self.corpus.training)), None, 1
 
@@ -91,22 +99,42 @@ class Task(ABC):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> Grids:
-        """Return what the sender sees of ``examples``, int64 [batch]: their grids, transformed."""
+        """Return the grids that the sender sees for ``examples``, int64 [batch]."""
         return transformed(split.grids[split.sender[examples]], transform)
 
     def send_all(self, model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:
         """Send every example of ``split``, in order: contents, signals, and lengths or None.
 
-        The signals are read from the contents, as a receiver would that got nothing else.
+        The signals are read from the contents, so that they hold nothing but the message.
         """
         generator = torch.Generator().manual_seed(0)
-        messages = [model(self.sender_input(split, part, generator)) for part in chunks(len(split))]
+        messages = [
+            model(self.sender_input(split, part, generator)) for part in self.chunks(len(split))
+        ]
         lengths = [message.lengths for message in messages if message.lengths is not None]
         return (
             torch.cat([message.content for message in messages]),
             torch.cat([model.bottleneck.read(message.content) for message in messages]),
             torch.cat(lengths) if lengths else None,
         )
+
+    def chunks(self, count: int, size: int = CHUNK) -> Iterator[Tensor]:
+        """Yield 0 .. count - 1 in int64 tensors of at most ``size``, ``on_chunk`` before each."""
+        for part in torch.arange(count).split(size):
+            self.on_chunk()
+            yield part
+
+    @contextmanager
+    def reuse_embeddings(self) -> Iterator[None]:
+        """Embed the candidates of each split once within the context.
+
+        For several evaluations of one model, whose weights must not change meanwhile.
+        """
+        self._embeddings = {}
+        try:
+            yield
+        finally:
+            self._embeddings = None
 
     @abstractmethod
     def step(
@@ -116,25 +144,28 @@ class Task(ABC):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Play one round with training ``examples`` int64 [batch]; ``generator`` draws."""
+        """Compute the loss of training ``examples``, int64 [batch].
+
+        All randomness comes from ``generator``, so that a run can be resumed exactly.
+        """
 
     @abstractmethod
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Judge the receiver on every example of ``split``, given each one's ``signal``.
+        """Evaluate the receiver on every example of ``split``, given each one's ``signal``.
 
-        ``signal`` is float32 [examples, signal_width]; the caller chooses what was sent, which
-        is how the controls are run. ``full`` adds the figures of the final report.
+        ``signal`` is float32 [examples, signal_width], from the model's sender or, for the
+        controls, from elsewhere. ``full`` adds the metrics of the final report.
         """
 
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
-        """Return, in plain types, what the receiver makes of each message, for people to look at.
+        """Return the receiver's prediction for each example in plain types, for display.
 
-        ``signal`` is float32 [len(examples), signal_width]. ``correct`` says whether it is
-        right; None where that cannot be said.
+        ``signal`` is float32 [len(examples), signal_width]. ``correct`` is a bool, or None if
+        the prediction cannot be scored.
         """
         return [{"correct": None} for _ in examples]
 
@@ -142,11 +173,6 @@ class Task(ABC):
 def transformed(grids: Grids, transform: Transform | None) -> Grids:
     """Apply an optional transform."""
     return grids if transform is None else transform(grids)
-
-
-def chunks(count: int) -> Sequence[Tensor]:
-    """Split 0 .. count - 1 into int64 tensors of at most CHUNK."""
-    return torch.arange(count).split(CHUNK)
 
 
 def percent(right: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from arc.tasks.base import (
     Task,
     TaskConfig,
     TaskMetrics,
-    chunks,
     percent,
     transformed,
 )
@@ -65,7 +64,7 @@ class ReconstructionTask(Task):
             empty = Metric({"cells": math.nan, "exact": math.nan}, 0, {})
             return TaskMetrics(math.nan, {"reconstruction": empty})
         loss, right, total, exact = 0.0, 0, 0, 0
-        for part in chunks(len(split)):
+        for part in self.chunks(len(split)):
             target = split.grids[split.target[part]]
             layout = Layout.of(target.sizes)
             logits, wanted = model.receiver(signal[part], layout), cell_values(target, layout)

@@ -23,7 +23,6 @@ from arc.tasks.base import (
     Task,
     TaskConfig,
     TaskMetrics,
-    chunks,
     percent,
     transformed,
 )
@@ -128,12 +127,9 @@ class SelectionTask(Task):
         if len(split) == 0:
             headline = f"{self.config.distractors}_{self.config.num_distractors}"
             return TaskMetrics(math.nan, {headline: Metric({"accuracy": math.nan}, 0, {})})
-        universe = split.candidates
-        embedded = torch.cat(
-            [self.embed(model, split.grids[universe[part]]) for part in chunks(len(universe))]
-        )
+        embedded = self._embedded_candidates(model, split)
         scores = torch.cat(
-            [self.score(model, signal[part], embedded) for part in chunks(len(split))]
+            [self.score(model, signal[part], embedded) for part in self.chunks(len(split))]
         ).cpu()
         wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:
@@ -145,6 +141,18 @@ class SelectionTask(Task):
             references = self._references(model, split, kind, count)
             figures[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, references)
         return TaskMetrics(self._loss(split, scores), figures)
+
+    def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:
+        """Embed the candidates of ``split``, float32 [candidates, latent_dim]."""
+        cache = {} if self._embeddings is None else self._embeddings
+        key = (model, split.name)
+        if key not in cache:
+            grids = split.candidates
+            parts = [
+                self.embed(model, split.grids[grids[part]]) for part in self.chunks(len(grids))
+            ]
+            cache[key] = torch.cat(parts)
+        return cache[key]
 
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
@@ -179,7 +187,8 @@ class SelectionTask(Task):
         if len(covered) == 0:
             return math.nan, 0
         total = 0.0
-        for part in covered.split(1024):
+        for chunk in self.chunks(len(covered), 1024):
+            part = covered[chunk]
             own = torch.searchsorted(universe, split.target[part])
             mine = scores[part].gather(1, own[:, None])
             allowed = groups.members[groups.of_example[part]][:, universe]
@@ -219,7 +228,8 @@ class SelectionTask(Task):
         examples = examples[torch.randperm(len(examples), generator=generator)]
         count = self.config.num_distractors
         total = 0.0
-        for part in examples.split(1024):
+        for chunk in self.chunks(len(examples), 1024):
+            part = examples[chunk]
             candidate_set = sample_candidates(split, groups, part, count, generator)
             columns = torch.searchsorted(split.candidates, candidate_set.pool)[
                 candidate_set.choices

@@ -1,26 +1,35 @@
-"""The loop that trains, and what may be asked of it."""
+"""The training loop, its events, and what it is configured with."""
 
-from arc.training.allocator import Heap
+from arc.training.callbacks import Callback, CallbackList
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.device import autocast_dtype, pick_device
 from arc.training.distributed import ProcessGroup
-from arc.training.evaluation import Evaluation, evaluate_split
-from arc.training.events import StepEvent, ValidationEvent
+from arc.training.evaluation import Evaluation, evaluate_controls, evaluate_split
+from arc.training.events import EvaluationEvent, StepEvent, ValidationEvent
+from arc.training.optimizers import OPTIMIZERS, OptimizerConfig
 from arc.training.random_state import seed_everything
+from arc.training.schedules import SCHEDULES, ScheduleConfig
 from arc.training.trainer import DivergedError, Trainer
 
 __all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Callback",
+    "CallbackList",
     "DivergedError",
     "Evaluation",
-    "Heap",
+    "EvaluationEvent",
+    "OptimizerConfig",
     "ProcessGroup",
     "RunControl",
+    "ScheduleConfig",
     "StepEvent",
     "Trainer",
     "TrainingConfig",
     "ValidationEvent",
     "autocast_dtype",
+    "evaluate_controls",
     "evaluate_split",
     "pick_device",
     "seed_everything",

@@ -1,4 +1,13 @@
-"""What the machine offers: device, precision, and an allocator that keeps its memory."""
+"""Memory allocation of the process: glibc and oneDNN settings, and trimming between steps.
+
+A training step allocates and frees the same large blocks as the one before. By default glibc
+returns each block to the kernel, and faulting them in again can cost more than the step. Kept
+without a limit, blocks of varying sizes fragment the heap. So glibc keeps freed blocks, and they
+are returned whenever the process has grown by KEPT_BYTES over what it uses.
+
+oneDNN caches the code and layout of each of the last 1024 product shapes. Batches of grids rarely
+repeat a shape, so the cache would hold about 1 GB that is never used; its limit is lowered.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +15,46 @@ import ctypes
 import os
 import sys
 
+from arc.training.callbacks import Callback
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 MAX_INT = 2**31 - 1
 KEPT_BYTES = 2**29
 KEPT_KERNELS = 32
 
 
-class Heap:
-    """Keeps the process's memory in bounds without giving any back at each step.
+def configure_allocator() -> None:
+    """Set the options of glibc and oneDNN; call it before the first matrix product.
 
-    glibc is made to keep large freed blocks for reuse, within bounds; elsewhere does nothing.
-
-    A step allocates and frees the same large blocks as the one before. By default glibc
-    returns each to the kernel, and faulting them in again can cost more than the step. Kept
-    for good, on the other hand, blocks of ever other sizes leave a heap full of holes. So
-    they are kept until the process has grown by half a GiB over what it uses.
-
-    oneDNN keeps what it generated and laid out for each of the last 1024 shapes of a product.
-    Batches of grids hardly ever have one shape twice, so that is a GB of no use. Its limits
-    are read once, with the first product, so a Heap is made before that.
+    Does nothing to glibc on other systems.
     """
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, str(KEPT_KERNELS))
+    if (libc := _glibc()) is not None:
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, MAX_INT), (M_TOP_PAD, 2**26)):
+            libc.mallopt(option, value)
+
+
+def trim() -> None:
+    """Return all free memory to the kernel."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+class MemoryTrimmer(Callback):
+    """Returns free memory to the kernel whenever too much of it has accumulated."""
 
     def __init__(self) -> None:
-        for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-            os.environ.setdefault(cache, str(KEPT_KERNELS))
-        self._libc = _glibc()
-        self._limit = resident_bytes() + KEPT_BYTES if self._libc is not None else 0
-        if self._libc is not None:
-            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, MAX_INT), (M_TOP_PAD, 2**26)):
-                self._libc.mallopt(option, value)
+        self._limit = self._next_limit()
 
-    def tidy(self) -> None:
-        """Return free memory to the kernel if too much of it was kept; cheap if not."""
-        if self._libc is not None and resident_bytes() > self._limit:
-            self.trim()
+    def on_event(self, event: object) -> None:
+        """Trim if the process has grown by KEPT_BYTES; cheap otherwise."""
+        if self._limit is not None and resident_bytes() > self._limit:
+            trim()
+            self._limit = self._next_limit()
 
-    def trim(self) -> None:
-        """Return all free memory to the kernel, where work of another kind begins."""
-        if self._libc is not None:
-            self._libc.malloc_trim(0)
-            self._limit = resident_bytes() + KEPT_BYTES
+    def _next_limit(self) -> int | None:
+        return None if _glibc() is None else resident_bytes() + KEPT_BYTES
 
 
 def resident_bytes() -> int:

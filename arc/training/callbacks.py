@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
 
 class Callback:
     """Base class of callbacks; each method does nothing unless it is overridden.
 
     ``on_event`` is called from the training thread with every event of a run, in order: see
     ``arc.training.events`` and ``arc.runs.run``. A callback ignores events that it does not know.
+
+    An exception in a callback is logged once and disables that callback; the run continues. In a
+    ``required`` callback it ends the run.
     """
+
+    required = False
 
     def on_event(self, event: object) -> None:
         """Handle one event."""
 
     def close(self) -> None:
         """Release resources at the end of the run."""
+
+
+class CallbackList(Callback):
+    """Passes each event to several callbacks, in order."""
+
+    required = True
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._callbacks = list(callbacks)
+
+    def on_event(self, event: object) -> None:
+        """Pass ``event`` to each callback."""
+        for callback in list(self._callbacks):
+            try:
+                callback.on_event(event)
+            except (Exception, SystemExit) as error:
+                self._handle(callback, error)
+
+    def close(self) -> None:
+        """Close each callback."""
+        for callback in list(self._callbacks):
+            try:
+                callback.close()
+            except (Exception, SystemExit) as error:
+                self._handle(callback, error)
+
+    def _handle(self, callback: Callback, error: BaseException) -> None:
+        if callback.required:
+            raise error
+        name = type(callback).__name__
+        log.error(f"{name} failed and is disabled; training continues: {error!r}", exc_info=error)
+        self._callbacks.remove(callback)

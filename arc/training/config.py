@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from arc.registry import Settings
 
 Count = Annotated[int, Field(ge=1)]
 
 
-class TrainingConfig(BaseModel):
-    """Length, optimizer and precision of a run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+class TrainingConfig(Settings):
+    """Length, batch size and precision of a run."""
 
     epochs: Count | None
     max_steps: Count | None
     max_minutes: Annotated[float, Field(gt=0)] | None
+    schedule_by: Literal["steps", "time"]
     stop_at_step: Count | None
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    schedule: Literal["cosine", "constant"]
-    warmup_steps: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
     gradient_clip: Annotated[float, Field(gt=0)]
     precision: Literal["auto", "fp32", "bf16"]
+    best_metric: Annotated[str, Field(min_length=1)] | None

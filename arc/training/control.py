@@ -1,4 +1,4 @@
-"""What others may ask of a run while it trains."""
+"""Requests to a run from other threads and signal handlers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import threading
 
 
 class RunControl:
-    """Requests to a run, safe to make from any thread or signal handler.
+    """Stop requests, safe from any thread or signal handler.
 
-    The loop looks here between two steps; who asks never waits.
+    The trainer polls them between steps and the final evaluation between chunks of examples;
+    requests never block.
     """
 
     def __init__(self) -> None:
@@ -16,12 +17,12 @@ class RunControl:
         self.reason: str | None = None
 
     def request_stop(self, reason: str) -> None:
-        """Ask the run to stop after the step under way; the first reason is kept."""
+        """Stop the run after the current step; the first reason is kept."""
         if self.reason is None:
             self.reason = reason
         self._stop.set()
 
     @property
     def stop_requested(self) -> bool:
-        """Whether somebody asked the run to stop."""
+        """Whether a stop was requested."""
         return self._stop.is_set()

@@ -1,30 +1,33 @@
-"""Judging a model on a set: its figures, its language, and the controls."""
+"""Evaluation of a model on a split: task metrics, language metrics and controls."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from arc.data import Split
-from arc.metrics import language_measures
+from arc.metrics import language_metrics
 from arc.models import ARCAutoencoder
+from arc.registry import Settings
 from arc.tasks import Task, TaskMetrics
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``task_metrics`` beside ``language`` (empty for a continuous channel) and ``controls``.
+    """Results on one split.
 
-    ``messages``: what was sent for each example, int64 [examples, max_length] on the CPU; None
-    for a continuous channel.
+    ``signal``: what the receiver read for each example, float32 [examples, signal_width].
+    ``messages``: int64 [examples, max_length] on the CPU; None for a continuous bottleneck, whose
+    ``language`` is empty.
     """
 
     task_metrics: TaskMetrics
     language: dict[str, float]
-    controls: dict[str, TaskMetrics] = field(default_factory=dict)
-    messages: Tensor | None = None
+    signal: Tensor = field(repr=False)
+    messages: Tensor | None = field(default=None, repr=False)
 
 
 @torch.no_grad()
@@ -34,31 +37,43 @@ def evaluate_split(
     split: Split,
     *,
     full: bool = False,
-    untrained: ARCAutoencoder | None = None,
+    metrics: Mapping[str, Settings] | None = None,
 ) -> Evaluation:
-    """Judge ``model`` on every example of ``split``, in full precision and without noise.
+    """Evaluate ``model`` on every example of ``split``, in full precision and without noise.
 
-    With ``untrained`` (a model whose sender was never trained) the controls are run too: the
-    same receiver hears shuffled messages, one constant message, and the untrained sender's.
+    ``full`` adds the metrics of the final report; ``metrics`` are the language metrics to compute,
+    by name.
     """
     model.eval()
     if len(split) == 0:
-        return Evaluation(
-            task.evaluate(model, split, torch.zeros(0, model.bottleneck.signal_width)), {}
-        )
+        signal = torch.zeros(0, model.bottleneck.signal_width, device=model.device)
+        return Evaluation(task.evaluate(model, split, signal, full=full), {}, signal)
     content, signal, lengths = task.send_all(model, split)
-    vocab_size = model.bottleneck.vocab_size
-    language = language_measures(content, vocab_size, lengths) if vocab_size else {}
-    controls = {}
-    if untrained is not None:
-        untrained.eval()
-        shuffle = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-        heard = {
-            "shuffled_messages": signal[shuffle.to(signal.device)],
-            "constant_message": signal[:1].expand_as(signal),
-            "untrained_sender": task.send_all(untrained, split)[1],
-        }
-        controls = {name: task.evaluate(model, split, other) for name, other in heard.items()}
-    messages = content.cpu() if vocab_size else None
     task_metrics = task.evaluate(model, split, signal, full=full)
-    return Evaluation(task_metrics, language, controls, messages)
+    vocab_size = model.bottleneck.vocab_size
+    if vocab_size is None:
+        return Evaluation(task_metrics, {}, signal)
+    language = language_metrics(metrics or {}, content, vocab_size, lengths)
+    return Evaluation(task_metrics, language, signal, content.cpu())
+
+
+@torch.no_grad()
+def evaluate_controls(
+    model: ARCAutoencoder, task: Task, split: Split, signal: Tensor, untrained: ARCAutoencoder
+) -> dict[str, TaskMetrics]:
+    """Evaluate the receiver of ``model`` with signals that do not come from its sender.
+
+    The messages of ``signal`` shuffled among the examples, one of them for every example, and those
+    of ``untrained``, a model whose sender was never trained.
+    """
+    if len(split) == 0:
+        return {}
+    model.eval()
+    untrained.eval()
+    shuffle = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    signals = {
+        "shuffled_messages": signal[shuffle.to(signal.device)],
+        "constant_message": signal[:1].expand_as(signal),
+        "untrained_sender": task.send_all(untrained, split)[1],
+    }
+    return {name: task.evaluate(model, split, other) for name, other in signals.items()}

@@ -1,40 +1,45 @@
-"""The training loop. It knows neither files nor HTTP: it yields what happened.
+"""The training loop. It knows neither files nor HTTP: it yields events.
 
-``Trainer.run`` is a generator. Between two of its events nothing moves, so whoever consumes
-them may look at the model, copy the trainer's state, or stop.
+``Trainer.run`` is a generator. Between two events the state does not change, so a callback may
+read the model, copy the trainer's state, or stop the run.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
-from arc.data import BatchSampler, Transform
+from arc.data import BatchSampler, Split, Transform
 from arc.models import ARCAutoencoder
-from arc.tasks import Task
+from arc.registry import Settings, nearest
+from arc.tasks import Task, TaskMetrics
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.distributed import ProcessGroup
 from arc.training.evaluation import evaluate_split
 from arc.training.events import StepEvent, ValidationEvent
-from arc.training.random_state import random_states, set_random_states
+from arc.training.optimizers import OPTIMIZERS, OptimizerConfig
+from arc.training.random_state import GeneratorStates, random_states, set_random_states
+from arc.training.schedules import ScheduleConfig, learning_rate_factor
 
-FINAL_SHARE = 0.01  # of the learning rate, at the end of the cosine
-SMOOTHING = 0.8  # of the validation accuracy that the best checkpoint is chosen by
+SMOOTHING = 0.8  # of the running average of the metric that chooses the best checkpoint
 
 
 class DivergedError(RuntimeError):
-    """Loss or gradient is no longer finite; the step was not taken."""
+    """The loss or the gradient is not finite; the optimizer step was not taken."""
 
 
 class Trainer:
-    """Trains one model on one task; everything that changes is in ``state_dict``."""
+    """Trains one model on one task; everything that changes is in ``state_dict``.
+
+    Raises ValueError if ``training.best_metric`` is not a metric of the task.
+    """
 
     def __init__(
         self,
@@ -42,55 +47,60 @@ class Trainer:
         model: ARCAutoencoder,
         task: Task,
         *,
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
         seed: int,
         augment: bool = False,
         autocast: torch.dtype | None = None,
         ranks: ProcessGroup | None = None,
+        metrics: Mapping[str, Settings] | None = None,
     ) -> None:
         self.config, self.model, self.task = config, model, task
+        self.schedule, self.metrics = schedule, metrics or {}
         self.augment, self.autocast = augment, autocast
         self.ranks = ranks or ProcessGroup()
         examples, groups, block_size = task.training_order()
-        self.source = BatchSampler(
+        self.sampler = BatchSampler(
             examples, config.batch_size, seed=seed, groups=groups, block_size=block_size
         )
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        self.optimizer = OPTIMIZERS[optimizer.name](
+            model.parameters(), config.learning_rate, optimizer
         )
         self.step = 0
         self.seconds = 0.0
-        self.best_accuracy = -math.inf
-        self._average_accuracy: float | None = None
+        self._check_best_metric()
+        self.best_value = -math.inf
+        self._average_value: float | None = None
         self.val_loss: float | None = None
         self.val_acc: float | None = None
-        self.started_from: list[str] = []
         self._validated_step = 0
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
 
-    # -- the story -----------------------------------------------------------------------
+    # -- training ------------------------------------------------------------------------
 
     def run(self, control: RunControl) -> Iterator[StepEvent | ValidationEvent]:
-        """Train until a limit is reached or ``control`` asks to stop.
+        """Train until a limit is reached or ``control`` requests a stop.
 
-        Raises DivergedError before a step that would spoil the weights.
+        Raises DivergedError before a step that would spoil the weights. A step that raises leaves
+        the state as it was before it, so that it can be saved and resumed.
         """
         clock = time.monotonic() - self.seconds
         while not self._is_stopped(control):
-            if self._owes_validation():
+            if self._validation_is_due():
                 event: StepEvent | ValidationEvent = self._validate()
             elif self.reached_limit or self.reached_stop:
                 break
             else:
-                event = self._train_step()
+                event = self._train_step_or_restore()
             self.seconds = time.monotonic() - clock
             yield event
 
     def _is_stopped(self, control: RunControl) -> bool:
-        """Agree with the other processes on the time and on whether to stop."""
-        asked = control.stop_requested
-        stop, self.seconds = self.ranks.sync_stop(asked, self.seconds, self.model.device)
-        if stop and not asked:
-            control.request_stop("another process of the run was asked to")
+        """Synchronise the clock and stop requests between the processes of the run."""
+        requested = control.stop_requested
+        stop, self.seconds = self.ranks.sync_stop(requested, self.seconds, self.model.device)
+        if stop and not requested:
+            control.request_stop("another process of the run was stopped")
         return stop
 
     @property
@@ -106,28 +116,56 @@ class Trainer:
 
     @property
     def progress(self) -> float | None:
-        """How much of the run is done, 0 to 1, by whichever limit is nearest; None without one."""
-        config, shares = self.config, []
-        if config.epochs is not None:
-            shares.append(self.step / (config.epochs * self.source.batches_per_epoch))
-        if config.max_steps is not None:
-            shares.append(self.step / config.max_steps)
-        if config.max_minutes is not None:
-            shares.append(self.seconds / (60 * config.max_minutes))
+        """Share of the run that is done, by the nearest limit; None without a limit."""
+        shares = self._shares()
+        if self.config.max_minutes is not None:
+            shares.append(self.seconds / (60 * self.config.max_minutes))
         return min(max(shares), 1.0) if shares else None
 
-    def _owes_validation(self) -> bool:
-        ended = self.source.epoch_is_complete or self.reached_limit
+    @property
+    def schedule_progress(self) -> float | None:
+        """Progress of the learning-rate schedule, 0 to 1; None without a length.
+
+        By steps, ``training.max_minutes`` does not count: it ends a run early and leaves the
+        schedule as it is.
+        """
+        if self.config.schedule_by == "time":
+            return self.progress
+        shares = self._shares()
+        return min(max(shares), 1.0) if shares else None
+
+    def _shares(self) -> list[float]:
+        """Return the shares done of the limits that are counted in steps and epochs."""
+        config, sampler, shares = self.config, self.sampler, []
+        if config.epochs is not None:
+            done = (sampler.epoch - 1) * sampler.batches_per_epoch + sampler.batch
+            shares.append(done / (config.epochs * sampler.batches_per_epoch))
+        if config.max_steps is not None:
+            shares.append(self.step / config.max_steps)
+        return shares
+
+    def _validation_is_due(self) -> bool:
+        ended = self.sampler.epoch_is_complete or self.reached_limit
         return ended and self._validated_step < self.step
 
+    def _train_step_or_restore(self) -> StepEvent:
+        """Take a step; if it raises, restore the order and the generators that it advanced."""
+        position, generators = self.sampler.position(), GeneratorStates()
+        try:
+            return self._train_step()
+        except BaseException:
+            self.sampler.restore(position)
+            generators.restore()
+            raise
+
     def _train_step(self) -> StepEvent:
-        batch = self.source.next()
+        batch = self.sampler.next()
         examples = self.ranks.shard(batch)
-        generator = self.ranks.generator(self.source.generator)
+        generator = self.ranks.generator(self.sampler.generator)
         transforms = 1 if self.task.shared_transform else len(examples)
         transform = Transform.sample(generator, transforms) if self.augment else None
         self.model.train()
-        self.model.bottleneck.set_progress(self.progress or 0.0)
+        self.model.bottleneck.set_progress(self.schedule_progress or 0.0)
         learning_rate = self._set_learning_rate()
         with self._autocast():
             output = self.task.step(self.model, examples, generator, transform)
@@ -151,9 +189,9 @@ class Trainer:
         self._sums["steps"] += 1
         return StepEvent(
             step=self.step,
-            epoch=self.source.epoch,
-            batch=self.source.batch,
-            batches=self.source.batches_per_epoch,
+            epoch=self.sampler.epoch,
+            batch=self.sampler.batch,
+            batches=self.sampler.batches_per_epoch,
             loss=float(loss),
             accuracy=float(accuracy),
             learning_rate=learning_rate,
@@ -164,14 +202,16 @@ class Trainer:
         )
 
     def _validate(self) -> ValidationEvent:
-        evaluation = evaluate_split(self.model, self.task, self.task.corpus.validation)
+        evaluation = evaluate_split(
+            self.model, self.task, self.task.corpus.validation, metrics=self.metrics
+        )
         self._validated_step = self.step
         self.val_loss, self.val_acc = evaluation.task_metrics.loss, evaluation.task_metrics.accuracy
-        is_best = self._is_best(evaluation.task_metrics.accuracy)
+        is_best = self._is_best(self._best_value(evaluation.task_metrics))
         steps = max(self._sums["steps"], 1)
         event = ValidationEvent(
             step=self.step,
-            epoch=self.source.epoch,
+            epoch=self.sampler.epoch,
             seconds=self.seconds,
             train_loss=self._sums["loss"] / steps,
             train_accuracy=self._sums["accuracy"] / steps,
@@ -181,24 +221,42 @@ class Trainer:
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
         return event
 
-    def _is_best(self, accuracy: float) -> bool:
-        """Compare a running average, so that one lucky validation is not chosen for good."""
-        if math.isnan(accuracy):
+    def _check_best_metric(self) -> None:
+        """Raise ValueError unless ``training.best_metric`` is a metric of the task."""
+        name = self.config.best_metric
+        if name is None or name == "loss":
+            return
+        empty = Split.build("validation", [], self.model.device)
+        signal = torch.zeros(0, self.model.bottleneck.signal_width, device=self.model.device)
+        known = ["loss", *self.task.evaluate(self.model, empty, signal).headline.values]
+        if name not in known:
+            raise ValueError(
+                f"training.best_metric={name}: choose one of {', '.join(known)}."
+                f"{nearest(name, known)}"
+            )
+
+    def _best_value(self, metrics: TaskMetrics) -> float:
+        """Return the value that chooses the best checkpoint; larger is better."""
+        name = self.config.best_metric
+        if name is None:
+            return metrics.accuracy
+        return -metrics.loss if name == "loss" else metrics.headline.values[name]
+
+    def _is_best(self, value: float) -> bool:
+        """Compare running averages, so that one lucky validation is not chosen."""
+        if math.isnan(value):
             return False
-        before = self._average_accuracy
-        smooth = accuracy if before is None else SMOOTHING * before + (1 - SMOOTHING) * accuracy
-        self._average_accuracy = smooth
-        if smooth < self.best_accuracy:
+        before = self._average_value
+        smooth = value if before is None else SMOOTHING * before + (1 - SMOOTHING) * value
+        self._average_value = smooth
+        if smooth < self.best_value:
             return False
-        self.best_accuracy = smooth
+        self.best_value = smooth
         return True
 
     def _set_learning_rate(self) -> float:
-        warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
-        rate = self.config.learning_rate * warmup
-        if self.config.schedule == "cosine" and self.progress is not None:
-            cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
-            rate *= FINAL_SHARE + (1 - FINAL_SHARE) * cosine
+        factor = learning_rate_factor(self.schedule, self.step, self.schedule_progress)
+        rate = self.config.learning_rate * factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -211,41 +269,49 @@ class Trainer:
     # -- state ---------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to go on as if nothing had happened: plain types, tensors."""
+        """Return everything that exact resumption needs, as plain types and tensors."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "source": self.source.state_dict(),
+            "source": self.sampler.state_dict(),
             "random": random_states(),
             "step": self.step,
             "seconds": self.seconds,
-            "best_accuracy": self.best_accuracy,
-            "average_accuracy": self._average_accuracy,
+            "best_accuracy": self.best_value,
+            "average_accuracy": self._average_value,
             "validated_step": self._validated_step,
             "val_loss": self.val_loss,
             "val_acc": self.val_acc,
-            "started_from": list(self.started_from),
             "sums": dict(self._sums),
         }
 
-    def load_state_dict(self, state: dict[str, Any], *, same_order: bool = True) -> None:
-        """Go on from ``state``.
+    def load_state_dict(
+        self,
+        state: dict[str, Any],
+        *,
+        same_order: bool = True,
+        same_optimizer: bool = True,
+        same_best_metric: bool = True,
+    ) -> None:
+        """Continue from ``state``.
 
-        Without ``same_order`` (the batch size or the data are others now) the epoch under way
-        starts anew, in an order of its own.
+        Without ``same_order`` (another batch size or other data) the current epoch starts again, in
+        a new order. Without ``same_optimizer`` the optimizer starts without state, and without
+        ``same_best_metric`` the next validation is the best so far.
         """
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if same_optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
         if same_order:
-            self.source.load_state_dict(state["source"])
+            self.sampler.load_state_dict(state["source"])
         else:
             whole = state["validated_step"] == state["step"]
-            self.source.epoch = state["source"]["epoch"] + (1 if whole else 0)
+            self.sampler.epoch = state["source"]["epoch"] + (1 if whole else 0)
         set_random_states(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.best_accuracy = state["best_accuracy"]
-        self._average_accuracy = state["average_accuracy"]
+        if same_best_metric:
+            self.best_value = state["best_accuracy"]
+            self._average_value = state["average_accuracy"]
         self._validated_step = state["validated_step"]
         self.val_loss, self.val_acc = state["val_loss"], state["val_acc"]
-        self.started_from = list(state["started_from"])
         self._sums = dict(state["sums"])

@@ -2,28 +2,16 @@
 
 import hashlib
 import random
-import runpy
-import sys
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import CHECKOUT
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
-
-
-@pytest.fixture
-def verify(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Any]]:
-    """What ``scripts/inspect.py --verify`` calls."""
-    with monkeypatch.context() as patched, warnings.catch_warnings():
-        patched.setattr(sys, "path", list(sys.path))
-        warnings.simplefilter("ignore")
-        yield runpy.run_path(str(CHECKOUT / "scripts" / "inspect.py"))["verify"]
+from arc.checkpointing.commands import verify
 
 
 def digest(value: Any) -> str:
@@ -57,7 +45,7 @@ def outside_of_tensors(path: Path) -> list[int]:
     return [*rest, *range(place, len(content))]
 
 
-def flip(original: Path, path: Path, flips: int, verify: Callable[[Path], Any]) -> int:
+def flip(original: Path, path: Path, flips: int) -> int:
     """Turn a bit at a time, every other one in what describes the tensors; count the reports."""
     whole, rest, noise = original.read_bytes(), outside_of_tensors(original), random.Random(flips)
     expected = digest(read_checkpoint(original)), read_metadata(original)
@@ -91,7 +79,7 @@ def answer(reader: Callable[[Path], Any], path: Path) -> Any:
     return said
 
 
-def cut(original: Path, path: Path, lengths: int, verify: Callable[[Path], Any]) -> None:
+def cut(original: Path, path: Path, lengths: int) -> None:
     whole, noise = original.read_bytes(), random.Random(lengths)
     for length in [0, len(whole) - 1, *noise.sample(range(len(whole)), lengths - 2)]:
         path.write_bytes(whole[:length])
@@ -99,15 +87,11 @@ def cut(original: Path, path: Path, lengths: int, verify: Callable[[Path], Any])
             assert isinstance(answer(reader, path), str), length
 
 
-def test_a_flipped_bit_is_reported_or_changes_nothing(
-    one: Any, tmp_path: Path, verify: Callable[[Path], Any]
-) -> None:
-    assert flip(one.path, tmp_path / "x.pth", 60, verify) > 30
+def test_a_flipped_bit_is_reported_or_changes_nothing(one: Any, tmp_path: Path) -> None:
+    assert flip(one.path, tmp_path / "x.pth", 60) > 30
 
 
-def test_a_tensor_s_record_marked_as_a_directory_is_reported(
-    one: Any, tmp_path: Path, verify: Callable[[Path], Any]
-) -> None:
+def test_a_tensor_s_record_marked_as_a_directory_is_reported(one: Any, tmp_path: Path) -> None:
     """One bit, and torch leaves the tensor's memory as it is."""
     damaged, path = bytearray(one.path.read_bytes()), tmp_path / "x.pth"
     entry = damaged.rindex(b"PK\x01\x02", 0, damaged.rindex(b"/data/3"))
@@ -117,17 +101,15 @@ def test_a_tensor_s_record_marked_as_a_directory_is_reported(
     assert "marked as a directory" in answer(verify, path)
 
 
-def test_a_file_that_was_cut_is_named(
-    one: Any, tmp_path: Path, verify: Callable[[Path], Any]
-) -> None:
-    cut(one.path, tmp_path / "x.pth", 20, verify)
+def test_a_file_that_was_cut_is_named(one: Any, tmp_path: Path) -> None:
+    cut(one.path, tmp_path / "x.pth", 20)
 
 
 @pytest.mark.slow
-def test_two_thousand_flipped_bits(one: Any, tmp_path: Path, verify: Callable[[Path], Any]) -> None:
-    assert flip(one.path, tmp_path / "x.pth", 2000, verify) > 1000
+def test_two_thousand_flipped_bits(one: Any, tmp_path: Path) -> None:
+    assert flip(one.path, tmp_path / "x.pth", 2000) > 1000
 
 
 @pytest.mark.slow
-def test_two_hundred_lengths(one: Any, tmp_path: Path, verify: Callable[[Path], Any]) -> None:
-    cut(one.path, tmp_path / "x.pth", 200, verify)
+def test_two_hundred_lengths(one: Any, tmp_path: Path) -> None:
+    cut(one.path, tmp_path / "x.pth", 200)

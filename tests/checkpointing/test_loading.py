@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import arc
-from arc.checkpointing import CheckpointError, load, metadata, read_checkpoint, read_metadata
+from arc.checkpointing import CheckpointError, load
 
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
@@ -240,33 +240,3 @@ def test_a_config_of_another_version_says_which(changed: Callable[..., Path]) ->
     said = refusal(changed(age))
     assert "lacks mode, task.num_distractors, which this version needs" in said
     assert said.endswith(f"the file comes from arc_version 0.0.7, this is {arc.__version__}")
-
-
-def test_an_older_format_is_brought_to_this_one(
-    one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """As if format 3 had renamed a key of format 2, which had divided one of format 1."""
-
-    def to_2(content: dict[str, Any]) -> dict[str, Any]:
-        return {**content, "format_version": 2, "percent": content["val_acc"] / 2}
-
-    def to_3(content: dict[str, Any]) -> dict[str, Any]:
-        rest = {key: value for key, value in content.items() if key != "percent"}
-        return {**rest, "format_version": 3, "halved": content["percent"]}
-
-    monkeypatch.setattr(metadata, "MIGRATIONS", {1: to_2, 2: to_3})
-    monkeypatch.setattr(metadata, "FORMAT_VERSION", 3)
-    halved = one.content["val_acc"] / 2
-    again = tmp_path / "again.pth"  # without a metadata record
-    torch.save(one.content, again)
-    for path in (one.path, again):
-        read = [read_checkpoint(path), read_metadata(path), load(path).metadata]
-        assert [content["halved"] for content in read] == [halved] * 3
-        assert [content["format_version"] for content in read] == [3] * 3
-    torch.save({**one.content, "format_version": 4}, again)
-    assert "format_version 4 (from arc_version" in refusal(again)
-    assert refusal(again).endswith("this version reads 1, 2, 3")
-
-
-def test_every_older_format_leads_to_this_one() -> None:
-    assert set(metadata.MIGRATIONS) == set(range(1, metadata.FORMAT_VERSION))

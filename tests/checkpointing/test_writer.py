@@ -1,6 +1,7 @@
 """CheckpointPolicy while training goes on: what is asked for is written, and nothing else moves."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -310,37 +311,41 @@ write_checkpoint(Path(sys.argv[1]), {})
 """
 
 
-def test_leftovers_of_dead_writers_alone_are_swept(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    left = tmp_path / f".x.y.{dead.pid}.ab12.arc-tmp"
-    kept = {f".x.{os.getpid()}.ab12.arc-tmp", ".note.arc-tmp", f".x.{dead.pid}.ab12", "x.pth"}
-    for name in (left.name, f"x.{dead.pid}.ab12.arc-tmp", *kept):
+def test_only_temporary_files_that_no_process_holds_are_swept(tmp_path: Path) -> None:
+    left = tmp_path / f".x.y.{os.getpid()}.ab12.arc-tmp"  # another process had this number before
+    kept = {".note.arc-tmp", ".x.123.ab12", "x.123.ab12.arc-tmp", "x.pth"}
+    for name in (left.name, *kept):
         (tmp_path / name).touch()
     assert list(sweep_temporaries(tmp_path)) == [left]
-    assert {path.name for path in tmp_path.iterdir()} == {f"x.{dead.pid}.ab12.arc-tmp", *kept}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
-def test_a_leftover_is_swept_though_its_writers_number_was_given_away(tmp_path: Path) -> None:
-    left = tmp_path / f".x.{os.getpid()}.ab12.arc-tmp"
-    left.touch()
-    assert list(sweep_temporaries(tmp_path)) == []  # its writer may be about to lock it
-    os.utime(left, (1, 1))
-    assert list(sweep_temporaries(tmp_path)) == [left]
-
-
-def test_a_file_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_being_written_is_not_swept(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HELD, str(tmp_path / "x.pth")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env=environment(), **pipes) as process:
         assert process.stdout.readline() == b"writing\n"
         (writing,) = tmp_path.iterdir()
         os.utime(writing, (1, 1))
-        unseen = tmp_path / writing.name.replace(str(process.pid), str(2**22 + 1))
-        writing.rename(unseen)  # as if its writer were in a container, where numbers are others
         assert list(sweep_temporaries(tmp_path)) == []
         process.kill()
-    assert list(sweep_temporaries(tmp_path)) == [unseen]
+    assert list(sweep_temporaries(tmp_path)) == [writing]
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept, flock = [], fcntl.flock
+
+    def sweep_first(file: Any, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not swept:
+            swept.extend(sweep_temporaries(tmp_path))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    write_checkpoint(tmp_path / "x.pth", {"number": 1})
+    assert len(swept) == 1
+    assert torch.load(tmp_path / "x.pth") == {"number": 1}
 
 
 def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(
@@ -371,7 +376,7 @@ def test_old_epochs_go_and_no_other_file(make_run: Callable[..., Any], tmp_path:
     trainer = run.trainer()
     saving = CheckpointPolicy(run.config, trainer)
     for event in trainer.run(RunControl()):
-        saving.after(event)
+        saving.on_event(event)
     assert saving.finish() == []
     epochs = {f"mine_epoch_{number:04}.pth" for number in (4, 5)}
     found = {path.name for path in tmp_path.iterdir()}

@@ -17,7 +17,11 @@ REFUSED = {
     "unknown bottleneck": ("bottleneck=foo", "bottleneck=foo:", "autoencoder, categorical"),
     "unknown size": ("model=huge", "model=huge:", "base, large, small, tiny"),
     "unknown data": ("data=arc3", "data=arc3:", "arc1"),
-    "unknown experiment": ("experiment=foo", "experiment=foo:", "guide, hard"),
+    "unknown experiment": (
+        "experiment=foo",
+        "experiment=foo:",
+        "hard, reconstruction_vector, single_distractor",
+    ),
     "no group": ("task=null", "task", "selection"),
     "below the range": ("bottleneck.vocab_size=1", "bottleneck.vocab_size=1:", "2"),
     "not a number": ("bottleneck.vocab_size=abc", "bottleneck.vocab_size=abc:", "integer"),

@@ -1,16 +1,23 @@
-"""Measures of messages made by hand."""
+"""Message metrics on messages made by hand, and their selection by name."""
 
 import math
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from arc.metrics import language_measures
+from arc.config.schema import config_folder
+from arc.metrics import METRICS, MetricConfig, language_metrics
+
+SELECTED = {"entropy": MetricConfig(), "usage": MetricConfig()}
 
 
-def test_one_message_said_again_and_again():
-    measures = language_measures(torch.full((8, 2), 3), vocab_size=4)
-    assert measures == {
+def measure(symbols, vocab_size, lengths=None):
+    return language_metrics(SELECTED, symbols, vocab_size, lengths)
+
+
+def test_a_constant_message():
+    assert measure(torch.full((8, 2), 3), vocab_size=4) == {
         "unique_messages": 1,
         "message_entropy_bits": 0.0,
         "entropy_limit_bits": 3.0,
@@ -21,41 +28,69 @@ def test_one_message_said_again_and_again():
     }
 
 
-def test_every_message_said_once():
-    messages = torch.cartesian_prod(torch.arange(4), torch.arange(4))
-    measures = language_measures(messages, vocab_size=4)
-    assert measures["unique_messages"] == 16
-    assert measures["message_entropy_bits"] == measures["capacity_bits"] == pytest.approx(4)
-    assert measures["symbol_entropy_bits"] == pytest.approx(2)
-    assert measures["symbols_used"] == 100
+def test_all_messages_once():
+    values = measure(torch.cartesian_prod(torch.arange(4), torch.arange(4)), vocab_size=4)
+    assert values["unique_messages"] == 16
+    assert values["message_entropy_bits"] == values["capacity_bits"] == pytest.approx(4)
+    assert values["symbol_entropy_bits"] == pytest.approx(2)
+    assert values["symbols_used"] == 100
 
 
-def test_positions_may_depend_on_each_other():
-    """Two positions that repeat each other: each symbol is used alike, few messages are."""
-    messages = torch.arange(4).repeat(2)[:, None].expand(8, 2)
-    measures = language_measures(messages, vocab_size=4)
-    assert measures["unique_messages"] == 4
-    assert measures["message_entropy_bits"] == pytest.approx(2)
-    assert measures["symbol_entropy_bits"] == pytest.approx(2)
-    assert measures["entropy_limit_bits"] == 3
+def test_dependent_positions_lower_the_message_entropy_only():
+    values = measure(torch.arange(4).repeat(2)[:, None].expand(8, 2), vocab_size=4)
+    assert values["unique_messages"] == 4
+    assert values["message_entropy_bits"] == pytest.approx(2)
+    assert values["symbol_entropy_bits"] == pytest.approx(2)
+    assert values["entropy_limit_bits"] == 3
 
 
-def test_uneven_use_has_its_entropy():
-    messages = torch.tensor([[0], [0], [0], [1]])
+def test_entropy_of_uneven_frequencies():
     entropy = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
-    measures = language_measures(messages, vocab_size=8)
-    assert measures["symbol_entropy_bits"] == pytest.approx(entropy)
-    assert measures["message_entropy_bits"] == pytest.approx(entropy)
-    assert measures["symbols_used"] == 25
+    values = measure(torch.tensor([[0], [0], [0], [1]]), vocab_size=8)
+    assert values["symbol_entropy_bits"] == pytest.approx(entropy)
+    assert values["message_entropy_bits"] == pytest.approx(entropy)
+    assert values["symbols_used"] == 25
 
 
-def test_symbols_used_counts_each_position_by_itself():
-    messages = torch.tensor([[0, 0], [1, 0], [2, 0], [3, 0]])
-    measures = language_measures(messages, vocab_size=4)
-    assert measures["symbols_used"] == pytest.approx(100 * (4 + 1) / 8)
-    assert measures["symbol_entropy_bits"] == pytest.approx((2 + 0) / 2)
+def test_symbols_used_counts_each_position_separately():
+    values = measure(torch.tensor([[0, 0], [1, 0], [2, 0], [3, 0]]), vocab_size=4)
+    assert values["symbols_used"] == pytest.approx(100 * (4 + 1) / 8)
+    assert values["symbol_entropy_bits"] == pytest.approx((2 + 0) / 2)
 
 
-def test_mean_length_is_that_of_the_messages():
+def test_mean_length():
     messages, lengths = torch.zeros(4, 3, dtype=torch.int64), torch.tensor([1, 1, 2, 3])
-    assert language_measures(messages, 2, lengths)["mean_length"] == 1.75
+    assert measure(messages, 2, lengths)["mean_length"] == 1.75
+
+
+def test_only_selected_metrics_are_computed_and_unknown_ones_are_an_error():
+    symbols = torch.zeros(2, 2, dtype=torch.int64)
+    assert "capacity_bits" not in language_metrics({"usage": MetricConfig()}, symbols, 2)
+    assert language_metrics({}, symbols, 2) == {}
+    with pytest.raises(ValueError, match=r"unknown metric 'entropi'.*Did you mean 'entropy'"):
+        language_metrics({"entropi": MetricConfig()}, symbols, 2)
+
+
+def test_a_registered_function_gets_its_keys_as_arguments(monkeypatch):
+    class PrefixConfig(MetricConfig):
+        length: int
+
+    def prefixes(messages, *, length):
+        return {"unique_prefixes": len(messages.symbols[:, :length].unique(dim=0))}
+
+    monkeypatch.setattr(METRICS, "_components", dict(METRICS._components))
+    monkeypatch.setattr(METRICS, "_configs", dict(METRICS._configs))
+    METRICS.register("prefix", config=PrefixConfig)(prefixes)
+    symbols = torch.tensor([[0, 0], [0, 1], [1, 1]])
+    assert language_metrics({"prefix": PrefixConfig(length=1)}, symbols, 2) == {
+        "unique_prefixes": 2
+    }
+
+
+def test_conf_has_one_file_for_each_metric_with_the_keys_of_its_schema():
+    folder = config_folder() / "metric"
+    assert {path.stem for path in folder.glob("*.yaml")} == set(METRICS)
+    for name in METRICS:
+        content = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
+        assert list(content) == [name]
+        METRICS.config(name).model_validate(content[name])

@@ -27,8 +27,8 @@ GAMES = {
 }
 RANDOM_EVERYWHERE = [
     *("training.precision=bf16", "model.dropout=0.1", "data.augment=true", "seed=3"),
-    *("training.warmup_steps=2", "training.learning_rate=4e-3", "training.batch_size=24"),
-    *("run_name=mine", "model.latent_dim=16", "training.schedule=cosine"),
+    *("schedule.warmup_steps=2", "training.learning_rate=4e-3", "training.batch_size=24"),
+    *("run_name=mine", "model.latent_dim=16", "schedule=cosine"),
 ]
 
 # Hash what is there after each event; send the signal that was asked for after a step.

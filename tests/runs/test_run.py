@@ -163,7 +163,7 @@ def test_what_is_meant_otherwise_is_said(tmp_path: Path, arc_folder: Path) -> No
     said = run_here(tmp_path / "a", *game, "encoder.freeze=true").err
     assert rising in said
     assert drawn in said
-    said = run_here(tmp_path / "b", *game, "training.warmup_steps=4").err
+    said = run_here(tmp_path / "b", *game, "schedule.warmup_steps=4").err
     assert rising not in said
     assert drawn not in said
 

@@ -1,4 +1,4 @@
-"""A run's name, which one process has at a time."""
+"""The lock on a run name."""
 
 import multiprocessing
 import os
@@ -9,40 +9,40 @@ import pytest
 from helpers_cli import place, run_here, start, tiny, wait_for
 
 from arc.config.schema import ConfigError
-from arc.runs.claim import claimed
+from arc.runs.run_lock import run_lock
 
 
-def test_who_comes_second_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
-    with claimed(tmp_path, "mine"):
+def test_a_second_process_is_refused_until_the_first_releases_the_lock(tmp_path: Path) -> None:
+    with run_lock(tmp_path, "mine"):
         with (
             pytest.raises(ConfigError, match="another process is writing mine_"),
-            claimed(tmp_path, "mine"),
+            run_lock(tmp_path, "mine"),
         ):
             pass
-        with claimed(tmp_path, "other"):
+        with run_lock(tmp_path, "other"):
             pass
-    with claimed(tmp_path, "mine"):
+    with run_lock(tmp_path, "mine"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def hold_and_die(folder: Path) -> None:
-    with claimed(folder, "mine"):
+    with run_lock(folder, "mine"):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_it_dies_with_the_process(tmp_path: Path) -> None:
+def test_the_lock_is_released_when_its_process_dies(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=hold_and_die, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    with claimed(tmp_path, "mine"):
+    with run_lock(tmp_path, "mine"):
         pass
 
 
-@pytest.mark.parametrize("folder", ["/proc", "/nowhere"])
-def test_where_nothing_can_be_written_nothing_is_held(folder: str) -> None:
-    with claimed(Path(folder), "mine"):
+@pytest.mark.parametrize("folder", ["/sys", "/nowhere"])
+def test_no_lock_is_held_where_none_can_be_created(folder: str) -> None:
+    with run_lock(Path(folder), "mine"):
         pass
 
 

@@ -164,7 +164,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_state(
         return honest(*arguments, **options) * (1.0 if len(calls) < 3 else float(poison))
 
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
-    whole = ["training.batch_size=256", "training.warmup_steps=0", "run_name=mine"]
+    whole = ["training.batch_size=256", "schedule.warmup_steps=0", "run_name=mine"]
     outcome = run_here(tmp_path, *tiny(arc_folder), "task=puzzle_classification", *whole)
     assert outcome.status == 1
     assert "Traceback" not in outcome.err

@@ -45,7 +45,7 @@ VALUES = [
     *([], [3, 3], [[]], ["task=selektion"], ["seed=${seed}"], ["hydra.run.dir=x"], {}, {"a": {}}),
 ]
 HEADERS = [
-    *({}, {}, {}, {"Content-Type": "text/plain"}, {"CheckpointSource": "http://evil.example"}),
+    *({}, {}, {}, {"Content-Type": "text/plain"}, {"Origin": "http://evil.example"}),
     *({"Host": "evil.example"}, {"Authorization": "Bearer \xff"}, {"If-None-Match": "*"}),
     *({"Range": "bytes=0-"}, {"Accept": "nothing"}, {"Content-Encoding": "gzip"}, {"Expect": "x"}),
 ]

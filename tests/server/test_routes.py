@@ -29,8 +29,26 @@ EMPTY_BEFORE_A_RUN = {
 }
 STATUS = {
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
-    *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "metrics"),
-    *("throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves", *KEY_PATHS),
+    *(
+        "batch",
+        "batches_per_epoch",
+        "step",
+        "seconds",
+        "progress",
+        "eta_seconds",
+        "testing",
+        "metrics",
+    ),
+    *(
+        "metrics",
+        "throughput",
+        "outcome",
+        "error",
+        "pending_saves",
+        "last_save",
+        "recent_saves",
+        *KEY_PATHS,
+    ),
 }
 
 
@@ -124,6 +142,7 @@ def test_the_schema_describes_every_setting(station):
     assert keys["vocab_size"]["minimum"] == 2
     assert "selection" in keys["task_type"]["options"]
     assert keys["batch_size"]["help"]
+    assert keys["max_grids"]["help"]  # data=folder takes this key from arc1.yaml
 
 
 def test_the_tree_and_what_was_typed(station):
@@ -240,14 +259,14 @@ def test_a_fault_of_the_program_is_told_and_the_next_request_answered(station, m
     def broken(*given):
         raise KeyError("gone")
 
-    monkeypatch.setattr(station.session.board, "status", broken)
+    monkeypatch.setattr(station.session.status, "status", broken)
     assert "KeyError" in station.get("/status", 500)["error"]
     assert station.get("/task_config")
 
 
 def test_numbers_that_json_lacks_are_null(station, monkeypatch):
     figures = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
-    monkeypatch.setattr(station.session.board, "status", lambda: figures)
+    monkeypatch.setattr(station.session.status, "status", lambda: figures)
     text = station.client.get("/status").text
     assert json.loads(text, parse_constant=pytest.fail)["metrics"] == {
         "loss": None,
@@ -262,7 +281,7 @@ def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
 
 
 def test_an_answer_of_numbers_that_json_has_is_not_walked_through(trained, monkeypatch):
-    monkeypatch.setattr("arc.server.base.json_plain", pytest.fail)
+    monkeypatch.setattr("arc.server.app.json_plain", pytest.fail)
     assert trained.get("/metrics_history")["history"]
 
 

@@ -12,17 +12,17 @@ from arc.server.security import BODY_LIMIT
 
 TOKEN = "a-long-secret"
 FOREIGN = {
-    "another origin": {"CheckpointSource": "http://evil.example"},
-    "another port": {"CheckpointSource": "http://localhost:8080"},
-    "a sandboxed frame": {"CheckpointSource": "null"},
+    "another origin": {"Origin": "http://evil.example"},
+    "another port": {"Origin": "http://localhost:8080"},
+    "a sandboxed frame": {"Origin": "null"},
     "said by the browser": {"Sec-Fetch-Site": "cross-site"},
     "a subdomain": {"Sec-Fetch-Site": "same-site"},
-    "no address": {"CheckpointSource": "http://[::1"},
-    "half an address": {"CheckpointSource": "http://["},
+    "no address": {"Origin": "http://[::1"},
+    "half an address": {"Origin": "http://["},
 }
 OWN = {
     "a script": {},
-    "our page": {"CheckpointSource": "http://localhost", "Sec-Fetch-Site": "same-origin"},
+    "our page": {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"},
     "typed": {"Sec-Fetch-Site": "none"},
 }
 HOSTS = ["localhost", "localhost:5002", "127.0.0.1:80", "[::1]:5002", "LOCALHOST"]
@@ -48,7 +48,7 @@ def test_a_page_of_another_origin_changes_nothing(station, route, case):
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
 def test_a_foreign_form_is_refused_though_its_body_is_json(station, kind):
-    headers = {"CheckpointSource": "http://evil.example", "Content-Type": kind}
+    headers = {"Origin": "http://evil.example", "Content-Type": kind}
     answer = station.client.post("/task_config", data='{"batch_size": 8}', headers=headers)
     assert answer.status_code == 403
     assert station.get("/task_config")["batch_size"] != 8
@@ -73,7 +73,7 @@ def test_a_name_made_to_point_here_is_refused(station, host):
 
 
 def test_no_answer_may_be_read_by_another_origin(station):
-    answer = station.client.get("/status", headers={"CheckpointSource": "http://evil.example"})
+    answer = station.client.get("/status", headers={"Origin": "http://evil.example"})
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
 
 

@@ -169,7 +169,7 @@ def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(play, save_
     assert together == 6
     figure = evaluate(run, run.corpus.training).headline
     assert figure.targets == 8
-    for events in run.trainer().source.next().split(2):
+    for events in run.trainer().sampler.next().split(2):
         assert {run.corpus.training.example_ids[index].split()[0] for index in events} == {"many"}
 
 

@@ -179,7 +179,7 @@ def test_with_another_batch_size_the_epoch_starts_anew(make_trainer):
             break
         assert event.epoch == 1
         targets += event.targets
-    assert targets == len(other.source.examples)
+    assert targets == len(other.sampler.examples)
 
 
 def test_a_state_of_other_data_is_refused(make_run):

@@ -106,7 +106,7 @@ def rates(trainer):
 
 def test_the_rate_warms_up_in_a_line_and_stays(make_trainer):
     trainer = make_trainer(
-        "training.schedule=constant", "training.warmup_steps=4", "training.learning_rate=0.008"
+        "schedule=constant", "schedule.warmup_steps=4", "training.learning_rate=0.008"
     )
     assert rates(trainer) == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.008, 0.008])
 
@@ -114,7 +114,7 @@ def test_the_rate_warms_up_in_a_line_and_stays(make_trainer):
 def test_the_rate_falls_along_a_cosine_to_a_hundredth(make_trainer):
     count = 20
     trainer = make_trainer(
-        "training.warmup_steps=0", "training.learning_rate=0.01", f"training.max_steps={count}"
+        "schedule.warmup_steps=0", "training.learning_rate=0.01", f"training.max_steps={count}"
     )
     cosine = [0.5 * (1 + math.cos(math.pi * step / count)) for step in range(count)]
     assert rates(trainer) == pytest.approx([0.01 * (0.01 + 0.99 * share) for share in cosine])
@@ -122,7 +122,7 @@ def test_the_rate_falls_along_a_cosine_to_a_hundredth(make_trainer):
 
 def test_the_rate_that_is_reported_is_the_rate_that_is_used(make_trainer):
     """Adam's first steps are as long as the rate."""
-    trainer = make_trainer("training.warmup_steps=4", "training.weight_decay=0")
+    trainer = make_trainer("schedule.warmup_steps=4", "optimizer.weight_decay=0")
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     event = next(trainer.run(RunControl()))
     after = [weight.detach() for weight in trainer.model.parameters()]
@@ -217,7 +217,7 @@ def test_half_precision_trains_and_starts_where_full_precision_does(make_run, ga
 
 
 def test_training_moves_every_weight(make_run, game):
-    trainer = make_run(*game, "training.weight_decay=0", "training.max_steps=10").trainer()
+    trainer = make_run(*game, "optimizer.weight_decay=0", "training.max_steps=10").trainer()
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
     run(trainer)
     assert [n for n, weight in trainer.model.named_parameters() if weight.equal(before[n])] == []

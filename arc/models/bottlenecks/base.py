@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from arc.registry import Registry
 
-BOTTLENECKS: Registry[Bottleneck] = Registry("bottleneck")
+BOTTLENECKS: Registry[type[Bottleneck]] = Registry("bottleneck")
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The routes, a blueprint a file."""
+"""The routes, one blueprint per file."""

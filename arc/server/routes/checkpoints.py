@@ -1,4 +1,4 @@
-"""The checkpoints of the folder: list, inspect, download."""
+"""Routes for checkpoint files: list, inspect, download."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from flask import Blueprint, Response, request, send_file
 
 from arc.checkpointing import read_metadata
 from arc.checkpointing.tables import list_encoders, list_folder
-from arc.server.catalogue import path_of
-from arc.server.here import session
+from arc.server.requests import checkpoint_path, session
 
-blueprint = Blueprint("files", __name__)
+blueprint = Blueprint("checkpoints", __name__)
 
 
 @blueprint.get("/list_checkpoints")
@@ -33,12 +32,13 @@ def pretrained_encoders() -> dict[str, Any]:
 
 @blueprint.get("/checkpoint")
 def checkpoint() -> dict[str, Any]:
-    """Return what the checkpoint ``?name=`` says of itself."""
-    return {"metadata": read_metadata(path_of(request.args.get("name", ""), session().folder))}
+    """Return the metadata of the checkpoint ``?name=``."""
+    path = checkpoint_path(request.args.get("name", ""), session().folder)
+    return {"metadata": read_metadata(path)}
 
 
 @blueprint.get("/download/<name>")
 def download(name: str) -> Response:
-    """Return a checkpoint's file."""
-    path = path_of(name, session().folder)
-    return send_file(path.resolve(), as_attachment=True, download_name=path.name)
+    """Return a checkpoint file, whole: ranges would occupy a thread until they are read."""
+    path = checkpoint_path(name, session().folder)
+    return send_file(path.resolve(), as_attachment=True, download_name=path.name, conditional=False)

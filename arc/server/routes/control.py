@@ -1,4 +1,4 @@
-"""Start, stop, save, and the settings."""
+"""Routes that start, stop and save runs, and the settings of the next run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from arc.config.flat_keys import GROUPS, flat_view
-from arc.server.catalogue import path_of
-from arc.server.here import session
-from arc.server.requests import body, wanted
+from arc.server.requests import body, checkpoint_path, optional, session
 from arc.server.schema import task_schema
 from arc.server.session import InvalidStateError
 
@@ -18,24 +16,24 @@ blueprint = Blueprint("control", __name__)
 
 @blueprint.post("/start_train")
 def start_train() -> dict[str, Any]:
-    """Start a training; the body may hold ``overrides``, and ``resume`` or ``finetune``."""
+    """Start training; the body may hold ``overrides``, and ``resume`` or ``finetune``."""
     return _start("train", body("overrides", "resume", "finetune"))
 
 
 @blueprint.post("/start_pretrain")
 def start_pretrain() -> dict[str, Any]:
-    """Start a pretraining; the body may hold ``overrides``."""
+    """Start pretraining; the body may hold ``overrides``."""
     return _start("pretrain", body("overrides"))
 
 
 def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
-    overrides = wanted(content, "overrides", list) or []
+    overrides = optional(content, "overrides", list) or []
     if not all(isinstance(override, str) for override in overrides):
         abort(400, "overrides: must be a list of strings such as task=selection")
     starts = {}
     for key in ("resume", "finetune"):
-        if (name := wanted(content, key, str)) is not None:
-            starts[key] = str(path_of(name, session().folder))
+        if (name := optional(content, key, str)) is not None:
+            starts[key] = str(checkpoint_path(name, session().folder))
     if len(starts) == 2:
         abort(400, "resume and finetune exclude each other")
     session().start(mode, overrides, **starts)
@@ -44,16 +42,16 @@ def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.post("/stop")
 def stop() -> dict[str, Any]:
-    """Stop after the step under way."""
+    """Stop after the current step, or end the test phase."""
     session().stop()
     return {"status": "stopped"}
 
 
 @blueprint.post("/save_checkpoint")
 def save_checkpoint() -> dict[str, Any]:
-    """Ask for a save; the body may hold ``name`` and ``overwrite``."""
+    """Request a checkpoint; the body may hold ``name`` and ``overwrite``."""
     content = body("name", "overwrite")
-    name, overwrite = wanted(content, "name", str), wanted(content, "overwrite", bool)
+    name, overwrite = optional(content, "name", str), optional(content, "overwrite", bool)
     saved = session().save(name, overwrite=bool(overwrite))
     return {
         "status": "requested",
@@ -79,15 +77,15 @@ def change_task_config() -> Any:
 
 @blueprint.get("/task_schema")
 def schema() -> dict[str, Any]:
-    """Return each setting's type, range, meaning and value, with the query's options chosen."""
+    """Return type, range, help and value of each setting, for the options in the query."""
     options = request.args.to_dict()
-    if strange := sorted(set(options) - set(GROUPS)):
-        abort(400, f"{strange[0]}: choose among the options of {', '.join(GROUPS)}")
+    if unknown := sorted(set(options) - set(GROUPS)):
+        abort(400, f"{unknown[0]}: choose among the options of {', '.join(GROUPS)}")
     config = session().settings.preview(options)
     return {"keys": task_schema(config), "values": flat_view(config)}
 
 
 @blueprint.get("/config")
 def config() -> dict[str, Any]:
-    """Return the whole tree of the run (of the next, before the first), and what was typed."""
+    """Return configuration and overrides of the run (of the next, before the first)."""
     return {"config": session().tree(), "overrides": session().overrides}

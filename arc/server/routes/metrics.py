@@ -1,4 +1,4 @@
-"""Where the run is, its course and its log, as published: what pages ask for all the time."""
+"""Routes for polling: status, metrics history, results and log."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ from typing import Any
 
 from flask import Blueprint
 
-from arc.server.here import board
-from arc.server.requests import number
+from arc.server.requests import integer, session
 
-blueprint = Blueprint("watch", __name__)
+blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/status")
 def status() -> dict[str, Any]:
-    """Return where the run is, and its settings (the next one's, before the first)."""
-    return board().status()
+    """Return the state of the run, and its settings (those of the next, before the first)."""
+    return session().status.status()
 
 
 @blueprint.get("/metrics_history")
 def metrics_history() -> dict[str, Any]:
-    """Return the run's course; ``?since=STEP`` what is new."""
-    return board().history(number("since", -1))
+    """Return the run's steps and validations; with ``?since=STEP`` only those after it."""
+    return session().status.history(integer("since", -1))
 
 
 @blueprint.get("/results")
 def results() -> dict[str, Any]:
-    """Return what a finished run came to on the test set; null before."""
-    return board().results()
+    """Return the test results of a finished run; null before its end."""
+    return session().status.results()
 
 
 @blueprint.get("/log")
 def log() -> dict[str, Any]:
-    """Return the lines of the log after ``?since=N``."""
-    return {"lines": board().lines(number("since", 0))}
+    """Return the log lines after ``?since=N``."""
+    return {"lines": session().status.lines(integer("since", 0))}

@@ -9,11 +9,11 @@ blueprint = Blueprint("page", __name__)
 
 @blueprint.get("/")
 def index() -> Response:
-    """Return the page; its parts come from /static."""
+    """Return the page; its scripts and styles are in /static."""
     return current_app.send_static_file("index.html")
 
 
 @blueprint.get("/favicon.ico")
 def icon() -> Response:
-    """Return the page's mark."""
+    """Return the page's icon."""
     return current_app.send_static_file("icon.svg")

@@ -1,0 +1,125 @@
+"""The Python API: the same code as the command line.
+
+    from arc.api import compose, corpus, evaluate, load, train
+
+    config = compose("task=selection", "training.max_steps=200")
+    run = train(config)
+    results = evaluate(run.checkpoints.best)
+
+Nothing here starts a server, installs signal handlers or changes the working directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arc.checkpointing import load, read_checkpoint
+from arc.config import RunConfig, parse_config
+from arc.config.builders import build_task
+from arc.config.hydra_main import compose_tree
+from arc.config.overrides import overlay
+from arc.data import Corpus
+from arc.models import ARCAutoencoder
+from arc.runs import Outcome, build_run, run_to_end
+from arc.runs.plan import plan_from, read_source
+from arc.runs.results import evaluate_checkpoint
+from arc.training import Callback, RunControl, pick_device
+from arc.training.allocator import configure_allocator
+
+__all__ = [
+    "Checkpoints",
+    "TrainedRun",
+    "compose",
+    "corpus",
+    "evaluate",
+    "load",
+    "train",
+]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The files of a run; a file that was not written is None."""
+
+    best: Path | None
+    last: Path | None
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run after ``train``. ``model`` is in eval mode and has the best checkpoint's weights.
+
+    ``results`` is the content of the results file, None if the run did not finish.
+    """
+
+    config: RunConfig
+    outcome: Outcome
+    checkpoints: Checkpoints
+    results: dict[str, Any] | None = field(repr=False)
+    model: ARCAutoencoder = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({self.config.run_name}, {self.outcome.kind})"
+
+
+def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
+    """Return the configuration of conf/ with ``overrides`` in Hydra's grammar.
+
+    With ``base``, a checkpoint's file, its stored configuration takes the place of conf/. Raises
+    ConfigError for an unknown key or an invalid value.
+    """
+    tree = compose_tree(overrides)
+    if base is None:
+        return parse_config(tree)
+    stored = read_checkpoint(base)["config"]
+    return parse_config(overlay(stored, tree, list(overrides)))
+
+
+def train(
+    config: RunConfig,
+    *,
+    callbacks: Sequence[Callback] = (),
+    resume: str | Path | None = None,
+    finetune: str | Path | None = None,
+    output: str | Path | None = None,
+    control: RunControl | None = None,
+) -> TrainedRun:
+    """Train a run, save its checkpoints and evaluate the best one.
+
+    ``callbacks`` receive each event. ``resume`` or ``finetune`` names the checkpoint to start from.
+    Log files go to ``output`` (default: ``outputs/RUN_NAME``). ``control.request_stop`` stops the
+    run from another thread or a callback. Raises ValueError (ConfigError, DataError,
+    CheckpointError) if the run is not possible; a failure during training is the ``outcome``.
+    """
+    configure_allocator()
+    plan = plan_from(config, read_source(resume, finetune))
+    folder = Path("outputs") / str(plan.config.run_name) if output is None else Path(output)
+    run = build_run(plan, folder)
+    result = run_to_end(run, control=control, callbacks=callbacks)
+    best, last = run.policy.best, run.policy.last
+    checkpoints = Checkpoints(
+        best if best.exists() else None, last if last is not None and last.exists() else None
+    )
+    model = run.best_model.eval()
+    return TrainedRun(run.config, result.outcome, checkpoints, result.results, model)
+
+
+def evaluate(source: str | Path | TrainedRun, *, device: str = "auto") -> dict[str, Any]:
+    """Evaluate a checkpoint, or the best one of a run, on its test and validation sets.
+
+    Returns the content of a results file: accuracies in percent with their baselines and controls.
+    Raises CheckpointError if the file cannot be loaded.
+    """
+    path = source.checkpoints.best if isinstance(source, TrainedRun) else source
+    if path is None:
+        raise ValueError("the run has no best checkpoint to evaluate")
+    configure_allocator()
+    return evaluate_checkpoint(path, pick_device(device))
+
+
+def corpus(config: RunConfig, *, device: str = "cpu") -> Corpus:
+    """Return the training, validation and test sets that ``config`` describes."""
+    return build_task(config, pick_device(device)).corpus

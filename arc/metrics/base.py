@@ -1,0 +1,59 @@
+"""The interface of message metrics: functions that describe a set of discrete messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from arc.registry import Registry, Settings
+
+METRICS: Registry[Callable[..., dict[str, float]]] = Registry("metric")
+
+
+class MetricConfig(Settings):
+    """Base of a metric's configuration: the keys of conf/metric/NAME.yaml below its name."""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """The messages sent for the examples of a split, one per example.
+
+    ``symbols``: int64 [messages, max_length] in 0 to ``vocab_size - 1``. ``lengths``: int64
+    [messages], symbols sent including the stop symbol. Both are on the CPU.
+    """
+
+    symbols: Tensor
+    lengths: Tensor
+    vocab_size: int
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @property
+    def max_length(self) -> int:
+        """The number of symbol positions of a message."""
+        return self.symbols.shape[1]
+
+
+def language_metrics(
+    selected: Mapping[str, Settings],
+    symbols: Tensor,
+    vocab_size: int,
+    lengths: Tensor | None = None,
+) -> dict[str, float]:
+    """Compute the ``selected`` metrics, given by name with their configuration.
+
+    ``symbols``: int64 [messages, max_length], at least one message. ``lengths``: int64
+    [messages]; None stands for messages of full length. Returns the values of all metrics in
+    one dict, in the order of ``selected``. Raises ValueError for a name that is not registered.
+    """
+    symbols = symbols.cpu()
+    if lengths is None:
+        lengths = symbols.new_full((len(symbols),), symbols.shape[1])
+    messages = Messages(symbols, lengths.cpu(), vocab_size)
+    values: dict[str, float] = {}
+    for name, config in selected.items():
+        values.update(METRICS[name](messages, **config.model_dump()))
+    return values

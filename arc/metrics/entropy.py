@@ -1,0 +1,39 @@
+"""Entropy of messages and of their symbols, with the limits that apply to it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from arc.metrics.base import METRICS, Messages, MetricConfig
+
+
+@METRICS.register("entropy", config=MetricConfig)
+def entropy(messages: Messages) -> dict[str, float]:
+    """Return plug-in estimates of entropy (Shannon, 1948), in bits.
+
+    - ``message_entropy_bits``: H(M) = -sum p(m) log2 p(m) over whole messages, in
+      [0, min(capacity, limit)].
+    - ``entropy_limit_bits``: log2(messages), the largest value that this many messages can show.
+    - ``capacity_bits``: max_length * log2(vocab_size), the largest value for any number of them.
+    - ``symbol_entropy_bits``: the entropy of the symbols at one position, averaged over positions,
+      in [0, log2(vocab_size)].
+    """
+    _, counts = messages.symbols.unique(dim=0, return_counts=True)
+    positions = [
+        torch.bincount(column, minlength=messages.vocab_size) for column in messages.symbols.t()
+    ]
+    return {
+        "message_entropy_bits": entropy_bits(counts),
+        "entropy_limit_bits": math.log2(len(messages)),
+        "capacity_bits": messages.max_length * math.log2(messages.vocab_size),
+        "symbol_entropy_bits": sum(map(entropy_bits, positions)) / len(positions),
+    }
+
+
+def entropy_bits(counts: Tensor) -> float:
+    """Return the entropy in bits of the distribution proportional to ``counts``."""
+    share = counts[counts > 0].double() / counts.sum()
+    return float(-(share * share.log2()).sum()) + 0.0

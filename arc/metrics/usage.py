@@ -1,0 +1,24 @@
+"""How much of the message space is used."""
+
+from __future__ import annotations
+
+import torch
+
+from arc.metrics.base import METRICS, Messages, MetricConfig
+
+
+@METRICS.register("usage", config=MetricConfig)
+def usage(messages: Messages) -> dict[str, float]:
+    """Return how many messages and symbols occur.
+
+    - ``unique_messages``: the number of distinct messages, 1 to the number of messages.
+    - ``symbols_used``: the share of the max_length * vocab_size combinations of position and
+      symbol that occur, in percent.
+    - ``mean_length``: the mean number of symbols sent, the stop symbol included, 1 to max_length.
+    """
+    used = [column.unique().numel() for column in messages.symbols.t()]
+    return {
+        "unique_messages": len(messages.symbols.unique(dim=0)),
+        "symbols_used": 100 * sum(used) / (messages.max_length * messages.vocab_size),
+        "mean_length": float(messages.lengths.to(torch.float64).mean()),
+    }

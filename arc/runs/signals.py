@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM: the first one stops in order, a second one ends the process."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from arc.training import RunControl
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
+    """Call ``act`` with the name of the first SIGINT or SIGTERM; a second one ends the process.
+
+    Yields the list of received signals. No exception is raised in the main thread, since it could
+    be lost in code that catches exceptions.
+    """
+    received: list[signal.Signals] = []
+
+    def handle(number: int, frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        received.append(signal.Signals(number))
+        act(received[-1].name)
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def stops(control: RunControl) -> Callable[[str], None]:
+    """Return a signal action that requests a stop of the run."""
+
+    def stop(name: str) -> None:
+        control.request_stop(name)
+        message = f"{name}: stopping; a second {name} ends the process at once"
+        # from another thread: the signal may have interrupted the writing of a log line
+        threading.Thread(target=log.info, args=(message,)).start()
+
+    return stop

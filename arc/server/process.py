@@ -1,0 +1,107 @@
+"""The process of ``python -m arc.train``: its runs, its endpoint and its signals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from arc.config import ConfigError, ProcessConfig, ServerConfig, parse
+from arc.config.overrides import key_of
+from arc.loggers.console import ConsoleProgress
+from arc.runs import Run, RunPlan, build_run, plan_run, run_to_end
+from arc.runs.next_run import NextRun
+from arc.runs.results import format_results
+from arc.runs.signals import on_signal, stops
+from arc.server.endpoint import endpoint
+from arc.server.session import Session
+from arc.training import ProcessGroup, RunControl
+
+log = logging.getLogger(__name__)
+
+
+class TrainingProcess:
+    """Trains the run that was typed, or serves and trains the runs that are requested."""
+
+    def __init__(
+        self,
+        tree: DictConfig,
+        typed: Sequence[str],
+        output: Path,
+        console: Console,
+        ranks: ProcessGroup,
+        *,
+        is_sweep: bool,
+    ) -> None:
+        if is_sweep and ranks.size > 1:
+            raise ConfigError("-m: several processes train one run, not a sweep")
+        self.tree, self.typed, self.output = tree, list(typed), output
+        self.console, self.ranks = console, ranks
+        self.own_folder = output / "checkpoints" if is_sweep else None
+        self.server = self._server_config(is_sweep)
+        self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
+
+    def _server_config(self, is_sweep: bool) -> ServerConfig:
+        """Return the endpoint's configuration; in a sweep it is off unless it was typed."""
+        config = parse(ProcessConfig, self.tree)
+        if not config.server.autostart and (config.resume or config.finetune):
+            raise ConfigError(
+                "server.autostart=false: name the checkpoint in POST /start_train instead"
+            )
+        if not config.server.autostart and self.ranks.size > 1:
+            raise ConfigError("server.autostart=false: several processes train only one run")
+        if is_sweep and not any(key_of(each).startswith("server.") for each in self.typed):
+            return config.server.model_copy(update={"enabled": False})
+        return config.server
+
+    def run_once(self) -> int:
+        """Train the run that was typed; returns the exit status."""
+        plan = plan_run(self.tree, self.typed, self.own_folder)
+        run = build_run(plan, self.output, self.ranks)  # before the endpoint: it may be refused
+        if run.is_finished or not self.ranks.is_leader:
+            return self._train(run, RunControl())
+        with (
+            on_signal(lambda _: self.session.shutdown()) as received,
+            endpoint(self.server, self.session),
+            self.session.running(plan) as control,
+        ):
+            status = self._train(run, control)
+        return 128 + received[0] if received else status
+
+    def serve(self) -> int:
+        """Train the runs that are requested until Ctrl-C; returns the exit status."""
+        with (
+            on_signal(lambda _: self.session.shutdown()) as received,  # before any lock is held
+            endpoint(self.server, self.session),
+        ):
+            log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends the process")
+            while (plan := self.session.next_plan()) is not None:
+                if (status := self._train_requested(plan)) > 128:
+                    return status
+        return 128 + received[0] if received else 0
+
+    def _train_requested(self, plan: RunPlan) -> int:
+        """Build and train a requested run; a failure leaves the process ready for the next."""
+        output = self.output / str(plan.config.run_name)
+        try:
+            with self.session.running(plan) as control:
+                return self._train(build_run(plan, output), control)
+        except ValueError as error:
+            log.error(str(error))
+        except Exception:  # the edge of a run: the process must be able to start another
+            log.exception("the run failed")
+        return 1
+
+    def _train(self, run: Run, control: RunControl) -> int:
+        """Train, evaluate and print the results; returns the exit status."""
+        callbacks = [self.session, ConsoleProgress(self.console)] if self.ranks.is_leader else []
+        with on_signal(stops(control)) as received:
+            result = run_to_end(run, control=control, callbacks=callbacks)
+        if result.results is not None:
+            print(f"\n{format_results(result.results)}\n", flush=True)
+        if result.outcome.kind == "failed":
+            return 1
+        return 128 + received[0] if received else 0

@@ -1,0 +1,31 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+from torch.optim import SGD
+
+from arc.training.optimizers.base import OPTIMIZERS, OptimizerConfig
+
+
+class SgdConfig(OptimizerConfig):
+    """Keys of conf/optimizer/sgd.yaml."""
+
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
+
+
+@OPTIMIZERS.register("sgd", config=SgdConfig)
+def sgd(parameters: Iterable[nn.Parameter], learning_rate: float, config: SgdConfig) -> SGD:
+    """Build torch's SGD."""
+    return SGD(
+        parameters,
+        lr=learning_rate,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )

@@ -1,0 +1,94 @@
+"""Files of older format versions keep their meaning."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from arc.checkpointing import CheckpointError, load, metadata, read_checkpoint, read_metadata
+
+# Written by version 0.1.0 after 6 of 8 steps of task=selection on small random puzzles.
+V1 = Path(__file__).parent / "data" / "v1_selection.pth"
+GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_metadata])
+def test_a_version_1_file_reads_as_version_2(read: Any) -> None:
+    content = read(V1)
+    assert content["format_version"] == 2
+    assert content["step"] == 6
+    config = content["config"]
+    assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
+    assert config["schedule"] == {"name": "cosine", "warmup_steps": 2, "final_share": 0.01}
+    assert config["logger"] == {"jsonl": {}}
+    assert config["metric"] == {"entropy": {}, "usage": {}}
+    assert config["training"] == {
+        **{"epochs": None, "max_steps": 8, "max_minutes": None, "stop_at_step": None},
+        **{"batch_size": 16, "learning_rate": 0.002, "gradient_clip": 1.0, "precision": "fp32"},
+        **{"schedule_by": "time", "best_metric": None},
+    }
+
+
+def test_a_version_1_model_sends_the_same_messages() -> None:
+    model = load(V1).model
+    assert model.send(GRIDS).tolist() == [[1, 0, 2, 0, 0], [0, 1, 2, 1, 1], [0, 1, 2, 0, 1]]
+
+
+def test_a_migration_changes_nothing_in_place_and_no_other_key() -> None:
+    stored = torch.load(V1)
+    before = copy.deepcopy(stored["config"])
+    migrated = metadata.migrated(V1, stored)
+    assert stored["config"] == before
+    assert {key: migrated[key] for key in stored.keys() - {"config", "format_version"}} == {
+        key: stored[key] for key in stored.keys() - {"config", "format_version"}
+    }
+
+
+def test_a_constant_schedule_has_no_final_share() -> None:
+    training = {"schedule": "constant", "warmup_steps": 5, "weight_decay": 0.0}
+    stored = {"format_version": 1, "config": {"training": training}}
+    config = metadata.migrated("x.pth", stored)["config"]
+    assert config["schedule"] == {"name": "constant", "warmup_steps": 5}
+    assert config["optimizer"]["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("training", [None, [1], "x", {}, {"schedule": ["cosine"]}])
+def test_a_broken_section_is_left_to_the_check_of_the_config(training: Any, tmp_path: Path) -> None:
+    stored = torch.load(V1)
+    path = tmp_path / "x.pth"
+    torch.save({**stored, "config": {**stored["config"], "training": training}}, path)
+    assert read_metadata(path)["format_version"] == 2
+    with pytest.raises(CheckpointError, match="its config"):
+        load(path)
+
+
+def test_migrations_are_applied_one_after_the_other(
+    one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As if version 4 had renamed a key that version 3 had added."""
+
+    def to_3(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "format_version": 3, "error_rate": 100 - content["val_acc"]}
+
+    def to_4(content: dict[str, Any]) -> dict[str, Any]:
+        rest = {key: value for key, value in content.items() if key != "error_rate"}
+        return {**rest, "format_version": 4, "val_error": content["error_rate"]}
+
+    monkeypatch.setattr(metadata, "MIGRATIONS", {2: to_3, 3: to_4})
+    monkeypatch.setattr(metadata, "FORMAT_VERSION", 4)
+    again = tmp_path / "again.pth"  # without a metadata record
+    torch.save(one.content, again)
+    for path in (one.path, again):
+        for content in (read_checkpoint(path), read_metadata(path), load(path).metadata):
+            assert math.isclose(content["val_error"], 100 - one.content["val_acc"])
+            assert content["format_version"] == 4
+    torch.save({**one.content, "format_version": 5}, again)
+    with pytest.raises(CheckpointError, match=r"format_version 5 \(from .*versions: 2, 3, 4$"):
+        load(again)
+
+
+def test_every_older_version_has_a_migration() -> None:
+    assert set(metadata.MIGRATIONS) == set(range(1, metadata.FORMAT_VERSION))

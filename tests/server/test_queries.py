@@ -1,0 +1,245 @@
+"""Model queries: at most one per step, within their budget, and shared answers."""
+
+import threading
+
+import pytest
+from helpers_cli import until
+
+from arc.server.queries import QUERY_SHARE, AnswerCache, InvalidStateError, QueryQueue
+from arc.server.status import RunStatus
+
+CLIENTS, STEPS = 32, 200
+STEP_SECONDS, QUERY_SECONDS = 0.1, 0.04
+
+
+class Clock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock):
+    return QueryQueue(threading.Condition(threading.RLock()), clock)
+
+
+@pytest.fixture
+def in_background():
+    """Start functions in threads, and join them at the end of the test."""
+    threads = []
+
+    def start(function):
+        thread = threading.Thread(target=function, daemon=True)
+        threads.append(thread)
+        thread.start()
+        return thread
+
+    yield start
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def wait_for_query(queue):
+    until(lambda: queue, bool)
+
+
+def test_clients_in_a_loop_get_one_query_per_step_and_their_share_of_the_time(
+    queue, clock, in_background
+):
+    answered, ended = [], threading.Event()
+
+    def work(viewer):
+        answered.append(clock.now)
+        clock.now += QUERY_SECONDS
+
+    def client():
+        while not ended.is_set():
+            try:
+                queue.ask(work, seconds=30)
+            except InvalidStateError:
+                return
+
+    clients = [in_background(client) for _ in range(CLIENTS)]
+    per_step = []
+    for _ in range(STEPS):
+        clock.now += STEP_SECONDS
+        before = len(answered)
+        wait_for_query(queue)
+        queue.answer_within_budget(object())
+        per_step.append(len(answered) - before)
+    ended.set()
+    while any(client.is_alive() for client in clients):
+        queue.refuse_all("over")
+    assert max(per_step) == 1
+    assert len(answered) * QUERY_SECONDS <= QUERY_SHARE * clock.now + QUERY_SECONDS
+    assert len(answered) >= 0.8 * QUERY_SHARE * clock.now / QUERY_SECONDS
+
+
+def test_the_budget_is_nineteen_times_the_last_query(queue, clock, in_background):
+    def ask_twice():
+        for _ in range(2):
+            queue.ask(lambda viewer: setattr(clock, "now", clock.now + 1.0), seconds=30)
+
+    in_background(ask_twice)
+    wait_for_query(queue)
+    queue.answer_within_budget(object())
+    wait_for_query(queue)
+    clock.now = 19.9
+    queue.answer_within_budget(object())
+    assert queue
+    clock.now = 20.1
+    queue.answer_within_budget(object())
+    assert not queue
+
+
+def test_an_idle_process_answers_without_a_limit(queue, clock, in_background):
+    asked = in_background(lambda: [queue.ask(lambda viewer: None, 30) for _ in range(5)])
+    while asked.is_alive():
+        queue.answer_next(object())
+    assert clock.now == 0.0
+
+
+def test_a_query_that_times_out_is_not_computed(queue):
+    with pytest.raises(TimeoutError, match="did not answer within"):
+        queue.ask(pytest.fail, seconds=0.01)
+    assert not queue
+    queue.answer_next(object())
+
+
+def test_an_error_is_raised_in_the_requesting_thread(queue, in_background):
+    def fail(viewer):
+        raise ValueError("example=x")
+
+    def answer():
+        wait_for_query(queue)
+        queue.answer_next(object())
+
+    in_background(answer)
+    with pytest.raises(ValueError, match="example=x"):
+        queue.ask(fail, seconds=30)
+
+
+def test_without_a_model_a_query_is_refused(queue, in_background):
+    def answer():
+        wait_for_query(queue)
+        queue.answer_next(None)
+
+    in_background(answer)
+    with pytest.raises(InvalidStateError, match="the run has ended"):
+        queue.ask(pytest.fail, seconds=30)
+
+
+def test_waiting_queries_are_refused_when_the_process_ends(queue, in_background):
+    def end():
+        wait_for_query(queue)
+        queue.refuse_all("the process is ending")
+
+    in_background(end)
+    with pytest.raises(InvalidStateError, match="ending"):
+        queue.ask(pytest.fail, seconds=30)
+
+
+@pytest.fixture
+def status():
+    status = RunStatus()
+    status.publish("begin", {})
+    status.publish("state", ["training", "train"])
+    return status
+
+
+@pytest.fixture
+def counted(status):
+    """A cache whose answers count how often they were computed."""
+    counts = iter(range(1, 100))
+    return AnswerCache(status, lambda: {"n": next(counts)})
+
+
+def validate(status, step):
+    status.publish("validation", {"batch_num": step})
+
+
+def test_an_answer_is_computed_once_per_validation(status, counted):
+    answers = [counted.get()["n"] for _ in range(3)]
+    validate(status, 5)
+    assert [*answers, counted.get()["n"]] == [1, 1, 1, 2]
+
+
+def test_during_the_test_phase_the_last_answer_is_served(status, counted):
+    counted.get()
+    validate(status, 9)
+    status.publish("end", {"kind": "finished", "error": None})
+    status.publish("state", ["testing", "train"])
+    assert counted.get()["n"] == 1
+    status.publish("state", ["idle", None])
+    assert counted.get()["n"] == 2
+
+
+def test_the_answer_of_another_run_is_never_served(status, counted):
+    counted.get()
+    status.publish("begin", {})
+    status.publish("end", {"kind": "finished", "error": None})
+    assert counted.get()["n"] == 2
+
+
+def test_an_error_is_not_kept(status):
+    answers = iter([TimeoutError("late"), {"n": 1}])
+
+    def compute():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    cache = AnswerCache(status, compute)
+    with pytest.raises(TimeoutError):
+        cache.get()
+    assert [cache.get()["n"], cache.get()["n"]] == [1, 1]
+
+
+class Slow:
+    """Computes answers; each waits for ``may_end``."""
+
+    def __init__(self):
+        self.began, self.may_end, self.count = threading.Event(), threading.Event(), 0
+
+    def __call__(self):
+        self.count += 1
+        self.began.set()
+        self.may_end.wait()
+        return {"n": self.count}
+
+
+def test_while_an_answer_is_computed_other_clients_get_the_last_one(status, in_background):
+    slow = Slow()
+    slow.may_end.set()
+    cache = AnswerCache(status, slow)
+    cache.get()
+    slow.began.clear()
+    slow.may_end.clear()
+    validate(status, 5)
+    first = in_background(cache.get)
+    slow.began.wait()
+    assert cache.get()["n"] == 1
+    slow.may_end.set()
+    first.join()
+    assert cache.get()["n"] == 2
+
+
+def test_waiting_for_the_first_answer_has_a_time_limit(status, in_background):
+    slow = Slow()
+    cache = AnswerCache(status, slow)
+    in_background(cache.get)
+    slow.began.wait()
+    with pytest.raises(TimeoutError, match="no answer within"):
+        cache.get(seconds=0.05)
+    slow.may_end.set()
