@@ -12,11 +12,11 @@ from helpers_cli import until
 
 from arc.config.schema import ServerConfig
 from arc.runs.next_run import NextRun
-from arc.runs.run import Run, RunEnded, RunStarted, TrainingEnded, make_run
+from arc.runs.run import build_run, run_to_end
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
 from arc.server.session import Session
-from arc.training import Heap, RunControl
+from arc.training.callbacks import Callback
 
 PATIENCE = 60
 GAME = ["task=selection", "task.num_distractors=3", "pretrain.num_distractors=3"]
@@ -34,16 +34,17 @@ def server_config(**changes: Any) -> ServerConfig:
     return ServerConfig(**{**defaults, **changes})
 
 
-class Station:
+class Station(Callback):
     """A session, a thread that trains what it starts, and a client of its endpoint."""
 
     def __init__(self, typed: list[str], output: Path) -> None:
         self.session = Session(NextRun(typed), exit_after_run=False)
-        self.output, self.heap = output, Heap()
+        self.output = output
         self.app = create_app(self.session, guard_of(server_config()))
         self.client: FlaskClient = self.app.test_client()
         self._may_step, self._is_held = threading.Event(), threading.Event()
         self._may_step.set()
+        self._hold_at: type = object
         self.thread = threading.Thread(target=self._train, daemon=True)
         self.thread.start()
 
@@ -51,30 +52,30 @@ class Station:
         while (plan := self.session.next_plan()) is not None:
             try:
                 with self.session.running(plan) as control:
-                    output = self.output / str(plan.config.run_name)
-                    output.mkdir(parents=True, exist_ok=True)
-                    run = make_run(plan, output, self.heap)
-                    with run.claimed():
-                        self._drive(run, control)
+                    run = build_run(plan, self.output / str(plan.config.run_name))
+                    run_to_end(run, control=control, callbacks=[self.session, self])
             except ValueError:
                 continue  # the session has published it
 
-    def _drive(self, run: Run, control: RunControl) -> None:
-        self.session.on_event(RunStarted(run))
-        outcome = run.execute(control, self.session.on_event, self._pause)
-        self.session.on_event(TrainingEnded(outcome))
-        results = run.report() if outcome.kind == "finished" else None
-        self.session.on_event(RunEnded(outcome, results))
-
-    def _pause(self, event: object) -> None:
-        if not self._may_step.is_set():
+    def on_event(self, event: object) -> None:
+        """Pause the training thread while it is held."""
+        if not self._may_step.is_set() and isinstance(event, self._hold_at):
             self._is_held.set()
             self._may_step.wait()
             self._is_held.clear()
 
     def hold(self) -> None:
         """Pause training between two steps."""
+        self.hold_at(object)
+        self.wait_until_held()
+
+    def hold_at(self, kind: type) -> None:
+        """Pause the training thread at the next event of that kind."""
+        self._hold_at = kind
         self._may_step.clear()
+
+    def wait_until_held(self) -> None:
+        """Wait for that event."""
         assert self._is_held.wait(PATIENCE)
 
     def go_on(self) -> None:
@@ -112,7 +113,8 @@ class Station:
             lambda status: status["running"] and status["step"] and status["step"] >= step
         )
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """End the training thread; called once, after the tests."""
         self.go_on()
         self.session.shutdown()
         self.thread.join(PATIENCE)

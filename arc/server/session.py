@@ -230,6 +230,9 @@ class Session(Callback):
         except BaseException as error:
             self._publish_end(Outcome("failed", str(error) or type(error).__name__))
             raise
+        else:
+            if self._run is None:  # it had its full length before it started
+                self._publish_end(Outcome("finished"))
         finally:
             with self._changed:
                 self._enter("idle", None)
