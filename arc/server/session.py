@@ -251,8 +251,7 @@ class Session(Callback):
         elif isinstance(event, TrainingEnded):
             self._on_training_ended(event.outcome)
         elif isinstance(event, EvaluationEvent):
-            self.status.publish("testing", _progress(event))
-            self._queries.answer_within_budget(self._viewer)
+            self.status.publish("testing", _progress(event))  # queries wait: the task is in use
         elif isinstance(event, RunEnded):
             self._on_run_ended(event)
 
