@@ -88,9 +88,9 @@ class Polling:
             if mode == "constant":
                 self.request("GET", "/results")
             elif mode == "probe":
-                example = self.request("GET", "/examples")["examples"][number]
-                while self.mode == "probe":
-                    self.request("GET", f"/probe?example={quote(example)}")
+                names = self.request("GET", "/examples").get("examples", [])
+                while self.mode == "probe" and names:
+                    self.request("GET", f"/probe?example={quote(names[number])}")
             elif mode == "many":
                 self._poll(POLLED[turn % len(POLLED)], since)
                 turn += 1
