@@ -11,12 +11,12 @@ from flask.testing import FlaskClient
 from helpers_cli import until
 
 from arc.config.schema import ServerConfig
+from arc.runs import build_run, run_to_end
 from arc.runs.next_run import NextRun
-from arc.runs.run import Run, RunEnded, RunStarted, TrainingEnded, make_run
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
 from arc.server.session import Session
-from arc.training import Heap, RunControl
+from arc.training import Callback, StepEvent, ValidationEvent
 
 PATIENCE = 60
 GAME = ["task=selection", "task.num_distractors=3", "pretrain.num_distractors=3"]
@@ -34,12 +34,12 @@ def server_config(**changes: Any) -> ServerConfig:
     return ServerConfig(**{**defaults, **changes})
 
 
-class Station:
+class Station(Callback):
     """A session, a thread that trains what it starts, and a client of its endpoint."""
 
     def __init__(self, typed: list[str], output: Path) -> None:
         self.session = Session(NextRun(typed), exit_after_run=False)
-        self.output, self.heap = output, Heap()
+        self.output = output
         self.app = create_app(self.session, guard_of(server_config()))
         self.client: FlaskClient = self.app.test_client()
         self._may_step, self._is_held = threading.Event(), threading.Event()
@@ -51,23 +51,14 @@ class Station:
         while (plan := self.session.next_plan()) is not None:
             try:
                 with self.session.running(plan) as control:
-                    output = self.output / str(plan.config.run_name)
-                    output.mkdir(parents=True, exist_ok=True)
-                    run = make_run(plan, output, self.heap)
-                    with run.claimed():
-                        self._drive(run, control)
+                    run = build_run(plan, self.output / str(plan.config.run_name))
+                    run_to_end(run, control=control, callbacks=[self.session, self])
             except ValueError:
                 continue  # the session has published it
 
-    def _drive(self, run: Run, control: RunControl) -> None:
-        self.session.on_event(RunStarted(run))
-        outcome = run.execute(control, self.session.on_event, self._pause)
-        self.session.on_event(TrainingEnded(outcome))
-        results = run.report() if outcome.kind == "finished" else None
-        self.session.on_event(RunEnded(outcome, results))
-
-    def _pause(self, event: object) -> None:
-        if not self._may_step.is_set():
+    def on_event(self, event: object) -> None:
+        """Pause after a step while held."""
+        if isinstance(event, StepEvent | ValidationEvent) and not self._may_step.is_set():
             self._is_held.set()
             self._may_step.wait()
             self._is_held.clear()
@@ -112,7 +103,7 @@ class Station:
             lambda status: status["running"] and status["step"] and status["step"] >= step
         )
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
         self.go_on()
         self.session.shutdown()
         self.thread.join(PATIENCE)
