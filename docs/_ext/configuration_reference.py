@@ -225,6 +225,8 @@ def describe(field: dict[str, Any]) -> tuple[str, str]:
 
 def _limits(part: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    if "minimum" in part and "maximum" in part:
+        return f"{_number(part['minimum'])} to {_number(part['maximum'])}"
     limits = [f"{sign} {_number(part[key])}" for key, sign in signs.items() if key in part]
     if "minLength" in part and part["minLength"] > 1:
         limits.append(f"at least {part['minLength']} characters")
