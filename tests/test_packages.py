@@ -32,6 +32,13 @@ MAY_PRINT = {
     "config/hydra_main.py",
     "checkpointing/commands.py",
     "runs/export.py",
+    "server/process.py",
+}
+    "train.py",
+    "evaluate.py",
+    "config/hydra_main.py",
+    "checkpointing/commands.py",
+    "runs/export.py",
 }
 
 

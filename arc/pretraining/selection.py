@@ -6,16 +6,15 @@ recoloured, or the other grid of its pair; the candidates as they are.
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
-from arc.models import RECEIVERS, ARCAutoencoder, Receiver, ReceiverShape
+from arc.data.distractors import DistractorKind
+from arc.models import ARCAutoencoder
 from arc.pretraining.base import PRETRAINING, PretrainConfig
 from arc.tasks.selection import SelectionConfig, SelectionTask
 
@@ -24,7 +23,7 @@ class SelectionPretrainConfig(PretrainConfig):
     """Keys of conf/pretrain/selection.yaml."""
 
     num_distractors: Annotated[int, Field(ge=1, le=999)]
-    distractors: Literal["random", "same_size", "same_colors", "same_puzzle"]
+    distractors: DistractorKind
     view: Literal["turned", "augmented", "paired"]
 
     def game(self) -> SelectionConfig:
@@ -35,25 +34,6 @@ class SelectionPretrainConfig(PretrainConfig):
             distractors=self.distractors,
             use_input_output_pairs=self.view == "paired",
         )
-
-
-@RECEIVERS.register("pretrain_selection")
-class EmbeddingReceiver(Receiver):
-    """Compares two embeddings; all that it learns is the temperature."""
-
-    def __init__(self, shape: ReceiverShape) -> None:
-        super().__init__(shape)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """Return the scaled cosines of [batch, dim] with [pool, dim]: float32 [batch, pool]."""
-        with torch.autocast(one.device.type, enabled=False):  # bf16 would make ties
-            cosine = F.normalize(one.float(), dim=-1) @ F.normalize(other.float(), dim=-1).t()
-            return cosine * self.log_scale.exp().clamp(max=100.0)
-
-    def receive(self, signal: Tensor, *, embedded: Tensor) -> Tensor:
-        """Return the logits of embedded candidates [pool, dim] for each message."""
-        return self(signal, embedded)
 
 
 @PRETRAINING.register("selection", config=SelectionPretrainConfig)

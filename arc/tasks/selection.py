@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,16 @@ from pydantic import Field
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
-from arc.data.distractors import KINDS, DistractorGroups, sample_candidates
+from arc.data.distractors import (
+    DISTRACTORS,
+    DistractorGroups,
+    DistractorKind,
+    sample_candidates,
+)
 from arc.data.features import FEATURES, feature_ids
 from arc.metrics import expected_accuracy, random_code_accuracy
 from arc.models import ARCAutoencoder
-from arc.models.receivers import SelectionReceiver
+from arc.models.receivers.selection import SelectionReceiver
 from arc.tasks.base import (
     TASKS,
     Metric,
@@ -35,7 +40,7 @@ class SelectionConfig(TaskConfig):
     """Keys of conf/task/selection.yaml."""
 
     num_distractors: Annotated[int, Field(ge=1, le=999)]
-    distractors: Literal["random", "same_size", "same_colors", "same_puzzle"]
+    distractors: DistractorKind
 
 
 @TASKS.register("selection", config=SelectionConfig)
@@ -133,7 +138,7 @@ class SelectionTask(Task):
         ).cpu()
         wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:
-            pairs = [(kind, count) for kind in KINDS for count in REPORTED_DISTRACTORS]
+            pairs = [(kind, count) for kind in DISTRACTORS for count in REPORTED_DISTRACTORS]
             wanted += [pair for pair in pairs if pair not in wanted]
         figures: dict[str, Metric] = {}
         for kind, count in wanted:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from arc.data import BatchSampler
-from arc.data.distractors import KINDS, DistractorGroups, sample_candidates
+from arc.data.distractors import DISTRACTORS, DistractorGroups, sample_candidates
 from arc.data.grids import content_key
 
 
@@ -40,7 +40,7 @@ def batches(split, size, count, seed=0, wanted=None):
         yield source.next(), source.generator
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(DISTRACTORS))
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("size", [2, 16])
 def test_each_target_gets_its_number_of_different_others_of_its_group(
@@ -82,7 +82,7 @@ def test_the_kinds_count_what_they_say(make_split):
         "q": ([(two_colors(33), grid(1))], []),
     }
     split = make_split(puzzles)  # six examples of five contents
-    available = {kind: DistractorGroups.of(kind, split).available.tolist() for kind in KINDS}
+    available = {kind: DistractorGroups.of(kind, split).available.tolist() for kind in DISTRACTORS}
     assert available["random"] == [4] * 6
     assert available["same_size"] == [1, 1, 2, 2, 2, 1]
     assert available["same_colors"] == [0, 0, 1, 1, 0, 0]

@@ -4,7 +4,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from arc.checkpointing.format import flat_keys
-from arc.config.flat_keys import KEY_PATHS, flat_view
+from arc.config.flat_keys import EXTRA_SETTINGS, KEY_PATHS, SETTINGS, flat_view
 from arc.config.schema import ConfigError, config_folder
 from arc.runs.next_run import NextRun
 
@@ -29,6 +29,13 @@ CHANGES = {
     "pretrain_task_type": "binary",
     "freeze_encoder": True,
 }
+EXTRA_CHANGES = {
+    "distractors": "same_size",
+    "stop_token": True,
+    "augment": True,
+    "seed": 5,
+    "max_steps": 40,
+}
 FILES = ("use_pretrained", "load_pretrained_before_pretrain")
 BAD = {
     "vocab_size": 1,
@@ -43,6 +50,11 @@ BAD = {
     "use_pretrained": "file.pth",
     "hidden_dim": 2.5,
     "hidden": 3,
+    "distractors": "same_shape",
+    "stop_token": 1,
+    "augment": "yes",
+    "seed": -1,
+    "max_steps": 0,
 }
 
 
@@ -75,9 +87,25 @@ def test_a_bad_value_is_named_and_nothing_changes(key):
     before = flat_view(settings.config())
     with pytest.raises(ConfigError) as error:
         settings.change({"batch_size": 8, "latent_dim": 8, key: BAD[key]})
-    assert KEY_PATHS.get(key, key).split(".")[0] in str(error.value) or key in str(error.value)
+    assert SETTINGS.get(key, key).split(".")[0] in str(error.value) or key in str(error.value)
     assert flat_view(settings.config()) == before
     assert settings.overrides == ["seed=3"]
+
+
+@pytest.mark.parametrize("key", EXTRA_SETTINGS)
+def test_an_extra_setting_applies_to_the_next_run(key):
+    settings = NextRun([])
+    before = flat_view(settings.config(), EXTRA_SETTINGS)
+    assert before[key] != EXTRA_CHANGES[key]
+    settings.change({key: EXTRA_CHANGES[key]})
+    config = settings.plan("train", ["run_name=next"]).config
+    assert flat_view(config, EXTRA_SETTINGS) == {**before, key: EXTRA_CHANGES[key]}
+
+
+def test_an_extra_setting_that_does_not_apply_is_null():
+    settings = NextRun(["task=reconstruction", "bottleneck=autoencoder"])
+    view = flat_view(settings.config(), EXTRA_SETTINGS)
+    assert (view["distractors"], view["stop_token"]) == (None, None)
 
 
 def test_what_a_task_or_channel_lacks_is_null():
@@ -153,3 +181,4 @@ def test_a_poll_composes_nothing_anew(monkeypatch):
     config = settings.change({"batch_size": 8})
     monkeypatch.setattr("arc.runs.next_run.compose", None)
     assert settings.config() is config
+    assert settings.preview({}) is config
