@@ -39,7 +39,8 @@ class Key:
 
     def row(self) -> str:
         """Return the row in Markdown."""
-        cells = (f"`{self.name}`", self.type, self.range, self.default, self.meaning)
+        meaning = re.sub(r"([<_*])", r"\\\1", self.meaning)
+        cells = (f"`{self.name}`", self.type, self.range, self.default, meaning)
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -62,7 +63,7 @@ def _sections() -> Iterator[str]:
     for group in groups():
         yield from _group(group)
     yield _experiments()
-    content = _composed("evaluate", path="")
+    content = _composed("evaluate")
     about = "Keys of `python -m arc.evaluate`."
     rows = _rows(EvaluateConfig, content, comments_of("evaluate.yaml"))
     yield _part("Evaluation", about, rows)
@@ -149,10 +150,9 @@ def _list_groups() -> list[str]:
     ]
 
 
-def _composed(config_name: str, *overrides: str, **extra: Any) -> dict[str, Any]:
-    typed = [*overrides, *(f"{key}={value!r}" for key, value in extra.items())]
+def _composed(config_name: str, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose(config_name, typed))
+        tree = OmegaConf.to_container(compose(config_name, list(overrides)))
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
@@ -199,7 +199,7 @@ def _rows(
         key = f"{section}.{field}" if section else field
         kind, allowed = describe(properties[field])
         default = "required" if values.get(field) == "???" else f"`{_plain(values.get(field))}`"
-        comment = comments.get(key) or comments.get(field, "")
+        comment = comments.get(key) or comments.get(key.partition(".")[2], "")
         rows.append(Key(key, kind, allowed, default, comment))
     return rows
 
@@ -225,6 +225,8 @@ def describe(field: dict[str, Any]) -> tuple[str, str]:
 
 def _limits(part: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    if "minimum" in part and "maximum" in part:
+        return f"{_number(part['minimum'])} to {_number(part['maximum'])}"
     limits = [f"{sign} {_number(part[key])}" for key, sign in signs.items() if key in part]
     if "minLength" in part and part["minLength"] > 1:
         limits.append(f"at least {part['minLength']} characters")
