@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
 from pydantic import TypeAdapter, ValidationError
 
 from arc.data import DataError
