@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from helpers_data import grid
 
 from arc.data import BatchSampler
 from arc.data.distractors import DISTRACTORS, DistractorGroups, sample_candidates
 from arc.data.grids import content_key
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
 
 
 @pytest.fixture

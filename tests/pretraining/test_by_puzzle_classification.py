@@ -1,10 +1,8 @@
 """Naming puzzles before the game: held-out pairs of the puzzles that the game trains on."""
 
+from helpers_data import puzzles_of
+
 from arc.config.builders import build_pretraining, build_task
-
-
-def puzzles_of(split):
-    return {place.split()[0] for place in split.example_ids}
 
 
 def test_only_puzzles_that_the_game_trains_on_are_named(make_config):
