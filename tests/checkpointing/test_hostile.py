@@ -151,7 +151,7 @@ def bare(path: Path) -> None:
 def referred(path: Path) -> None:
     """Code where a storage's reference is expected."""
 
-    class Pickler(pickle._Pickler):  # type: ignore[name-defined]
+    class Pickler(pickle._Pickler):
         def persistent_id(self, value: Any) -> Any:
             return ("storage", Code(), "0", "cpu", 6) if value == "here" else None
 
@@ -176,6 +176,7 @@ HUGE += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
 SIZE = b"\x8a\x06" + (2**40).to_bytes(6, "little")
 EMPTY = b"\x89ccollections\nOrderedDict\n)RtR"
 ONE = b"X\x01\x00\x00\x00w"
+COPIES = b"lq\x00ctorch\nSize\nq\x01(" + b"h\x01h\x00\x85R" * 200  # torch.Size(the list)
 TREES = {
     "huge storage": ONE + HUGE + SIZE + b"tQK\x00K\x02\x85K\x01\x85" + EMPTY + b"s",
     "expanded": ONE + HUGE + b"K\x06tQK\x00" + SIZE + b"\x85K\x00\x85" + EMPTY + b"s",
@@ -188,6 +189,12 @@ TREES = {
     "a wide text": text("a" * (12 * MIB - 4) + "\U0001f600"),
     "a text cut off": text("\U0001f600" * (3 * MIB))[:-1],
     "tuples in tuples": b")" + b"\x85" * 500_000,
+    "a list 200 times": ONE
+    + b"("
+    + b"N" * 100_000
+    + b"lq\x00ctorch\nSize\nq\x01("
+    + COPIES
+    + b"ls",
 }
 
 
