@@ -1,4 +1,4 @@
-"""When a run saves, under which names, and how it starts from a saved one."""
+"""When a run saves checkpoints, and under which names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAME = re.compile(NAME_PATTERN)
 
 
 class CheckpointPolicy:
-    """The automatic saves of one run: best, last, and those of every so many epochs."""
+    """The automatic saves of one run: best, last, and every ``checkpoint.every_epochs``."""
 
     def __init__(self, config: RunConfig, trainer: Trainer) -> None:
         self.config, self.trainer = config, trainer
@@ -38,17 +38,17 @@ class CheckpointPolicy:
 
     @property
     def best(self) -> Path:
-        """Where the best state so far is kept."""
+        """The file of the best state."""
         return self.path("best")
 
     @property
     def last(self) -> Path | None:
-        """Where the last state is kept; None where it is not."""
+        """The file of the last state; None if it is not saved."""
         return self.path("last")
 
     @property
     def required_path(self) -> Path | None:
-        """The file without which the run has failed; None where there is none."""
+        """The file that must be written for the run to succeed; None if there is none."""
         return self.last
 
     def path(self, which: str) -> Path:
@@ -56,10 +56,10 @@ class CheckpointPolicy:
         return self.folder / f"{self.config.run_name}_{which}.pth"
 
     def request(self, name: str | None, *, overwrite: bool = False) -> str:
-        """Ask for a named save of the next moment between two steps; returns its name.
+        """Request a named save after the current step; returns its name.
 
-        Without a name it is ``manual_checkpoint_epoch_X``, with _2, _3 where that is taken.
-        Raises FileExistsError if ``name`` is taken, ValueError if it cannot be used.
+        The default is ``manual_checkpoint_epoch_X``, with _2, _3 if that exists.
+        Raises FileExistsError if ``name`` exists, ValueError if it is not valid.
         """
         if name is None:
             name = self._free_name(f"manual_checkpoint_epoch_{self.trainer.source.epoch}")
@@ -88,7 +88,7 @@ class CheckpointPolicy:
         return own or name in (self.best.stem, self.last.stem if self.last else None)
 
     def on_event(self, event: StepEvent | ValidationEvent) -> None:
-        """Save what is due after ``event``; between two events the state stands still."""
+        """Save what is due after ``event``; the state does not change between events."""
         if not self._warm:  # the optimizer's state exists from the first step on
             self.writer.warm_up(self.content())
             self._warm = True
@@ -100,7 +100,7 @@ class CheckpointPolicy:
         self.writer.offer(self.content)
 
     def finish(self) -> list[Save]:
-        """Save the last state, wait until all is on the disk; returns what was not made good."""
+        """Save the last state and wait for all saves; returns those that failed."""
         if self.last is not None and self.trainer.step > 0:
             self.writer.request(self.last)
         failed = self.writer.close(self.content)
@@ -108,10 +108,10 @@ class CheckpointPolicy:
         return failed
 
     def preserve_later_checkpoints(self) -> None:
-        """Keep, under their dates, the best and last of this run's later steps.
+        """Keep, under dated names, the best and last files of steps after the current one.
 
-        The run goes on from before them and will write its own under their names. Raises
-        CheckpointError if one cannot be kept.
+        A run resumed from an earlier step would overwrite them. Raises CheckpointError if one
+        cannot be kept.
         """
         for path in (self.best, self.last):
             if path is None or not path.exists():
@@ -130,7 +130,7 @@ class CheckpointPolicy:
             log.info(f"{path}: of the later step {step}, kept as {kept.name}")
 
     def content(self) -> dict[str, Any]:
-        """Return what a file of this moment holds."""
+        """Return the content of a checkpoint of the current state."""
         return make_checkpoint(self.config, self.trainer)
 
     def _save_best(self) -> None:
@@ -150,12 +150,14 @@ class CheckpointPolicy:
         self.writer.request(self.last)
 
     def _prune(self) -> None:
-        """Delete this run's oldest epoch files, never another file and never the newest."""
+        """Delete this run's oldest epoch files; never another file or the newest."""
         try:
             for path in self._epochs()[: -self.config.checkpoint.keep_last]:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            log.error(f"{self.folder}: cannot be tidied: {error}; training goes on")
+            log.error(
+                f"{self.folder}: old checkpoints cannot be deleted: {error}; training continues"
+            )
 
     def _epochs(self) -> list[Path]:
         """Return this run's epoch files, the oldest first."""
@@ -168,10 +170,10 @@ class CheckpointPolicy:
 
 
 class EncoderCheckpointPolicy(CheckpointPolicy):
-    """The saves of a pretraining: the encoder at each new best, and nothing else.
+    """The saves of pretraining: the encoder at each new best, and nothing else.
 
-    An earlier pretraining's file is kept beside, under its date. Where nothing is held out to
-    find the best, the last is kept. ``best_state`` is the whole model's in the file.
+    An earlier pretraining's file is kept under a dated name. Without a validation set, the last
+    state is saved. ``best_state`` is the state dict of the whole model of the saved file.
     """
 
     def __init__(self, config: RunConfig, trainer: Trainer) -> None:
@@ -182,21 +184,21 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
 
     @property
     def best(self) -> Path:
-        """Where the best encoder so far is kept."""
+        """The file of the best encoder."""
         return self.folder / f"pretrained_encoder_{self.config.pretrain.file_label}.pth"
 
     @property
     def last(self) -> None:
-        """The best is all that is kept."""
+        """None: only the best encoder is saved."""
         return None
 
     @property
     def required_path(self) -> Path:
-        """The encoder is what a pretraining is for."""
+        """The encoder's file."""
         return self.best
 
     def content(self) -> dict[str, Any]:
-        """Return what a file of this moment holds."""
+        """Return the content of a checkpoint of the current state."""
         return make_encoder_checkpoint(self.config, self.trainer)
 
     def _save_best(self) -> None:
@@ -205,21 +207,21 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
             self._keep_earlier()
         except OSError as error:
             fault = f"{self.best}: not written: the earlier one cannot be kept beside it: {error}"
-            log.error(f"save failed: {fault}; training goes on")
+            log.error(f"save failed: {fault}; training continues")
             self._refused = Save(self.best, fault)
         else:
             self._refused = None
             super()._save_best()
 
     def finish(self) -> list[Save]:
-        """Wait until all is on the disk; returns what was not made good."""
+        """Wait for all saves; returns those that failed."""
         if self.trainer.step > 0 and len(self.trainer.task.corpus.validation) == 0:
             self._save_best()
         failed = super().finish()
         return failed if self._refused is None else [*failed, self._refused]
 
     def _save_epoch(self, event: ValidationEvent) -> None:
-        """An encoder that is not the best is not kept."""
+        """Do nothing: only the best encoder is saved."""
 
     def _keep_earlier(self) -> None:
         if self._earlier_is_kept:
@@ -231,7 +233,7 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
 
 
 def _keep_beside(path: Path) -> Path:
-    """Give the file a second name, free and with its date; returns it. Raises OSError."""
+    """Copy or link the file to an unused dated name; returns it. Raises OSError."""
     kept = _dated(path)
     try:  # one file under two names, until a new one takes the first
         kept.hardlink_to(path)
@@ -245,7 +247,7 @@ def _keep_beside(path: Path) -> Path:
 
 
 def _dated(path: Path) -> Path:
-    """Return the free name that says when the file was written."""
+    """Return an unused name with the date of the file."""
     date = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
     kept = path.with_stem(f"{path.stem}_{date}")
     number = 2

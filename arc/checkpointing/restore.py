@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CheckpointSource:
-    """The file that a run starts from, its whole ``content``, and what is taken of it."""
+    """The file that a run starts from, its ``content``, and how it is used."""
 
     kind: Literal["resume", "finetune"]
     path: Path
@@ -39,41 +39,41 @@ HARMLESS = ("run_name", "checkpoint.")
 
 
 def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> None:
-    """Take the encoder of the file that the configuration's ``key`` names.
+    """Load the encoder of ``path``, which the configuration's ``key`` names.
 
-    One that was trained before another game, or on other data, may have seen what this run
-    holds out: that is said. Raises CheckpointError if it cannot be read, or naming both sides
-    if its architecture is another.
+    Logs a warning if it was trained with another task or other data, and may thus have seen this
+    run's validation or test set. Raises CheckpointError if the file cannot be read, and
+    MismatchError if the architectures differ.
     """
     loaded, encoder = load_encoder(path), trainer.model.encoder
     there, here = loaded.encoder.architecture, encoder.architecture
     if different := [name for name in here if there[name] != here[name]]:
         sides = ", ".join(f"{name} is {there[name]} there, {here[name]} here" for name in different)
-        raise MismatchError(f"{key}={path}: an encoder of another architecture: {sides}")
+        raise MismatchError(f"{key}={path}: the architectures differ: {sides}")
     encoder.load_state_dict(loaded.encoder.state_dict())
     step = loaded.metadata.get("step")
     trainer.started_from.append(f"{key} {Path(path).name} step {step}")
     if not holds_out_alike(loaded.config, config):
         log.warning(
-            f"{key}: trained for another game or on other data, so it may have seen what is held "
-            "out here; pretrain with this run's task and data to be sure that it has not"
+            f"{key}: trained with another task or other data, so it may have seen this run's "
+            "validation or test set; pretrain with the same task and data to exclude that"
         )
     log.info(f"{key}: the encoder of {path}, step {step}")
 
 
 def begin_from(origin: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
-    """Put ``trainer`` where ``origin`` says; raises CheckpointError if it does not fit."""
+    """Load ``origin`` into ``trainer``; raises CheckpointError if it does not fit."""
     needed = RESUMED if origin.kind == "resume" else ("model_state_dict",)
     for key in needed:
         if key not in origin.content:
-            raise CheckpointError(f"{origin.path}: holds no {key}")
+            raise CheckpointError(f"{origin.path}: no {key}")
     try:
         if origin.kind == "finetune":
             _load_weights(origin, trainer)
         else:
             _resume(origin, config, trainer)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{origin.path}: its state is not one of ours: {error!r}") from None
+        raise CheckpointError(f"{origin.path}: unexpected checkpoint state: {error!r}") from None
     if origin.kind == "finetune":
         trainer.started_from = list(origin.content.get("started_from", []))
     step = origin.content.get("step")
@@ -107,9 +107,9 @@ def _resume(origin: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         log.info(f"resume: {key} was {then}, is {now}")
     same_data = content["data_fingerprint"] == trainer.task.corpus.fingerprint
     if not same_data:
-        log.warning("resume: the data differ from those that this run was trained on")
+        log.warning("resume: the data differ from the data of the original run")
     if not same_data or any(not key.startswith(HARMLESS) for key in changed):
-        log.warning("resume: not an exact continuation, since the above changed")
+        log.warning("resume: the resumed run is not bit-exact because of the changes above")
     order = ("training.batch_size", "task.", "data.")
     same_order = same_data and not any(key.startswith(order) for key in changed)
     state = {
