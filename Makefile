@@ -40,7 +40,7 @@ ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)
 
 bars: $(INSTALLED)    ## every task, bottleneck and pair mode on real data (half an hour; resumable)
-	$(RUN) benchmarks/ablation.py games $(ARGS)
+	$(RUN) benchmarks/ablation.py tasks $(ARGS)
 
 pretraining: $(INSTALLED) ## what pretrained encoders bring the games (hours; resumable)
 	$(RUN) benchmarks/ablation.py encoders --folder outputs/pretraining $(ARGS)
