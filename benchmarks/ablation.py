@@ -155,9 +155,7 @@ def main() -> None:
             (name, seed): pool.submit(
                 run_cell, folder, name, overrides, seed, arguments.minutes, threads
             )
-            for seed in range(
-                arguments.seeds
-            )  # outermost, so that an interrupted table has complete seeds
+            for seed in range(arguments.seeds)  # outermost: seeds stay complete
             for name, overrides in table.items()
         }
         rows = []

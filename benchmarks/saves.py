@@ -110,9 +110,7 @@ def main() -> None:
         size = tensor_bytes(content())
         source, copy = torch.ones(size, dtype=torch.uint8), torch.ones(size, dtype=torch.uint8)
         memcpy = timed(lambda: copy.copy_(source))
-        names = (
-            Path(folder) / f"{number}" for number in itertools.count()
-        )  # new files, as a save's
+        names = (Path(folder) / f"{number}" for number in itertools.count())  # new files
         raw = timed(lambda: raw_write(next(names), size), 3)
         blocking = timed(lambda: blocking_save(next(names), content()), 3)
 
