@@ -134,7 +134,7 @@ def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) 
         with torch.device("meta"):
             shape = build_model(config)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its config builds no model: {error}") from None
+        raise CheckpointError(f"{path}: no model can be built from its config: {error}") from None
     _refuse_mismatch(path, shape, weights)
     return build_model(config)
 

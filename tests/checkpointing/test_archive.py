@@ -85,8 +85,8 @@ def refused(path: Path, match: str) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
-def pack(path: Path, records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
-    with zipfile.ZipFile(path, "w", method) as archive:
+def pack(path: Path, records: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, record in records.items():
             archive.writestr(name, record)
 
@@ -111,13 +111,8 @@ def test_code_and_classes_are_refused_by_name(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_archives_that_torch_would_not_write(path: Path, small: bytes) -> None:
+def test_archives_that_torch_would_not_write(path: Path) -> None:
     tree = {"archive/data.pkl": pickle.dumps({}, 2)}
-    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr(*next(iter(tree.items())))
-    refused(path, "duplicate record")
-    pack(path, {**tree, "archive/data/0": bytes(10 * MIB)}, zipfile.ZIP_DEFLATED)
-    refused(path, "compressed")
     pack(path, {"archive/data/0": bytes(8)})
     refused(path, r"no data\.pkl")
     pack(path, {**tree, "elsewhere/x": b""})
