@@ -194,7 +194,7 @@ def suffer(run: Training, fault: Any) -> None:
     before = run.step()
     heard = len(run.said)
     with fault(run) as cause:
-        report = re.compile(f"save failed: .*{cause}.*; training goes on")
+        report = re.compile(f"save failed: .*{cause}.*; training continues")
         until(lambda: report.search(run.said, heard), f"{fault.__name__}: a report")
         left = set(run.leftovers())  # the next save may be writing its own already
         until(lambda: left.isdisjoint(run.leftovers()), "no leftovers")
