@@ -96,7 +96,7 @@ def test_the_workflow_of_the_guide(live, tmp_path):
     name = requested["checkpoint_name"]
     assert requested["message"] == f"Checkpoint save requested: {name}"
     by_default = json.loads(typed(live, unnamed, tmp_path))["checkpoint_name"]
-    assert re.fullmatch(r"manual_checkpoint_epoch_\d+", by_default)
+    assert re.fullmatch(r"manual_checkpoint_epoch_\d+(_\d+)?", by_default)
     live.until(lambda status: status["last_save"] and not status["pending_saves"])
     rows = json.loads(typed(live, listing, tmp_path))["checkpoints"]
     assert {f"{name}.pth", f"{by_default}.pth"} <= {row["filename"] for row in rows}
