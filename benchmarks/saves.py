@@ -23,10 +23,10 @@ from hydra import compose, initialize_config_dir
 from tabulate import tabulate
 
 from arc.checkpointing import CheckpointWriter, make_checkpoint
-from arc.config.builders import build_model, build_task, with_data
+from arc.config.builders import build_model, build_task, build_trainer, with_data
 from arc.config.schema import config_folder, parse_config
-from arc.training import RunControl, StepEvent, Trainer
-from arc.training.allocator import configure_allocator
+from arc.training import RunControl, StepEvent
+from arc.training.allocator import MemoryTrimmer, configure_allocator
 
 
 def tensor_bytes(tree: Any) -> int:
@@ -88,12 +88,13 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     configure_allocator()
+    trimmer = MemoryTrimmer()
     overrides = [f"model={arguments.model}", "task.num_distractors=1", "training.batch_size=4"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = parse_config(compose("config", [*overrides, "data.max_grids=400"]))
     task = build_task(config)
     config = with_data(config, task.num_classes)
-    trainer = Trainer(config.training, build_model(config), task, seed=0)
+    trainer = build_trainer(config, task, build_model(config))
     events = (event for event in trainer.run(RunControl()) if isinstance(event, StepEvent))
 
     def content() -> dict[str, Any]:
@@ -117,8 +118,7 @@ def main() -> None:
         def steps() -> float:
             start = time.perf_counter()
             for _ in range(arguments.steps):
-                next(events)
-                heap.tidy()
+                trimmer.on_event(next(events))
             return time.perf_counter() - start
 
         stalls, plain, saving = [], [], []

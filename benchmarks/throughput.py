@@ -17,12 +17,10 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from tabulate import tabulate
 
-from arc.config.builders import build_model, with_data
+from arc.config.builders import build_model, build_task, build_trainer, with_data
 from arc.config.schema import config_folder, parse_config
-from arc.data import SplitSpec, load_corpus
-from arc.tasks import TASKS
-from arc.training import RunControl, StepEvent, Trainer
-from arc.training.allocator import configure_allocator
+from arc.training import RunControl, StepEvent
+from arc.training.allocator import MemoryTrimmer, configure_allocator
 from arc.training.device import autocast_dtype, pick_device
 
 MEAN_CELLS = 129
@@ -61,22 +59,15 @@ def convolution_rate(hidden: int, precision: torch.dtype, budget: float) -> floa
     return flop / seconds_per_call(once, budget)
 
 
-def examples_per_second(overrides: list[str], budget: float, heap: Heap) -> float:
+def examples_per_second(overrides: list[str], budget: float) -> float:
     """Train for about ``budget`` seconds and return the rate without the first steps."""
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = parse_config(compose("config", overrides))
     device = pick_device(config.device)
-    task_class = TASKS[config.task.name]
-    corpus = load_corpus(config.data, SplitSpec(False, task_class.held_out), device=device)
-    task = task_class(config.task, corpus)
-    model = build_model(with_data(config, task.num_classes)).to(device)
-    trainer = Trainer(
-        config.training,
-        model,
-        task,
-        seed=0,
-        autocast=autocast_dtype(config.training.precision, device),
-    )
+    task = build_task(config, device)
+    config = with_data(config, task.num_classes)
+    trainer = build_trainer(config, task, build_model(config).to(device))
+    trimmer = MemoryTrimmer()
     control, targets, start = RunControl(), 0, 0.0
     clock = 0.0
     for event in trainer.run(control):
@@ -88,7 +79,7 @@ def examples_per_second(overrides: list[str], budget: float, heap: Heap) -> floa
             targets += event.targets
             if time.perf_counter() - start > budget:
                 break
-        heap.tidy()
+        trimmer.on_event(event)
         clock = time.perf_counter()
     return targets / (time.perf_counter() - start)
 
@@ -122,7 +113,7 @@ def main() -> None:
             overrides.append(f"task.num_distractors={distractors}")
             encodings = 1 + max(arguments.batch, distractors + 1) / arguments.batch
         limit = rate / (flop * encodings)
-        measured = examples_per_second(overrides, arguments.seconds, heap)
+        measured = examples_per_second(overrides, arguments.seconds)
         rows.append([task, distractors, measured, limit, 100 * measured / limit])
     print(f"{torch.get_num_threads()} threads, {dtype}, convolution {rate / 1e9:.0f} GFLOP/s")
     headers = ["task", "distractors", "examples/s", "bare convolution", "% of it"]
