@@ -34,12 +34,6 @@ MAY_PRINT = {
     "runs/export.py",
     "server/process.py",
 }
-    "train.py",
-    "evaluate.py",
-    "config/hydra_main.py",
-    "checkpointing/commands.py",
-    "runs/export.py",
-}
 
 
 def label(path: Path) -> str:
