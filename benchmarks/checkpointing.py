@@ -90,6 +90,7 @@ def main() -> None:
     configure_allocator()
     trimmer = MemoryTrimmer()
     overrides = [f"model={arguments.model}", "task.num_distractors=1", "training.batch_size=4"]
+    overrides += ["training.max_minutes=null", "training.max_steps=100000"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = parse_config(compose("config", [*overrides, "data.max_grids=400"]))
     task = build_task(config)

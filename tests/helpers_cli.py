@@ -1,4 +1,4 @@
-"""Running the command line, in this process or in one of its own, on a small corpus."""
+"""Run the command line on a small corpus, in this process or in a new one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
-from arc.config.schema import RunConfig, config_folder, parse_config
+from arc.api import compose
+from arc.config import RunConfig
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def complaint(self) -> str:
-        """The one line on standard error, after ``error: ``; the status must be 1."""
+        """The single line of standard error after ``error: ``; the status must be 1."""
         assert "Traceback" not in self.err, self.err
         assert self.status == 1, (self.status, self.err)
         lines = self.err.splitlines()
@@ -46,14 +46,11 @@ class Outcome:
         return lines[0].removeprefix("error: ")
 
 
-def composed(*overrides: str) -> RunConfig:
-    """Compose conf/ with ``overrides`` and check it, as a run does."""
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return parse_config(compose("config", list(overrides)))
+composed = compose
 
 
 def tiny(corpus: Path, steps: int | None = 4) -> list[str]:
-    """Overrides for a run of a second at most on the puzzles in ``corpus``."""
+    """Overrides for a run of at most a second on the puzzles in ``corpus``."""
     return [
         "data=folder",
         f"data.path={corpus}",
@@ -62,18 +59,23 @@ def tiny(corpus: Path, steps: int | None = 4) -> list[str]:
         "device=cpu",
         "server.enabled=false",
         "training.batch_size=16",
-        "training.max_minutes=null",
         f"training.max_steps={'null' if steps is None else steps}",
     ]
 
 
 def place(folder: Path) -> list[str]:
-    """Overrides that put every file of a run below ``folder``."""
+    """Overrides that write every file of a run below ``folder``."""
     return [f"checkpoint.dir={folder / 'checkpoints'}", f"hydra.run.dir={folder / 'out'}"]
 
 
+def placed(config: RunConfig, folder: Path) -> RunConfig:
+    """Return ``config`` with its checkpoints below ``folder``."""
+    checkpoint = config.checkpoint.model_copy(update={"dir": str(folder / "checkpoints")})
+    return config.model_copy(update={"checkpoint": checkpoint})
+
+
 def run_here(folder: Path, *overrides: str) -> Outcome:
-    """Run ``python -m arc.train`` in this process, its files below ``folder``."""
+    """Run ``python -m arc.train`` in this process, with its files below ``folder``."""
     return call(arc.train.main, *place(folder), *overrides)
 
 
@@ -100,7 +102,7 @@ def call(main: Callable[[], None], *overrides: str) -> Outcome:
 
 
 def environment(*, package: Path = CHECKOUT) -> dict[str, str]:
-    """The environment of a new process that finds ``arc`` in ``package``."""
+    """Return the environment of a new process that imports ``arc`` from ``package``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HYDRA_")}
     return {"OMP_NUM_THREADS": "1", **kept, "PYTHONPATH": str(package)}
 
@@ -108,7 +110,7 @@ def environment(*, package: Path = CHECKOUT) -> dict[str, str]:
 def start(
     cwd: Path, *arguments: str, script: str | None = None, package: Path = CHECKOUT
 ) -> subprocess.Popen[str]:
-    """Start ``python -m arc.train``, or the source ``script``, in a process of its own."""
+    """Start ``python -m arc.train``, or the source code ``script``, in a new process."""
     what = ["-m", "arc.train"] if script is None else ["-c", script]
     return subprocess.Popen(
         [sys.executable, *what, *arguments],
@@ -122,7 +124,7 @@ def start(
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    """Read standard error up to the line that holds ``text``; return what was read."""
+    """Read standard error up to the line that contains ``text``; returns what was read."""
     assert process.stderr is not None
     watchdog = threading.Timer(TIMEOUT, process.kill)
     watchdog.start()
@@ -132,22 +134,22 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             break
     watchdog.cancel()
-    assert lines, "nothing was said"
+    assert lines, "standard error is empty"
     assert text in lines[-1], "".join(lines)
     return "".join(lines)
 
 
 def until(look: Callable[[], T], holds: Callable[[T], Any]) -> T:
-    """Look again and again until ``holds`` of what is seen; returns it."""
+    """Poll ``look`` until ``holds`` of its value; returns the value."""
     end = time.monotonic() + TIMEOUT
     while not holds(seen := look()):
-        assert time.monotonic() < end, f"never came to hold: {seen}"
+        assert time.monotonic() < end, f"timed out at {seen}"
         time.sleep(0.01)
     return seen
 
 
 def finish(process: subprocess.Popen[str]) -> Outcome:
-    """Wait for ``process``; a death by signal N reads as status -N."""
+    """Wait for ``process``; the status is -N if signal N ended it."""
     try:
         out, err = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -158,5 +160,5 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 
 
 def run(cwd: Path, *arguments: str, package: Path = CHECKOUT) -> Outcome:
-    """Run ``python -m arc.train`` in a process of its own, and wait for it."""
+    """Run ``python -m arc.train`` in a new process."""
     return finish(start(cwd, *arguments, package=package))

@@ -133,7 +133,7 @@ def test_a_folder_is_listed_newest_first_with_broken_files(
         head, _, *rows, empty, error = outcome.out.splitlines()
         assert [row.split()[0] for row in rows] == names
         assert empty == ""
-        assert error.startswith(f"error: {shown / 'broken.pth'}: not a whole checkpoint")
+        assert error.startswith(f"error: {shown / 'broken.pth'}: not a complete checkpoint")
         assert ("latent_dim" in head) == bool(wide)
         assert wide or max(map(len, [head, *rows])) <= 120
     listed = json.loads(here(INSPECT, shown, "--json").out)

@@ -11,12 +11,8 @@ import torch
 from torch import nn
 
 import arc
-from arc.checkpointing.archive import (
-    Archive,
-    CheckpointError,
-    HostileError,
-    NotACheckpointError,
-)
+from arc.checkpointing.archive import Archive
+from arc.checkpointing.errors import CheckpointError, HostileError, NotACheckpointError
 from arc.checkpointing.metadata import STATES, migrated
 from arc.config.builders import build_encoder, build_model
 from arc.config.schema import ConfigError, RunConfig, parse_config

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arc.checkpointing.archive import Archive, NotACheckpointError, quick_metadata
+from arc.checkpointing.archive import Archive, quick_metadata
+from arc.checkpointing.errors import NotACheckpointError
 from arc.trees import json_plain
 
 STATES = ("model_state_dict", "encoder_state_dict", "optimizer_state_dict", "trainer_state")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
 from arc.trees import leaves
 

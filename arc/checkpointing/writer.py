@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.format import write_checkpoint
 
 log = logging.getLogger(__name__)

@@ -42,7 +42,7 @@ class BinaryPretraining(Task):
     """Classify each real grid and one fake made from it."""
 
     def __init__(self, config: BinaryPretrainConfig, corpus: Corpus) -> None:
-        super().__init__(config.game(), corpus)
+        super().__init__(config.task_config(), corpus)
         self.kinds = config.fakes
 
     def step(

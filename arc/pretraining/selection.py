@@ -1,7 +1,7 @@
-"""Pretraining by recognition: the encoder's own embedding picks the target's other view.
+"""Contrastive pretraining: select the target by the embedding of another view of it.
 
-One encoder sees both sides (Chen et al., 2020): the sender a view of the target, turned or
-recoloured, or the other grid of its pair; the candidates as they are.
+One encoder embeds both sides, as in SimCLR (Chen et al., 2020): a view of the target (turned,
+recoloured, or the other grid of its pair) and the unchanged candidates.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class SelectionPretrainConfig(PretrainConfig):
     distractors: DistractorKind
     view: Literal["turned", "augmented", "paired"]
 
-    def game(self) -> SelectionConfig:
-        """Return the configuration of the game that this is."""
+    def task_config(self) -> SelectionConfig:
+        """Return the configuration of the selection task."""
         return SelectionConfig(
             name=self.name,
             num_distractors=self.num_distractors,
@@ -38,10 +38,10 @@ class SelectionPretrainConfig(PretrainConfig):
 
 @PRETRAINING.register("selection", config=SelectionPretrainConfig)
 class SelectionPretraining(SelectionTask):
-    """The selection game in which the receiver looks through the sender's eyes."""
+    """Selection with one encoder for the sender and for the candidates."""
 
     def __init__(self, config: SelectionPretrainConfig, corpus: Corpus) -> None:
-        super().__init__(config.game(), corpus)
+        super().__init__(config.task_config(), corpus)
         self.view = config.view
 
     def sender_input(
@@ -51,7 +51,7 @@ class SelectionPretraining(SelectionTask):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> Grids:
-        """Return each target's other view; in pairs it is the input."""
+        """Return another view of each target; with ``view=paired`` it is the input."""
         grids = super().sender_input(split, examples, generator, transform)
         if self.view == "paired":
             return grids

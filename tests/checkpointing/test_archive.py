@@ -20,8 +20,10 @@ import pytest
 import torch
 
 from arc.checkpointing import load, read_checkpoint, read_metadata, write_checkpoint
-from arc.checkpointing.archive import Archive, CheckpointError, TensorStub, quick_metadata
+from arc.checkpointing.archive import Archive, quick_metadata
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import metadata_of
+from arc.checkpointing.stubs import TensorStub
 
 MIB = 2**20
 CONTENT: dict[str, Any] = {
@@ -147,7 +149,7 @@ def test_archives_that_torch_would_not_write(path: Path, small: bytes) -> None:
     tree = {"archive/data.pkl": pickle.dumps({}, 2)}
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(*next(iter(tree.items())))
-    refused(path, "stands twice")
+    refused(path, "duplicate record")
     pack(path, {**tree, "archive/data/0": bytes(10 * MIB)}, zipfile.ZIP_DEFLATED)
     refused(path, "compressed")
     pack(path, {"archive/data/0": bytes(8)})

@@ -139,7 +139,7 @@ def test_equal_seeds_give_equal_weights(make_run, game):
         ({"bottleneck_type": "pigeon"}, "bottleneck 'pigeon'.*autoencoder, .*communication"),
         ({"task_type": "selektion"}, "Did you mean 'selection'"),
         ({"task_type": "puzzle_classification"}, "num_classes"),
-        ({"max_grid_size": 20}, "max_grid_size is 30"),
+        ({"max_grid_size": 20}, "max_grid_size must be 30, got 20"),
     ],
 )
 def test_what_cannot_be_built_is_named(overrides, named):

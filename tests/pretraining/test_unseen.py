@@ -63,4 +63,4 @@ def test_no_held_out_puzzle_or_pair_is_learned_from(corpora, game):
 def test_what_is_left_out_is_said(make_config):
     config = make_config("task=puzzle_classification", "pretrain=binary")
     notes = build_pretraining(config).corpus.notes
-    assert [note for note in notes if "that the main training holds out" in note]
+    assert [note for note in notes if "the main training holds them out" in note]

@@ -1,13 +1,19 @@
-"""Runs from the command line to their results."""
+"""Runs from their configuration to their results."""
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, run, run_here, tiny
+from helpers_cli import placed, run, run_here, tiny
+
+from arc.api import TrainedRun, evaluate
+from arc.config import RunConfig
+from arc.runs import build_run
+from arc.runs.plan import plan_from
 
 CONTROLS = {"shuffled_messages", "constant_message", "untrained_sender"}
 VALUES = {
@@ -15,6 +21,8 @@ VALUES = {
     "reconstruction": ["cells", "exact"],
     "puzzle_classification": ["top1", "top5"],
 }
+SELECTION = ["task=selection", "task.num_distractors=3"]
+Train = Callable[..., TrainedRun]
 
 
 def strict_json(text: str) -> Any:
@@ -24,217 +32,253 @@ def strict_json(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    (path,) = folder.rglob("metrics.jsonl")
-    return [strict_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def logged(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8")
+    return [strict_json(line) for line in text.splitlines()]
 
 
-def results(checkpoints: Path) -> dict[str, Any]:
+def results_of(checkpoints: Path) -> dict[str, Any]:
     (path,) = checkpoints.glob("*_results.json")
-    return strict_json(path.read_text(encoding="utf-8"))
+    content = strict_json(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
 
 
-def without_machine(config: dict[str, Any]) -> dict[str, Any]:
-    checkpoint = {key: value for key, value in config["checkpoint"].items() if key != "dir"}
-    run = {key: value for key, value in config.items() if key != "device"}
-    return {**run, "checkpoint": checkpoint}
+def comparable(results: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in results.items() if key not in ("minutes", "config")}
 
 
-def check_figures(figures: dict[str, Any], task: str) -> None:
-    assert next(iter(figures.values()))["targets"] > 0
-    for figure in figures.values():
-        assert list(figure) == [*VALUES[task], "targets", "baselines"]
-        values = [figure[name] for name in VALUES[task]]
-        if figure["targets"] == 0:
+def check_metrics(metrics: dict[str, Any], task: str) -> None:
+    assert next(iter(metrics.values()))["targets"] > 0
+    for metric in metrics.values():
+        assert list(metric) == [*VALUES[task], "targets", "baselines"]
+        values = [metric[name] for name in VALUES[task]]
+        if metric["targets"] == 0:
             assert values == [None] * len(values)
         else:
-            assert all(0 <= value <= 100 for value in (*values, *figure["baselines"].values()))
-            assert figure["baselines"]
+            assert all(0 <= value <= 100 for value in (*values, *metric["baselines"].values()))
+            assert metric["baselines"]
 
 
-def check_finished(outcome: Outcome, checkpoints: Path, task: str, steps: int) -> None:
-    """Hold the outcome of a whole run against the contract."""
-    assert outcome.status == 0, outcome.err
-    assert "Traceback" not in outcome.err
-    content = results(checkpoints)
+def check_results(content: dict[str, Any], task: str, *, discrete: bool = True) -> None:
     expected = {"test", "validation", "controls", "language", "minutes", "steps", "config"}
     assert set(content) == expected
-    check_figures(content["test"], task)
-    check_figures(content["validation"], task)
     assert set(content["controls"]) == CONTROLS
-    for figures in content["controls"].values():
-        check_figures(figures, task)
-    assert content["steps"] == steps
+    for metrics in (content["test"], content["validation"], *content["controls"].values()):
+        check_metrics(metrics, task)
+    assert bool(content["language"]) == discrete
     assert 0 <= content["minutes"] < 5
-    name = next(iter(content["test"])).replace("_", " ")
-    rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
-    assert len(rows) == sum(figure["targets"] > 0 for figure in content["test"].values())
-    assert name in rows[0]
+
+
+def check_files(checkpoints: Path, task: str, steps: int) -> None:
+    """Check the files of a finished run against its results."""
+    content = results_of(checkpoints)
+    assert content["steps"] == steps
     headline = next(iter(content["validation"].values()))[VALUES[task][0]]
     for which in ("last", "best"):
         (path,) = checkpoints.glob(f"*_{which}.pth")
         stored = torch.load(path)
-        assert without_machine(content["config"]) == without_machine(stored["config"])
+        assert stored["config"] == content["config"]
         assert stored["step"] == steps
         assert stored["val_acc"] == pytest.approx(headline, abs=1e-3)
+        for machine in (stored["config"], content["config"]):
+            assert "device" not in machine
+            assert "dir" not in machine["checkpoint"]
     assert sorted(path.suffix for path in checkpoints.iterdir()) == [".json", ".pth", ".pth"]
 
 
-def test_every_game_through_every_channel(
-    game: list[str], tmp_path: Path, arc_folder: Path
-) -> None:
-    outcome = run_here(tmp_path, *tiny(arc_folder, steps=2), *game)
-    task = game[0].removeprefix("task=")
-    check_finished(outcome, tmp_path / "checkpoints", task, steps=2)
-    discrete = "bottleneck=autoencoder" not in game
-    assert ("language: " in outcome.out) == discrete
-    assert bool(results(tmp_path / "checkpoints")["language"]) == discrete
+def test_every_task_and_bottleneck(train_small: Train, game: list[str], tmp_path: Path) -> None:
+    """Train, save and evaluate; the evaluation of the file alone gives the same results."""
+    trained = train_small(tmp_path, *game, "training.max_steps=2")
+    assert trained.outcome.kind == "finished"
+    checkpoints, task = tmp_path / "checkpoints", game[0].removeprefix("task=")
+    assert trained.results == results_of(checkpoints)
+    check_results(trained.results, task, discrete="bottleneck=autoencoder" not in game)
+    check_files(checkpoints, task, steps=2)
+    state = torch.get_rng_state()
+    assert comparable(evaluate(trained)) == comparable(trained.results)
+    assert torch.get_rng_state().equal(state)
 
 
-def test_what_belongs_to_the_machine_is_in_no_file(tmp_path: Path, arc_folder: Path) -> None:
-    assert run_here(tmp_path, *tiny(arc_folder, steps=1), "task=reconstruction").status == 0
-    checkpoints = tmp_path / "checkpoints"
-    (last,) = checkpoints.glob("*_last.pth")
-    for config in (torch.load(last)["config"], results(checkpoints)["config"]):
-        assert "device" not in config
-        assert "dir" not in config.get("checkpoint", {})
-
-
-def test_the_default_game_on_arc_in_a_process_of_its_own(tmp_path: Path) -> None:
-    few = ["model=tiny", "training.max_steps=3", "training.batch_size=16"]
+def test_arc_with_the_default_task_in_a_new_process_and_in_this_one(tmp_path: Path) -> None:
+    """Two runs of one seed give the same weights and results."""
+    few = ["model=tiny", "training.max_steps=3", "training.batch_size=16", "device=cpu"]
     data = ["data.filter_grid_size=[10,10]", "data.max_grids=300", "task.num_distractors=9"]
-    outcome = run(tmp_path, *few, *data, "run_name=mine")
-    checkpoints = tmp_path / "checkpoints"
-    check_finished(outcome, checkpoints, "selection", steps=3)
-    names = {path.name for path in checkpoints.iterdir()}
+    command = [*few, *data, "run_name=mine"]
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    outcome = run(one, *command)
+    assert outcome.status == 0, outcome.err
+    assert "Traceback" not in outcome.err
+    assert "max_grids: the first 300 of" in outcome.err
+    check_files(one / "checkpoints", "selection", steps=3)
+    names = {path.name for path in (one / "checkpoints").iterdir()}
     assert names == {"mine_last.pth", "mine_best.pth", "mine_results.json"}
-    figures = results(checkpoints)["test"]
+    results = results_of(one / "checkpoints")
+    check_results(results, "selection")
+    metrics = results["test"]
     kinds = ("random", "same_size", "same_colors", "same_puzzle")
-    assert set(figures) == {f"{kind}_{count}" for kind in kinds for count in (9, 49, 99, 999)}
-    assert next(iter(figures)) == "random_9"
-    assert figures["random_9"]["targets"] > 100
-    baselines = figures["random_9"]["baselines"]
+    assert set(metrics) == {f"{kind}_{count}" for kind in kinds for count in (9, 49, 99, 999)}
+    assert next(iter(metrics)) == "random_9"
+    assert metrics["random_9"]["targets"] > 100
+    baselines = metrics["random_9"]["baselines"]
     assert baselines["chance"] == baselines["size"] == 10  # all grids have one size
-    assert "max_grids: the first 300 of" in outcome.err  # what was left out is said
+    rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
+    assert len(rows) == sum(metric["targets"] > 0 for metric in metrics.values())
+    assert "random 9" in rows[0]
+    assert "language: " in outcome.out
+
+    again = run_here(other, *command, "server.enabled=false")
+    assert again.status == 0, again.err
+    assert comparable(results_of(other / "checkpoints")) == comparable(results)
+    weights, others = (
+        torch.load(folder / "checkpoints" / "mine_last.pth")["model_state_dict"]
+        for folder in (one, other)
+    )
+    assert all(weights[name].equal(others[name]) for name in weights)
 
 
-def test_metrics_tell_of_each_step_and_each_validation(tmp_path: Path, arc_folder: Path) -> None:
-    game = ["task=reconstruction", "training.epochs=2", "training.max_steps=null"]
-    assert run_here(tmp_path, *tiny(arc_folder), *game).status == 0
-    lines = metrics(tmp_path)
+def test_two_runs_of_one_seed_in_one_process_are_equal(train_small: Train, tmp_path: Path) -> None:
+    noisy = [*SELECTION, "bottleneck=categorical", "bottleneck.noise=gumbel", "data.augment=true"]
+
+    def weights(name: str, *overrides: str) -> tuple[Any, dict[str, torch.Tensor]]:
+        trained = train_small(tmp_path / name, *noisy, *overrides)
+        assert trained.results is not None
+        return comparable(trained.results), trained.model.state_dict()
+
+    (results, one), (same, other), (_, different) = (
+        weights("one"),
+        weights("other"),
+        weights("different", "seed=1"),
+    )
+    assert results == same
+    assert all(one[name].equal(other[name]) for name in one)
+    assert not all(one[name].equal(different[name]) for name in one)
+
+
+def test_the_logger_writes_each_step_and_validation(train_small: Train, tmp_path: Path) -> None:
+    train_small(tmp_path, "task=reconstruction", "training.epochs=2", "training.max_steps=null")
+    lines = logged(tmp_path)
     steps = [line for line in lines if line["kind"] == "step"]
     validations = [line for line in lines if line["kind"] == "validation"]
     assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
     assert len(steps) == 2 * steps[0]["batches"]
     assert [line["epoch"] for line in validations] == [1, 2]
     assert all(math.isfinite(line["loss"]) and 0 <= line["accuracy"] <= 100 for line in steps)
-    assert all(0 <= line["val_cells"] <= 100 for line in validations)
+    for line in validations:
+        assert line["val_acc"] == line["metrics"]["cells"]
+        assert line["baselines"]
+        assert line["language"]["unique_messages"] >= 1
     assert validations[-1]["step"] == len(steps)
 
 
-@pytest.mark.parametrize("task", ["selection", "reconstruction"])
-def test_a_run_without_held_out_puzzles(task: str, tmp_path: Path, arc_folder: Path) -> None:
-    game = [f"task={task}", *(["task.num_distractors=3"] if task == "selection" else [])]
-    outcome = run_here(tmp_path, *tiny(arc_folder), *game, "data.validation_fraction=0")
-    assert outcome.status == 0, outcome.err
-    content = results(tmp_path / "checkpoints")
-    check_figures(content["test"], task)
-    (figure,) = content["validation"].values()
-    assert figure["targets"] == 0
-    assert all(figure[name] is None for name in VALUES[task])
-    (last,) = (tmp_path / "checkpoints").glob("*.pth")
-    assert last.name.endswith("_last.pth")
-    assert [line["kind"] for line in metrics(tmp_path)] == ["step"] * 4 + ["validation"]
+@pytest.mark.parametrize("task", [SELECTION, ["task=reconstruction"]], ids=lambda task: task[0])
+def test_a_run_without_a_validation_set(
+    task: list[str], train_small: Train, tmp_path: Path
+) -> None:
+    content = train_small(
+        tmp_path, *task, "data.validation_fraction=0", "training.max_steps=2"
+    ).results
+    assert content is not None
+    name = task[0].removeprefix("task=")
+    check_metrics(content["test"], name)
+    (metric,) = content["validation"].values()
+    assert metric["targets"] == 0
+    assert all(metric[value] is None for value in VALUES[name])
+    assert [path.name for path in (tmp_path / "checkpoints").glob("*.pth")] == ["mine_last.pth"]
+    assert [line["kind"] for line in logged(tmp_path)] == ["step"] * 2 + ["validation"]
 
 
-@pytest.mark.parametrize("task", ["selection", "reconstruction"])
-def test_a_run_without_a_test_set(task: str, tmp_path: Path, arc_folder: Path) -> None:
-    game = [f"task={task}", *(["task.num_distractors=3"] if task == "selection" else [])]
-    outcome = run_here(tmp_path, *tiny(arc_folder / "training"), *game)
-    assert outcome.status == 0, outcome.err
-    content = results(tmp_path / "checkpoints")
-    check_figures(content["validation"], task)
-    assert all(figure["targets"] == 0 for figure in content["test"].values())
+@pytest.mark.parametrize("task", [SELECTION, ["task=reconstruction"]], ids=lambda task: task[0])
+def test_a_run_without_a_test_set(
+    task: list[str], train_small: Train, arc_folder: Path, tmp_path: Path
+) -> None:
+    data = f"data.path={arc_folder / 'training'}"
+    content = train_small(tmp_path, *task, data, "training.max_steps=2").results
+    assert content is not None
+    check_metrics(content["validation"], task[0].removeprefix("task="))
+    assert all(metric["targets"] == 0 for metric in content["test"].values())
+    assert set(content["controls"]) == CONTROLS
 
 
-def test_what_is_meant_otherwise_is_said(tmp_path: Path, arc_folder: Path) -> None:
-    game = [*tiny(arc_folder), "task=puzzle_classification"]
-    rising, drawn = "the learning rate was still rising", "stays as it was drawn at random"
-    said = run_here(tmp_path / "a", *game, "encoder.freeze=true").err
-    assert rising in said
-    assert drawn in said
-    said = run_here(tmp_path / "b", *game, "schedule.warmup_steps=4").err
-    assert rising not in said
-    assert drawn not in said
+def test_settings_that_may_be_mistakes_are_logged(
+    train_small: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    warmup, random = "during its warm-up", "keeps its random initial weights"
+    task = ["task=puzzle_classification", "training.max_steps=4"]
+    with caplog.at_level("INFO"):
+        train_small(tmp_path / "a", *task, "encoder.freeze=true", "schedule.warmup_steps=100")
+        assert warmup in caplog.text
+        assert random in caplog.text
+        caplog.clear()
+        train_small(tmp_path / "b", *task, "schedule.warmup_steps=4")
+    assert warmup not in caplog.text
+    assert random not in caplog.text
 
 
-def test_stop_at_step_saves_and_tests_nothing(tmp_path: Path, arc_folder: Path) -> None:
+def test_stop_at_step_saves_and_does_not_test(tmp_path: Path, arc_folder: Path) -> None:
     stop = ["task.num_distractors=3", "training.stop_at_step=2", "run_name=mine"]
     outcome = run_here(tmp_path, *tiny(arc_folder, steps=4), *stop)
     assert outcome.status == 0, outcome.err
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"mine_last.pth"}
-    assert torch.load(tmp_path / "checkpoints" / "mine_last.pth")["step"] == 2
-    assert str(tmp_path / "checkpoints" / "mine_last.pth") in outcome.err
+    last = tmp_path / "checkpoints" / "mine_last.pth"
+    assert list(last.parent.iterdir()) == [last]
+    assert torch.load(last)["step"] == 2
+    assert f"stopped at step 2 (training.stop_at_step). The last state is in {last}" in outcome.err
     assert outcome.out == ""
 
 
-def test_stop_at_step_does_not_change_the_steps_before_it(tmp_path: Path, arc_folder: Path) -> None:
-    def losses(folder: Path, *overrides: str) -> list[tuple[float, float]]:
-        game = [*tiny(arc_folder, steps=4), "task=reconstruction", *overrides]
-        assert run_here(folder, *game).status == 0
-        return [
-            (line["loss"], line["learning_rate"])
-            for line in metrics(folder)
-            if line["kind"] == "step"
-        ]
-
-    whole = losses(tmp_path / "whole")
-    assert len(whole) == 4
-    assert losses(tmp_path / "part", "training.stop_at_step=3") == whole[:3]
-    assert losses(tmp_path / "other", "training.stop_at_step=3", "seed=1") != whole[:3]
-
-
-def test_each_job_of_a_sweep_has_a_folder_of_its_own(tmp_path: Path, arc_folder: Path) -> None:
-    sweep = ["-m", "seed=0,1", "task=reconstruction", "hydra.sweep.dir=sweep", "run_name=mine"]
-    outcome = run(tmp_path, *sweep, *tiny(arc_folder, steps=1))
-    assert outcome.status == 0, outcome.err
-    assert not (tmp_path / "checkpoints").exists()
-    seeds = []
-    for job in ("0", "1"):
-        checkpoints = tmp_path / "sweep" / job / "checkpoints"
-        seeds.append(torch.load(checkpoints / "mine_last.pth")["config"]["seed"])
-        assert results(checkpoints)["config"]["seed"] == seeds[-1]
-    assert seeds == [0, 1]
+@pytest.mark.parametrize("name", ["mine_last.pth", "mine_best.pth", "mine_results.json"])
+def test_a_run_does_not_overwrite_another_run(
+    name: str, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoints" / name
+    path.parent.mkdir()
+    path.write_text("another run's", encoding="utf-8")
+    config = placed(make_config(*SELECTION, "run_name=mine"), tmp_path)
+    with pytest.raises(ValueError, match=r"^run_name=mine: .* contains a run of that name"):
+        plan_from(config)
+    unnamed = build_run(plan_from(config.model_copy(update={"run_name": None})), tmp_path / "out")
+    assert str(unnamed.config.run_name).startswith("selection_communication_2")
+    assert path.read_text(encoding="utf-8") == "another run's"
 
 
-def test_each_job_of_a_sweep_goes_on_from_its_own_folder(tmp_path: Path, arc_folder: Path) -> None:
+# -- sweeps ------------------------------------------------------------------------------
+
+
+def test_each_job_of_a_sweep_has_and_resumes_from_its_own_folder(
+    tmp_path: Path, arc_folder: Path
+) -> None:
     sweep = ["-m", "seed=0,1", "task=reconstruction", "hydra.sweep.dir=sweep", "run_name=mine"]
     sweep += ["resume=auto", *tiny(arc_folder, steps=3)]
     assert run(tmp_path, *sweep, "training.stop_at_step=1").status == 0
+    assert not (tmp_path / "checkpoints").exists()
     outcome = run(tmp_path, *sweep)
     assert outcome.status == 0, outcome.err
     for seed in (0, 1):
-        last = torch.load(tmp_path / "sweep" / str(seed) / "checkpoints" / "mine_last.pth")
+        checkpoints = tmp_path / "sweep" / str(seed) / "checkpoints"
+        last = torch.load(checkpoints / "mine_last.pth")
         assert (last["config"]["seed"], last["step"]) == (seed, 3)
         assert last["started_from"] == ["resume mine_last.pth step 1"]
+        assert results_of(checkpoints)["config"]["seed"] == seed
 
 
-def test_a_sweep_may_start_from_a_saved_run(tmp_path: Path, arc_folder: Path) -> None:
-    start = ["task=reconstruction", "run_name=first", *tiny(arc_folder, steps=1)]
-    assert run_here(tmp_path, *start).status == 0
-    path = tmp_path / "checkpoints" / "first_last.pth"
+def test_a_sweep_can_start_from_a_saved_run(train_small: Train, tmp_path: Path) -> None:
+    train_small(tmp_path, "task=reconstruction", "training.max_steps=1")
+    path = tmp_path / "checkpoints" / "mine_last.pth"
     rates = "training.learning_rate=1e-3,1e-4"
-    where = ["hydra.sweep.dir=sweep", "server.enabled=false", "device=cpu", "run_name=mine"]
+    where = ["hydra.sweep.dir=sweep", "server.enabled=false", "device=cpu", "run_name=tuned"]
     outcome = run(tmp_path, "-m", rates, f"finetune={path}", *where)
     assert outcome.status == 0, outcome.err
     for job, rate in (("0", 1e-3), ("1", 1e-4)):
-        last = torch.load(tmp_path / "sweep" / job / "checkpoints" / "mine_last.pth")
+        last = torch.load(tmp_path / "sweep" / job / "checkpoints" / "tuned_last.pth")
         assert (last["task_type"], last["learning_rate"]) == ("reconstruction", rate)
 
 
-def test_a_sweep_that_meets_a_bad_value_says_so(tmp_path: Path, arc_folder: Path) -> None:
+def test_a_sweep_reports_an_invalid_value_and_keeps_earlier_jobs(
+    tmp_path: Path, arc_folder: Path
+) -> None:
     outcome = run(tmp_path, "-m", "seed=0,-1", "task=reconstruction", *tiny(arc_folder, steps=1))
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1].startswith("error: seed=-1: ")
     assert "Traceback" not in outcome.err
-    assert len(list(tmp_path.rglob("*_last.pth"))) == 1  # the job before it is kept
+    assert len(list(tmp_path.rglob("*_last.pth"))) == 1

@@ -1,10 +1,10 @@
-"""Signals and failures: what is saved, what is said, what status is left."""
+"""Signals, stops and failures: what is saved, what is logged, and the exit status."""
 
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,18 @@ import pytest
 import torch
 from helpers_cli import finish, place, run_here, start, tiny, wait_for
 
+import arc.runs.results
 import arc.runs.run
+from arc.api import TrainedRun
 from arc.checkpointing import load
+from arc.checkpointing.policy import CheckpointPolicy
+from arc.runs import RunEnded, RunStarted, TrainingEnded
+from arc.tasks import Task
+from arc.training import Callback, EvaluationEvent, RunControl, StepEvent, ValidationEvent
 
-# Two steps as they are (an epoch, its validation and the best checkpoint); the third takes long.
+Train = Callable[..., TrainedRun]
+
+# Two fast steps (an epoch, its validation and the best checkpoint), then a slow one.
 SLOW_THIRD_STEP = """
 import sys, time, torch, arc.train
 step, calls = torch.optim.AdamW.step, []
@@ -31,11 +39,11 @@ arc.train.main()
 
 
 def endless(folder: Path, corpus: Path) -> list[str]:
-    game = ["task=reconstruction", "training.batch_size=64", "run_name=mine"]
-    return [*place(folder), *tiny(corpus, steps=None), *game]
+    task = ["task=reconstruction", "training.batch_size=64", "run_name=mine"]
+    return [*place(folder), *tiny(corpus, steps=None), *task]
 
 
-def steps_recorded(folder: Path) -> list[int]:
+def logged_steps(folder: Path) -> list[int]:
     text = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     return [line["step"] for line in lines if line["kind"] == "step"]
@@ -45,8 +53,11 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in (folder / "checkpoints").iterdir()}
 
 
+# -- signals -----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_one_signal_finishes_the_step_and_saves(
+def test_one_signal_completes_the_step_and_saves(
     number: signal.Signals, status: int, tmp_path: Path, arc_folder: Path
 ) -> None:
     script = SLOW_THIRD_STEP.replace("SECONDS", "1")
@@ -61,12 +72,12 @@ def test_one_signal_finishes_the_step_and_saves(
     assert files(tmp_path) == {"mine_last.pth", "mine_best.pth"}
     last = tmp_path / "checkpoints" / "mine_last.pth"
     assert str(last) in outcome.err
-    assert load(last).metadata["step"] == 3  # the step under way, and none after it
-    assert steps_recorded(tmp_path) == [1, 2, 3]
+    assert load(last).metadata["step"] == 3  # the step during which the signal came
+    assert logged_steps(tmp_path) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_at_once_and_harms_no_file(
+def test_a_second_signal_ends_the_process_at_once_and_damages_no_file(
     number: signal.Signals, tmp_path: Path, arc_folder: Path
 ) -> None:
     script = SLOW_THIRD_STEP.replace("SECONDS", "100")
@@ -77,21 +88,21 @@ def test_a_second_signal_ends_at_once_and_harms_no_file(
         time.sleep(0.05)
     before = best.read_bytes()
     process.send_signal(signal.SIGINT)
-    wait_for(process, "once more")
+    wait_for(process, "a second SIGINT ends the process")
     began = time.monotonic()
     process.send_signal(number)
     outcome = finish(process)
     assert time.monotonic() - began < 20
     assert outcome.status in (-number, 128 + number)
     assert "Traceback" not in outcome.err
-    assert files(tmp_path) == {"mine_best.pth", ".mine.lock"}  # whose lock has gone
+    assert files(tmp_path) == {"mine_best.pth", ".mine.lock"}  # a stale lock file is not a lock
     assert best.read_bytes() == before
     assert load(best).metadata["step"] == 2
-    assert steps_recorded(tmp_path) == [1, 2]
+    assert logged_steps(tmp_path) == [1, 2]
 
 
 def interrupt_then(action: Any) -> Any:
-    """Return ``action`` with one Ctrl-C before its first call."""
+    """Return ``action`` with a SIGINT before its first call."""
     calls: list[None] = []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
@@ -105,74 +116,248 @@ def interrupt_then(action: Any) -> Any:
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Let SIGINT do what it does in a shell, whoever started the tests."""
+    """Give SIGINT Python's handler, as in a shell, wherever the tests were started."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_before_the_first_step(
-    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    {
+        "arc.runs.run.build_model": set(),  # before the first step
+        "torch.save": {"mine_last.pth"},  # during the save of the last state
+        "arc.runs.run.evaluate_run": {"mine_last.pth", "mine_best.pth", "mine_results.json"},
+    }.items(),
+)
+def test_ctrl_c_at_any_moment_loses_nothing(
+    moment: str,
+    left: set[str],
+    tmp_path: Path,
+    arc_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(arc.runs.run, "build_model", interrupt_then(arc.runs.run.build_model))
-    outcome = run_here(tmp_path, *tiny(arc_folder), "task=reconstruction")
+    stop = ["training.stop_at_step=2"] if moment == "torch.save" else []
+    target, name = moment.rsplit(".", 1)
+    module = torch if target == "torch" else arc.runs.run
+    monkeypatch.setattr(module, name, interrupt_then(getattr(module, name)))
+    outcome = run_here(tmp_path, *tiny(arc_folder), "task=reconstruction", "run_name=mine", *stop)
     assert outcome.status == 130
     assert "Traceback" not in outcome.err
-    assert not list(tmp_path.rglob("*.pth"))
+    assert files(tmp_path) == left
+    if left:
+        step = load(tmp_path / "checkpoints" / "mine_last.pth").metadata["step"]
+        assert step == (2 if stop else 4)
+    if "mine_results.json" in left:  # the results so far are printed and written
+        content = json.loads((tmp_path / "checkpoints" / "mine_results.json").read_text())
+        assert content["stopped"] is True
+        assert "the test was stopped" in outcome.out
 
 
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_the_last_state_is_saved_does_not_lose_it(
+def test_signal_handlers_are_restored_after_a_run(tmp_path: Path, arc_folder: Path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    task = ["task=reconstruction", "training.stop_at_step=1"]
+    assert run_here(tmp_path, *tiny(arc_folder), *task).status == 0
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+# -- the test phase ----------------------------------------------------------------------
+
+
+class Recorder(Callback):
+    """Keeps every event; requests a stop at the first event that ``stop_at`` accepts."""
+
+    def __init__(self, stop_at: Callable[[object], bool] = lambda event: False) -> None:
+        self.events: list[object] = []
+        self.control, self.stop_at = RunControl(), stop_at
+
+    def on_event(self, event: object) -> None:
+        self.events.append(event)
+        if self.stop_at(event):
+            self.control.request_stop("a callback")
+
+
+@pytest.fixture
+def every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report the progress of the test phase before every chunk of examples."""
+    monkeypatch.setattr(arc.runs.results, "REPORT_EVERY_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("every_chunk")
+def test_the_events_of_a_run_come_in_order_and_progress_goes_from_0_to_1(
+    train_small: Train, task_overrides: list[str], tmp_path: Path
+) -> None:
+    recorder = Recorder()
+    train_small(tmp_path, *task_overrides, "training.max_steps=2", callbacks=[recorder])
+    kinds = list(dict.fromkeys(type(event) for event in recorder.events))
+    assert kinds == [
+        RunStarted,
+        StepEvent,
+        ValidationEvent,
+        TrainingEnded,
+        EvaluationEvent,
+        RunEnded,
+    ]
+    testing = [event for event in recorder.events if isinstance(event, EvaluationEvent)]
+    progress = [event.progress for event in testing]
+    assert progress == sorted(progress)
+    assert progress[0] == 0
+    assert 0.5 < progress[-1] <= 1
+    assert list(dict.fromkeys(event.stage for event in testing)) == [
+        "test",
+        "validation",
+        "controls",
+    ]
+    assert all(event.seconds_left is not None for event in testing[1:])
+
+
+@pytest.mark.usefixtures("every_chunk")
+@pytest.mark.parametrize("stage", ["test", "validation", "controls"])
+def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(
+    stage: str, train_small: Train, tmp_path: Path
+) -> None:
+    recorder = Recorder(lambda event: isinstance(event, EvaluationEvent) and event.stage == stage)
+    task = ["task=reconstruction", "training.max_steps=2"]
+    run = train_small(tmp_path, *task, callbacks=[recorder], control=recorder.control)
+    assert run.outcome.kind == "stopped"
+    assert len([e for e in recorder.events if getattr(e, "stage", None) == stage]) == 1
+    content = json.loads((tmp_path / "checkpoints" / "mine_results.json").read_text())
+    assert content == run.results
+    assert content["stopped"] is True
+    stages = ("test", "validation", "controls")
+    assert [name for name in stages if content[name]] == list(stages[: stages.index(stage)])
+
+
+# -- faults ------------------------------------------------------------------------------
+
+
+class SavesAt(Callback):
+    """Requests a named save after ``step``; it is pending when the next step fails."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_event(self, event: object) -> None:
+        if isinstance(event, RunStarted):
+            self.policy = event.run.policy
+        if isinstance(event, StepEvent) and event.step == self.step:
+            for name in ("one", "two"):
+                self.policy.request(name)
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, target: Any, number: int, error: Any) -> None:
+    """Raise ``error`` at the end of call ``number`` of ``target.step``."""
+    take_step, calls = target.step, []
+
+    def step(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        output = take_step(*arguments, **options)
+        if len(calls) == number:
+            raise error
+        return output
+
+    monkeypatch.setattr(target, "step", step)
+
+
+NOISY = [
+    *("task=selection", "task.num_distractors=3", "bottleneck=categorical", "model.dropout=0.1"),
+    *("bottleneck.noise=gumbel", "data.augment=true", "training.max_steps=7"),
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train_small: Train) -> dict[str, Any]:
+    """The last checkpoint of a run without a fault."""
+    run = train_small(tmp_path_factory.mktemp("uninterrupted"), *NOISY)
+    assert run.checkpoints.last is not None
+    return dict(torch.load(run.checkpoints.last))
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Return where two trees differ, apart from times and file names."""
+    if isinstance(one, dict):
+        keys = one.keys() - {"seconds", "created", "started_from"}
+        return [
+            each for key in keys for each in differences(one[key], other[key], f"{place}.{key}")
+        ]
+    if isinstance(one, list | tuple):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [each for n, pair in pairs for each in differences(*pair, place=f"{place}[{n}]")]
+    same = one.equal(other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [place]
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        (3, RuntimeError("CUDA error: out of memory\nmore lines")),
+        (4, MemoryError()),
+        (6, OSError(24, "Too many open files")),
+        (7, SystemExit(3)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_fault_in_a_step_loses_no_save_and_the_run_resumes_exactly(
+    step: int,
+    error: BaseException,
+    uninterrupted: dict[str, Any],
+    train_small: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    last = tmp_path / "checkpoints" / "mine_last.pth"
+    with monkeypatch.context() as patched:
+        fail_at(patched, arc.tasks.TASKS["selection"], step, error)
+        run = train_small(tmp_path, *NOISY, callbacks=[SavesAt(step - 1)])
+    assert run.outcome.kind == "failed"
+    assert run.outcome.error is not None
+    assert run.outcome.error.startswith(f"{type(error).__name__}: ")
+    assert len(run.outcome.error.splitlines()) == 1
+    assert run.outcome.error.endswith(f"The last state is in {last}")
+    assert "fail_at" in (tmp_path / "out" / "traceback.txt").read_text(encoding="utf-8")
+    for name in ("one", "two", "mine_last"):
+        assert torch.load(last.with_name(f"{name}.pth"))["step"] == step - 1
+    resumed = train_small(tmp_path, *NOISY, resume=last)
+    assert resumed.outcome.kind == "finished"
+    assert differences(torch.load(last), uninterrupted) == []
+
+
+def test_a_failed_run_ends_the_command_with_status_1_and_one_line(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop = ["task=reconstruction", "training.stop_at_step=2", "run_name=mine"]
-    monkeypatch.setattr(torch, "save", interrupt_then(torch.save))
-    outcome = run_here(tmp_path, *tiny(arc_folder), *stop)
-    assert outcome.status == 130
-    assert "Traceback" not in outcome.err
-    assert files(tmp_path) == {"mine_last.pth"}
-    assert load(tmp_path / "checkpoints" / "mine_last.pth").metadata["step"] == 2
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_testing_keeps_what_was_saved(
-    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arc.runs.run, "evaluate", interrupt_then(arc.runs.run.evaluate))
+    fail_at(monkeypatch, arc.tasks.TASKS["reconstruction"], 3, RuntimeError("broken\nin two lines"))
     outcome = run_here(tmp_path, *tiny(arc_folder), "task=reconstruction", "run_name=mine")
-    assert outcome.status == 130
+    assert outcome.status == 1
     assert "Traceback" not in outcome.err
-    assert {"mine_last.pth", "mine_best.pth"} <= files(tmp_path)
-    assert load(tmp_path / "checkpoints" / "mine_last.pth").metadata["step"] == 4
-
-
-def test_signals_are_the_programs_own_again_after_a_run(tmp_path: Path, arc_folder: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert run_here(tmp_path, *tiny(arc_folder), "task=reconstruction").status == 0
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    (line,) = [line for line in outcome.err.splitlines() if "RuntimeError" in line]
+    assert "RuntimeError: broken (traceback: " in line
+    assert line == outcome.err.splitlines()[-1]
+    assert outcome.out == ""
+    assert torch.load(tmp_path / "checkpoints" / "mine_last.pth")["step"] == 2
 
 
 @pytest.mark.parametrize("poison", ["nan", "inf"])
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_state(
-    poison: str, tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
+    poison: str, train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = torch.nn.functional.cross_entropy, []
+    cross_entropy, calls = torch.nn.functional.cross_entropy, []
 
     def poisoned(*arguments: Any, **options: Any) -> torch.Tensor:
         calls.append(None)
-        return honest(*arguments, **options) * (1.0 if len(calls) < 3 else float(poison))
+        return cross_entropy(*arguments, **options) * (1.0 if len(calls) < 3 else float(poison))
 
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", poisoned)
-    whole = ["training.batch_size=256", "schedule.warmup_steps=0", "run_name=mine"]
-    outcome = run_here(tmp_path, *tiny(arc_folder), "task=puzzle_classification", *whole)
-    assert outcome.status == 1
-    assert "Traceback" not in outcome.err
-    (line,) = [line for line in outcome.err.splitlines() if f"loss {poison}" in line]
-    assert "training.learning_rate" in line
+    large_batch = ["task=puzzle_classification", "training.batch_size=256"]
+    run = train_small(tmp_path, *large_batch)
     last = tmp_path / "checkpoints" / "mine_last.pth"
-    assert str(last) in line
-    assert not (tmp_path / "checkpoints" / "mine_results.json").exists()
+    assert run.outcome.error is not None
+    assert f"loss {poison}" in run.outcome.error
+    assert "training.learning_rate" in run.outcome.error
+    assert str(last) in run.outcome.error
+    assert run.results is None
+    assert not last.with_name("mine_results.json").exists()
     loaded = load(last)
     assert loaded.metadata["step"] >= 1
     assert all(weight.isfinite().all() for weight in loaded.model.state_dict().values())
@@ -180,8 +365,45 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_state(
         assert all(value.isfinite().all() for value in state.values())
 
 
+def test_a_callback_that_fails_is_disabled_and_the_run_continues(
+    train_small: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Recorder):
+        def on_event(self, event: object) -> None:
+            super().on_event(event)
+            if isinstance(event, StepEvent):
+                raise SystemExit("broken callback")
+
+    broken, sound = Broken(), Recorder()
+    run = train_small(
+        tmp_path, "task=reconstruction", "training.max_steps=3", callbacks=[broken, sound]
+    )
+    assert run.outcome.kind == "finished"
+    assert [type(event) for event in broken.events] == [RunStarted, StepEvent]
+    assert isinstance(sound.events[-1], RunEnded)
+    (line,) = [line for line in caplog.messages if "Broken failed and is disabled" in line]
+    assert "broken callback" in line
+
+
+def test_a_fault_in_the_checkpoint_policy_ends_the_run(
+    train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_event = CheckpointPolicy.on_event
+
+    def fail(self: CheckpointPolicy, event: object) -> None:
+        on_event(self, event)
+        if isinstance(event, StepEvent) and event.step == 2:
+            raise RuntimeError("broken policy")
+
+    monkeypatch.setattr(CheckpointPolicy, "on_event", fail)
+    run = train_small(tmp_path, "task=reconstruction")
+    assert run.outcome.error is not None
+    assert run.outcome.error.startswith("RuntimeError: broken policy")
+    assert torch.load(tmp_path / "checkpoints" / "mine_last.pth")["step"] == 2
+
+
 @pytest.mark.parametrize("stop", ["training.stop_at_step=2", "training.stop_at_step=null"])
-def test_a_last_state_that_could_not_be_saved_is_no_success(
+def test_a_run_whose_last_state_is_not_saved_has_failed(
     stop: str, tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any, **options: Any) -> None:
@@ -192,5 +414,20 @@ def test_a_last_state_that_could_not_be_saved_is_no_success(
     assert outcome.status == 1
     assert "Traceback" not in outcome.err
     assert "No space left on device" in outcome.err.splitlines()[-1]
-    assert f"saved {tmp_path / 'checkpoints' / 'mine_last.pth'}" not in outcome.err
+    assert "Nothing was saved" in outcome.err.splitlines()[-1]
     assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_a_test_phase_that_fails_keeps_the_checkpoints(
+    train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Task, "send_all", fail)
+    run = train_small(
+        tmp_path, "task=reconstruction", "training.max_steps=2", "data.validation_fraction=0"
+    )
+    assert run.outcome.error is not None
+    assert run.outcome.error.startswith("the test failed: MemoryError")
+    assert files(tmp_path) == {"mine_last.pth"}

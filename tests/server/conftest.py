@@ -46,7 +46,7 @@ def make_station(small: list[str], folder: Path) -> Iterator[Station]:
         try:
             yield station
         finally:
-            station.close()
+            station.end()
 
 
 @pytest.fixture

@@ -327,7 +327,7 @@ def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
 
 
 def test_finite_content_is_not_converted(trained, monkeypatch):
-    monkeypatch.setattr("arc.server.app.json_plain", pytest.fail)
+    monkeypatch.setattr("arc.server.requests.json_plain", pytest.fail)
     assert trained.get("/metrics_history")["history"]
 
 

@@ -9,7 +9,7 @@ import torch
 from helpers_cli import until
 from helpers_station import Station
 
-from arc.runs.run import Run, make_run
+from arc.runs.run import build_run
 from arc.training.events import EvaluationEvent
 
 
@@ -114,7 +114,9 @@ def test_one_start_waits_for_a_stop_and_others_are_refused_at_once(station):
 
 def test_a_stop_before_the_run_is_built_is_not_lost(station, monkeypatch):
     made = threading.Event()
-    monkeypatch.setattr("helpers_station.make_run", lambda *given: made.wait() and make_run(*given))
+    monkeypatch.setattr(
+        "helpers_station.build_run", lambda *given: made.wait() and build_run(*given)
+    )
     station.post("/start_train")
     station.post("/stop")
     made.set()
@@ -200,9 +202,9 @@ def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station):
     name = station.finish("training.max_steps=5")["run_name"]
     station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert station.idle()["step"] == 8
-    station.post("/start_train", {"resume": f"{name}_last"})  # has its length: nothing is validated
-    last = saved(station, f"{name}_last")
-    assert station.idle()["metrics"]["val_acc"] == last["val_acc"] is not None
+    station.post("/start_train", {"resume": f"{name}_last"})  # it has its full length
+    status = station.idle()
+    assert (status["outcome"], status["step"]) == ("finished", None)
     station.post(
         "/start_train",
         {"finetune": f"{name}_last.pth", "overrides": ["training.learning_rate=1e-5"]},
@@ -280,44 +282,39 @@ def test_after_shutdown_nothing_starts(station):
     assert "no model" in station.get("/probe?example=x", 400)["error"]
 
 
-class Phase:
-    """A run in its test phase, as its driver reports it."""
-
-    def __init__(self, station):
-        self.station, self.may_end = station, threading.Event()
-
-    def report(self):
-        self.station.session.on_event(EvaluationEvent("test", 0.25, 3.0))
-        self.may_end.wait()
-        return None
-
-
 @pytest.fixture
 def testing(station, monkeypatch):
-    """A station whose run is in its test phase until ``may_end``."""
-    phase = Phase(station)
-    monkeypatch.setattr(Run, "report", lambda run: phase.report())
+    """A station whose run is held in its test phase."""
+    monkeypatch.setattr("arc.runs.results.REPORT_EVERY_SECONDS", 0.0)
+    station.hold_at(EvaluationEvent)
     station.post("/start_train", {"overrides": ["training.max_steps=3"]})
-    station.until(lambda status: status["testing"])
-    yield phase
-    phase.may_end.set()
+    station.wait_until_held()
+    return station
 
 
-def test_the_test_phase_shows_its_progress(station, testing):
-    status = station.get("/status")
+def test_the_test_phase_shows_its_progress(testing):
+    status = testing.get("/status")
     assert (status["state"], status["mode"], status["outcome"]) == ("testing", "train", "finished")
-    assert status["testing"] == {"stage": "test", "progress": 0.25, "eta_seconds": 3.0}
-    testing.may_end.set()
-    assert station.idle()["testing"] is None
+    assert status["testing"]["stage"]
+    assert 0 <= status["testing"]["progress"] <= 1
+    assert "no training" in testing.post("/save_checkpoint", status=400)["error"]
+    testing.go_on()
+    assert testing.idle()["testing"] is None
+    assert testing.get("/results")["results"]["test"]
 
 
-def test_a_stop_ends_the_test_phase(station, testing):
-    assert station.post("/stop") == {"status": "stopped"}
-    assert station.get("/status")["state"] == "stopping"
-    assert station.session._control.stop_requested
-    assert "no training" in station.post("/save_checkpoint", status=400)["error"]
+def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(testing):
+    assert testing.post("/stop") == {"status": "stopped"}
+    assert testing.get("/status")["state"] == "stopping"
+    testing.go_on()
+    assert testing.idle()["outcome"] == "stopped"
+    assert testing.get("/results")["results"]["stopped"]
 
 
-def test_samples_are_served_during_the_test_phase(station, testing):
-    assert station.get("/language")["total"] > 0
-    assert station.get("/examples")["examples"]
+def test_samples_are_served_during_the_test_phase(testing):
+    run = testing.get("/status")["run_id"]
+    assert testing.get("/language")["total"] > 0
+    assert testing.get("/examples")["examples"]
+    testing.go_on()
+    testing.idle()
+    assert testing.get("/samples")["run_id"] == run

@@ -1,14 +1,17 @@
-"""A run that was interrupted anywhere goes on, bit for bit, as if it never had been."""
+"""A run that is interrupted and resumed anywhere is bit for bit the uninterrupted run."""
 
 import io
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from arc.training import RunControl, StepEvent
+from arc.training import RunControl, StepEvent, Trainer
 
+MakeTrainer = Callable[..., Trainer]
 RANDOM_EVERYWHERE = [
     "training.max_steps=9",
     "training.batch_size=16",
@@ -35,14 +38,14 @@ RUNS = {
         "bottleneck.noise=gumbel",
     ],
 }
-EVERY_GAME = {
-    f"{task} {channel}": [f"task={task}", f"bottleneck={channel}", *more, *noise]
+EVERY_RUN = {
+    f"{task} {bottleneck}": [f"task={task}", f"bottleneck={bottleneck}", *more, *noise]
     for task, more in {
         "reconstruction": [],
         "puzzle_classification": [],
         "selection": ["task.num_distractors=3"],
     }.items()
-    for channel, noise in {
+    for bottleneck, noise in {
         "communication": NOISY[1:],
         "categorical": NOISY[1:],
         "autoencoder": [],
@@ -51,76 +54,83 @@ EVERY_GAME = {
 
 
 @pytest.fixture(params=RUNS.values(), ids=RUNS.keys())
-def make_trainer(request, make_run):
-    def make(*overrides):
-        return make_run(*RANDOM_EVERYWHERE, *request.param, *overrides).trainer()
+def make_trainer(request: pytest.FixtureRequest, make_run: Callable[..., Any]) -> MakeTrainer:
+    def make(*overrides: str) -> Trainer:
+        trainer = make_run(*RANDOM_EVERYWHERE, *request.param, *overrides).trainer()
+        assert isinstance(trainer, Trainer)
+        return trainer
 
     return make
 
 
-def stored(trainer):
-    """Return the state as bytes, as a file would hold it."""
+def stored(trainer: Trainer) -> bytes:
+    """Return the state as the bytes of a file."""
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
     return buffer.getvalue()
 
 
-def resume(make_trainer, state):
-    """Continue in a trainer that began elsewhere, after others drew from every generator."""
+def resume(make_trainer: MakeTrainer, state: bytes) -> Trainer:
+    """Resume in a trainer of another seed, after draws from every generator."""
     trainer = make_trainer("seed=99")
     random.random(), np.random.random(7), torch.rand(5)
     trainer.load_state_dict(torch.load(io.BytesIO(state)))
     return trainer
 
 
-def seen(event):
-    """Return all of an event but the time that it took."""
+def seen(event: object) -> dict[str, Any]:
+    """Return the content of an event without its time."""
     values = {key: value for key, value in vars(event).items() if key != "seconds"}
     if not isinstance(event, StepEvent):
-        task_metrics = values.pop("evaluation").task_metrics
-        values |= {"loss": task_metrics.loss, "accuracy": task_metrics.accuracy}
+        metrics = values.pop("evaluation").task_metrics
+        values |= {"loss": metrics.loss, "accuracy": metrics.accuracy}
     return values
 
 
-def rest(trainer):
+def rest(trainer: Trainer) -> list[dict[str, Any]]:
     return [seen(event) for event in trainer.run(RunControl())]
 
 
-def assert_same(one, other, place="state"):
+def assert_same(one: Any, other: Any, place: str = "state") -> None:
     """Compare nested plain containers; tensors bit for bit."""
     assert type(one) is type(other), place
     if isinstance(one, torch.Tensor):
         assert one.equal(other), place
     elif isinstance(one, dict):
         assert one.keys() == other.keys(), place
-        for key in one:
-            assert key == "seconds" or assert_same(one[key], other[key], f"{place}.{key}") is None
+        for key in one.keys() - {"seconds"}:
+            assert_same(one[key], other[key], f"{place}.{key}")
     elif isinstance(one, list | tuple):
         assert len(one) == len(other), place
         for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{place}[{index}]")
+            assert_same(*pair, place=f"{place}[{index}]")
     else:
         assert one == other, place
 
 
-def test_resuming_at_any_boundary_changes_nothing(make_trainer):
-    resume_at_every_boundary(make_trainer)
+def test_resuming_at_any_event_is_exact(make_trainer: MakeTrainer) -> None:
+    resume_at_every_event(make_trainer)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("game", EVERY_GAME.values(), ids=EVERY_GAME.keys())
-def test_resuming_any_game_at_any_boundary_changes_nothing(game, make_run):
-    resume_at_every_boundary(
-        lambda *overrides: make_run(*RANDOM_EVERYWHERE, *game, *overrides).trainer()
-    )
+@pytest.mark.parametrize("overrides", EVERY_RUN.values(), ids=EVERY_RUN.keys())
+def test_resuming_any_task_and_bottleneck_is_exact(
+    overrides: list[str], make_run: Callable[..., Any]
+) -> None:
+    resume_at_every_event(lambda *more: make_run(*RANDOM_EVERYWHERE, *overrides, *more).trainer())
 
 
-def resume_at_every_boundary(make_trainer):
+def resume_at_every_event(make_trainer: MakeTrainer) -> None:
+    """Also: taking the state at every event does not change the run, nor the run the state."""
+    undisturbed = make_trainer()
+    expected = rest(undisturbed)
     whole = make_trainer()
     events, states = [], [stored(whole)]
     for event in whole.run(RunControl()):
         events.append(seen(event))
         states.append(stored(whole))
+    assert events == expected
+    assert_same(whole.state_dict(), undisturbed.state_dict())
     assert sum("is_best" in event for event in events) >= 2  # epochs end in between
     assert events[-1]["step"] == 9
     for boundary, state in enumerate(states):
@@ -130,7 +140,7 @@ def resume_at_every_boundary(make_trainer):
         assert_same(resumed.state_dict(), whole.state_dict())
 
 
-def test_resuming_after_every_event_changes_nothing(make_trainer):
+def test_resuming_after_every_event_is_exact(make_trainer: MakeTrainer) -> None:
     whole = make_trainer()
     expected = rest(whole)
     trainer, events = make_trainer(), []
@@ -139,35 +149,36 @@ def test_resuming_after_every_event_changes_nothing(make_trainer):
         trainer = resume(make_trainer, stored(trainer))
     assert events == expected
     assert_same(trainer.state_dict(), whole.state_dict())
+    assert rest(trainer) == []
 
 
-def test_looking_at_the_state_does_not_change_the_run(make_trainer):
+@pytest.mark.parametrize("step", [1, 5, 9])
+def test_a_step_that_fails_leaves_the_state_before_it(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     whole = make_trainer()
     expected = rest(whole)
-    watched, events = make_trainer(), []
-    for event in watched.run(RunControl()):
-        events.append(seen(event))
-        stored(watched)
-    assert events == expected
-    assert_same(watched.state_dict(), whole.state_dict())
+    trainer, events = make_trainer(), []
+    take_step = trainer.task.step
+
+    def failing_step(*arguments: Any, **options: Any) -> Any:
+        output = take_step(*arguments, **options)  # advances every generator
+        if trainer.step == step - 1:
+            raise MemoryError("out of memory")
+        return output
+
+    monkeypatch.setattr(trainer.task, "step", failing_step)
+    with pytest.raises(MemoryError):
+        events.extend(seen(event) for event in trainer.run(RunControl()))
+    monkeypatch.undo()
+    assert trainer.step == step - 1
+    resumed = resume(make_trainer, stored(trainer))
+    assert rest(resumed) == expected[len(expected) - len(rest(trainer)) :]
+    assert_same(resumed.state_dict(), whole.state_dict())
+    assert_same(trainer.state_dict(), whole.state_dict())
 
 
-def test_a_saved_state_does_not_move_with_the_run(make_trainer):
-    trainer = make_trainer()
-    before = stored(trainer)
-    rest(trainer)
-    trainer.load_state_dict(torch.load(io.BytesIO(before)))
-    assert stored(resume(make_trainer, before)) == before
-    assert_same(trainer.state_dict(), torch.load(io.BytesIO(before)))
-
-
-def test_a_finished_run_has_nothing_left_to_do(make_trainer):
-    trainer = make_trainer()
-    rest(trainer)
-    assert rest(resume(make_trainer, stored(trainer))) == []
-
-
-def test_with_another_batch_size_the_epoch_starts_anew(make_trainer):
+def test_with_another_batch_size_the_epoch_starts_again(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     next(trainer.run(RunControl()))
     other = make_trainer("training.batch_size=12", "training.max_steps=30")
@@ -182,7 +193,40 @@ def test_with_another_batch_size_the_epoch_starts_anew(make_trainer):
     assert targets == len(other.sampler.examples)
 
 
-def test_a_state_of_other_data_is_refused(make_run):
+@pytest.mark.parametrize("batch_size", [8, 32])
+def test_epochs_are_counted_whatever_the_batch_size_was(
+    make_run: Callable[..., Any], batch_size: int
+) -> None:
+    limits = ["task=reconstruction", "training.max_steps=null", "training.epochs=4"]
+    trainer = make_run(*limits, "training.stop_at_step=5").trainer()
+    rest(trainer)
+    assert trainer.sampler.epoch_is_complete
+    other = make_run(*limits, f"training.batch_size={batch_size}").trainer()
+    other.load_state_dict(torch.load(io.BytesIO(stored(trainer))), same_order=False)
+    steps = [event for event in other.run(RunControl()) if isinstance(event, StepEvent)]
+    assert len(steps) == 3 * other.sampler.batches_per_epoch
+    assert (steps[0].epoch, steps[-1].epoch, steps[-1].batch) == (2, 4, steps[-1].batches)
+
+
+def test_a_new_optimizer_or_metric_starts_without_the_state_of_the_old_one(
+    make_run: Callable[..., Any],
+) -> None:
+    trainer = make_run("task=reconstruction", "training.max_steps=5").trainer()
+    rest(trainer)
+    state = torch.load(io.BytesIO(stored(trainer)))
+    changed = ["optimizer=sgd", "training.best_metric=loss", "training.max_steps=6"]
+    other = make_run("task=reconstruction", *changed).trainer()
+    other.load_state_dict(state, same_optimizer=False, same_best_metric=False)
+    assert not other.optimizer.state
+    assert other.model.state_dict()["encoder.color.weight"].equal(
+        state["model"]["encoder.color.weight"]
+    )
+    *_, validation = rest(other)
+    assert validation["step"] == 6
+    assert validation["is_best"]
+
+
+def test_a_state_of_other_data_is_refused(make_run: Callable[..., Any]) -> None:
     few, many = (
         make_run("task=reconstruction", f"data.max_grids={count}").trainer() for count in (40, 80)
     )

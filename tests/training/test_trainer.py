@@ -1,30 +1,47 @@
-"""How long a run is, how it ends, and what it reports."""
+"""Length, end, events and numerics of training."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
 
 from arc.tasks import Metric, TaskMetrics
-from arc.training import DivergedError, RunControl, StepEvent, ValidationEvent
+from arc.training import DivergedError, RunControl, StepEvent, Trainer, ValidationEvent
+
+MakeTrainer = Callable[..., Trainer]
 
 
 @pytest.fixture
-def make_trainer(make_run):
-    """A trainer whose epochs have five batches."""
+def make_trainer(make_run: Callable[..., Any]) -> MakeTrainer:
+    """Build a trainer whose epochs have five batches."""
 
-    def make(*overrides):
-        return make_run("task=reconstruction", "bottleneck=autoencoder", *overrides).trainer()
+    def make(*overrides: str) -> Trainer:
+        trainer = make_run("task=reconstruction", "bottleneck=autoencoder", *overrides).trainer()
+        assert isinstance(trainer, Trainer)
+        return trainer
 
     return make
 
 
-def steps(events):
+def steps(events: Iterable[object]) -> list[StepEvent]:
     return [event for event in events if isinstance(event, StepEvent)]
 
 
-def run(trainer):
+def validations(events: Iterable[object]) -> list[ValidationEvent]:
+    return [event for event in events if isinstance(event, ValidationEvent)]
+
+
+def run(trainer: Trainer) -> list[StepEvent | ValidationEvent]:
     return list(trainer.run(RunControl()))
+
+
+def rates(trainer: Trainer) -> list[float]:
+    return [event.learning_rate for event in steps(run(trainer))]
+
+
+# -- length ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -36,23 +53,33 @@ def run(trainer):
         (["training.max_steps=90", "training.epochs=1"], 5),
     ],
 )
-def test_a_run_has_the_length_that_comes_first(make_trainer, limits, length):
+def test_a_run_ends_at_the_first_limit_and_is_validated(
+    make_trainer: MakeTrainer, limits: list[str], length: int
+) -> None:
     events = run(make_trainer(*limits))
     assert len(steps(events)) == length
     assert steps(events)[-1].progress == 1.0
     assert isinstance(events[-1], ValidationEvent)
 
 
-def test_a_run_may_be_limited_by_time(make_trainer):
-    trainer = make_trainer("training.max_steps=null", "training.max_minutes=0.002")
+@pytest.mark.parametrize(("schedule_by", "final_rate"), [("steps", 0.01), ("time", 0.0001)])
+def test_max_minutes_ends_a_run_early_and_shortens_only_a_schedule_by_time(
+    make_trainer: MakeTrainer, schedule_by: str, final_rate: float
+) -> None:
+    limits = ["training.max_steps=1000000", "training.max_minutes=0.002"]
+    trainer = make_trainer(
+        *limits, f"training.schedule_by={schedule_by}", "training.learning_rate=0.01"
+    )
     events = run(trainer)
     assert trainer.reached_limit
     assert trainer.seconds >= 0.12
-    assert all(event.progress < 1 for event in steps(events)[:-1])
+    assert all(event.progress is not None and event.progress < 1 for event in steps(events)[:-1])
     assert isinstance(events[-1], ValidationEvent)
+    trainer.step += 1  # past the warm-up, however few steps there were
+    assert trainer._set_learning_rate() == pytest.approx(final_rate, rel=1e-4)
 
 
-def test_a_run_without_a_limit_ends_when_asked(make_trainer):
+def test_a_run_without_a_limit_ends_at_a_stop_request(make_trainer: MakeTrainer) -> None:
     control, seen = RunControl(), []
     for event in make_trainer("training.max_steps=null").run(control):
         seen.append(event)
@@ -63,130 +90,141 @@ def test_a_run_without_a_limit_ends_when_asked(make_trainer):
 
 
 @pytest.mark.parametrize("at", [1, 3, 5])
-def test_a_request_to_stop_ends_the_run_after_the_step(make_trainer, at):
+def test_a_stop_request_ends_the_run_after_the_step(make_trainer: MakeTrainer, at: int) -> None:
     trainer, control, seen = make_trainer(), RunControl(), []
     for event in trainer.run(control):
-        seen.append(event)
+        seen.append(event.step)
         if event.step == at:
             control.request_stop("signal")
-    assert [event.step for event in seen] == list(range(1, at + 1))
+    assert seen == list(range(1, at + 1))
     assert trainer.step == at
     assert not trainer.reached_limit
     assert [event.step for event in steps(run(trainer))] == list(range(at + 1, 7))
 
 
-def test_a_request_made_beforehand_trains_nothing(make_trainer):
-    control = RunControl()
-    control.request_stop("early")
-    assert list(make_trainer().run(control)) == []
-
-
-def test_the_first_reason_to_stop_is_kept():
+def test_the_first_stop_request_counts_and_prevents_any_step(make_trainer: MakeTrainer) -> None:
     control = RunControl()
     assert not control.stop_requested
     control.request_stop("first")
     control.request_stop("second")
     assert control.stop_requested
     assert control.reason == "first"
+    assert list(make_trainer().run(control)) == []
 
 
-def test_stop_at_step_leaves_the_schedule_alone(make_trainer):
+def test_stop_at_step_does_not_shorten_the_schedule(make_trainer: MakeTrainer) -> None:
     whole, part = make_trainer(), make_trainer("training.stop_at_step=4")
-    expected, stopped = run(whole), run(part)
-    assert len(steps(stopped)) == 4
+    expected, stopped = steps(run(whole)), steps(run(part))
+    assert len(stopped) == 4
     assert part.reached_stop
     assert not part.reached_limit
     for one, other in zip(stopped, expected, strict=False):
         assert (one.loss, one.learning_rate) == (other.loss, other.learning_rate)
 
 
-def rates(trainer):
-    return [event.learning_rate for event in steps(run(trainer))]
+# -- schedules ---------------------------------------------------------------------------
 
 
-def test_the_rate_warms_up_in_a_line_and_stays(make_trainer):
-    trainer = make_trainer(
-        "schedule=constant", "schedule.warmup_steps=4", "training.learning_rate=0.008"
-    )
-    assert rates(trainer) == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.008, 0.008])
+def test_the_schedule_follows_the_steps_of_the_run(make_trainer: MakeTrainer) -> None:
+    options = ["schedule=linear", "schedule.warmup_steps=0", "schedule.final_share=0"]
+    trainer = make_trainer(*options, "training.learning_rate=0.01", "training.max_steps=5")
+    assert rates(trainer) == pytest.approx([0.01, 0.008, 0.006, 0.004, 0.002])
 
 
-def test_the_rate_falls_along_a_cosine_to_a_hundredth(make_trainer):
-    count = 20
-    trainer = make_trainer(
-        "schedule.warmup_steps=0", "training.learning_rate=0.01", f"training.max_steps={count}"
-    )
-    cosine = [0.5 * (1 + math.cos(math.pi * step / count)) for step in range(count)]
-    assert rates(trainer) == pytest.approx([0.01 * (0.01 + 0.99 * share) for share in cosine])
-
-
-def test_the_rate_that_is_reported_is_the_rate_that_is_used(make_trainer):
-    """Adam's first steps are as long as the rate."""
+def test_the_reported_learning_rate_is_used(make_trainer: MakeTrainer) -> None:
+    """The first steps of Adam are as long as the learning rate."""
     trainer = make_trainer("schedule.warmup_steps=4", "optimizer.weight_decay=0")
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     event = next(trainer.run(RunControl()))
+    assert isinstance(event, StepEvent)
     after = [weight.detach() for weight in trainer.model.parameters()]
     moved = max(float((a - b).abs().max()) for a, b in zip(after, before, strict=True))
     assert moved == pytest.approx(event.learning_rate, rel=0.01)
 
 
-def test_temperature_follows_the_run(make_run):
-    trainer = make_run(
-        "task=reconstruction",
-        "bottleneck=categorical",
-        "bottleneck.temperature=4.0",
-        "bottleneck.temperature_final=1.0",
-        "training.max_steps=4",
-    ).trainer()
+def test_the_temperature_follows_the_run(make_run: Callable[..., Any]) -> None:
+    temperatures = ["bottleneck.temperature=4.0", "bottleneck.temperature_final=1.0"]
+    categorical = ["task=reconstruction", "bottleneck=categorical", *temperatures]
+    trainer = make_run(*categorical, "training.max_steps=4").trainer()
     seen = [trainer.model.bottleneck.temperature for event in trainer.run(RunControl())]
     assert seen == pytest.approx([4.0 ** (1 - step / 4) for step in (0, 1, 2, 3, 3)])
 
 
-def test_events_count_epochs_batches_and_targets(make_trainer):
+# -- events ------------------------------------------------------------------------------
+
+
+def test_events_count_epochs_batches_and_targets(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer("training.max_steps=null", "training.epochs=2")
     events = run(trainer)
-    counted = [(event.epoch, event.batch) for event in steps(events)]
-    assert counted == [(epoch, batch) for epoch in (1, 2) for batch in range(1, 6)]
-    assert {event.batches for event in steps(events)} == {5}
+    counted = [(event.epoch, event.batch, event.batches) for event in steps(events)]
+    assert counted == [(epoch, batch, 5) for epoch in (1, 2) for batch in range(1, 6)]
     targets = sum(event.targets for event in steps(events))
     assert targets == 2 * len(trainer.task.corpus.training)
-    assert [(e.epoch, e.step) for e in events if isinstance(e, ValidationEvent)] == [
-        (1, 5),
-        (2, 10),
-    ]
+    assert [(event.epoch, event.step) for event in validations(events)] == [(1, 5), (2, 10)]
     assert all(0 <= event.accuracy <= 100 for event in steps(events))
-
-
-def test_validation_sums_up_the_epoch(make_trainer):
-    events = run(make_trainer("training.max_steps=null", "training.epochs=3"))
-    for number, event in enumerate(e for e in events if isinstance(e, ValidationEvent)):
+    for number, event in enumerate(validations(events)):  # with the means of their epoch
         epoch = steps(events)[5 * number : 5 * number + 5]
         assert event.train_loss == pytest.approx(sum(step.loss for step in epoch) / 5)
         assert event.train_accuracy == pytest.approx(sum(step.accuracy for step in epoch) / 5)
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "best"),
+    ("best_metric", "values", "best"),
     [
-        ([10.0, 20.0, 30.0], [True, True, True]),
-        ([30.0, 20.0, 10.0], [True, False, False]),
-        ([20.0, math.nan, 40.0], [True, False, True]),
-        ([math.nan, math.nan, 5.0], [False, False, True]),
+        ("null", [10.0, 20.0, 30.0], [True, True, True]),
+        ("null", [30.0, 20.0, 10.0], [True, False, False]),
+        ("null", [20.0, math.nan, 40.0], [True, False, True]),
+        ("null", [math.nan, math.nan, 5.0], [False, False, True]),
+        ("cells", [30.0, 20.0, 10.0], [True, False, False]),
+        ("exact", [30.0, 20.0, 10.0], [True, True, True]),
+        ("loss", [30.0, 20.0, 10.0], [True, True, True]),
     ],
 )
-def test_the_best_is_chosen_by_validation_accuracy(make_trainer, monkeypatch, accuracies, best):
-    trainer, given = make_trainer("training.max_steps=null", "training.epochs=3"), iter(accuracies)
+def test_the_best_state_is_chosen_by_best_metric(
+    make_trainer: MakeTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+    best_metric: str,
+    values: list[float],
+    best: list[bool],
+) -> None:
+    length = ["training.max_steps=null", "training.epochs=3"]
+    trainer, given = make_trainer(*length, f"training.best_metric={best_metric}"), iter(values)
 
-    def evaluate(*args, **options):
-        return TaskMetrics(0.0, {"game": Metric({"accuracy": next(given)}, 1, {})})
+    def evaluate(*args: Any, **options: Any) -> TaskMetrics:
+        """Return metrics whose loss equals ``cells``, so that it falls as ``exact`` rises."""
+        value = next(given)
+        return TaskMetrics(value, {"grids": Metric({"cells": value, "exact": -value}, 1, {})})
 
     monkeypatch.setattr(trainer.task, "evaluate", evaluate)
-    assert [event.is_best for event in run(trainer) if isinstance(event, ValidationEvent)] == best
+    assert [event.is_best for event in validations(run(trainer))] == best
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("reconstruction", "loss, cells, exact"),
+        ("selection", "loss, accuracy"),
+        ("puzzle_classification", "loss, top1, top5"),
+    ],
+)
+def test_best_metric_must_be_a_metric_of_the_task(
+    make_run: Callable[..., Any], task: str, names: str
+) -> None:
+    overrides = [f"task={task}", *(["task.num_distractors=3"] if task == "selection" else [])]
+    for name in names.split(", "):
+        assert make_run(*overrides, f"training.best_metric={name}").trainer()
+    with pytest.raises(ValueError, match=rf"^training\.best_metric=los: choose one of {names}\."):
+        make_run(*overrides, "training.best_metric=los").trainer()
+
+
+# -- numerics ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bottleneck", ["autoencoder", "categorical"])
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_a_step_that_is_no_number_is_not_taken(make_run, bottleneck, poison):
+def test_a_step_that_is_not_finite_is_not_taken(
+    make_run: Callable[..., Any], bottleneck: str, poison: float
+) -> None:
     trainer = make_run("task=reconstruction", f"bottleneck={bottleneck}").trainer()
     events = trainer.run(RunControl())
     next(events), next(events)
@@ -205,9 +243,11 @@ def test_a_step_that_is_no_number_is_not_taken(make_run, bottleneck, poison):
         assert all(old[key].equal(new[key]) for key in old)
 
 
-def test_half_precision_trains_and_starts_where_full_precision_does(make_run, game):
+def test_training_in_bf16_begins_like_fp32(
+    make_run: Callable[..., Any], task_overrides: list[str]
+) -> None:
     half, full = (
-        steps(run(make_run(*game, f"training.precision={name}").trainer()))
+        steps(run(make_run(*task_overrides, f"training.precision={name}").trainer()))
         for name in ("bf16", "fp32")
     )
     assert len(half) == len(full) == 6
@@ -216,15 +256,15 @@ def test_half_precision_trains_and_starts_where_full_precision_does(make_run, ga
     assert [step.loss for step in half] != [step.loss for step in full]
 
 
-def test_training_moves_every_weight(make_run, game):
+def test_training_changes_every_weight(make_run: Callable[..., Any], game: list[str]) -> None:
     trainer = make_run(*game, "optimizer.weight_decay=0", "training.max_steps=10").trainer()
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
     run(trainer)
     assert [n for n, weight in trainer.model.named_parameters() if weight.equal(before[n])] == []
 
 
-def test_other_optimizers_take_the_saved_state_up(make_trainer):
-    """One group, in the order of the model's parameters, as people's scripts expect."""
+def test_torchs_own_optimizers_load_the_saved_state(make_trainer: MakeTrainer) -> None:
+    """One group, in the order of the model's parameters, as other programs expect."""
     trainer = make_trainer()
     run(trainer)
     saved = trainer.optimizer.state_dict()
