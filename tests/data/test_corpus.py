@@ -2,11 +2,10 @@
 
 import itertools
 
-import numpy as np
 import pytest
+from helpers_data import contents, grid, puzzles_of
 
 from arc.data import DataError
-from arc.data.grids import content_key
 
 WAYS = [
     pytest.param({"pairs": False, "held_out": "puzzles"}, id="grids"),
@@ -17,20 +16,6 @@ WAYS = [
 
 def splits(corpus):
     return corpus.training, corpus.validation, corpus.test
-
-
-def contents(split):
-    used = np.unique(np.concatenate([split.sender, split.target])).astype(int)
-    grids = split.grids.arrays()
-    return {content_key(grids[index]) for index in used}
-
-
-def puzzles_of(split):
-    return {place.split()[0] for place in split.example_ids}
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
 
 
 @pytest.fixture(scope="module", params=["folder", "arc1", "arc2"])

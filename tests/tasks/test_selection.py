@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers_data import evaluate, grid
 from pydantic import TypeAdapter, ValidationError
 
 from arc.data import DataError
 from arc.data.distractors import DISTRACTORS, DistractorKind, sample_candidates
 from arc.metrics import random_code_accuracy
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
 
 
 @pytest.fixture
@@ -35,11 +32,6 @@ def two_colored(save_puzzles):
     grids = [rng.integers(1, 3, shapes[n % 2]) for n in range(48)]
     pairs = list(zip(grids[::2], grids[1::2], strict=True))
     return save_puzzles({f"p{n}": (pairs[6 * n : 6 * n + 6], []) for n in range(4)})
-
-
-@torch.no_grad()
-def evaluate(run, split, **options):
-    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1], **options)
 
 
 def test_distractor_kinds_are_the_registered_ones() -> None:
