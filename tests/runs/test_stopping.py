@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import finish, place, run_here, start, tiny, wait_for
+from helpers_cli import differences, finish, place, run_here, start, tiny, wait_for
 
 import arc.runs.results
 import arc.runs.run
@@ -273,20 +273,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train_small: Train) 
     run = train_small(tmp_path_factory.mktemp("uninterrupted"), *NOISY)
     assert run.checkpoints.last is not None
     return dict(torch.load(run.checkpoints.last))
-
-
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Return where two trees differ, apart from times and file names."""
-    if isinstance(one, dict):
-        keys = one.keys() - {"seconds", "created", "started_from"}
-        return [
-            each for key in keys for each in differences(one[key], other[key], f"{place}.{key}")
-        ]
-    if isinstance(one, list | tuple):
-        pairs = enumerate(zip(one, other, strict=True))
-        return [each for n, pair in pairs for each in differences(*pair, place=f"{place}[{n}]")]
-    same = one.equal(other) if isinstance(one, torch.Tensor) else one == other
-    return [] if same else [place]
 
 
 @pytest.mark.parametrize(
