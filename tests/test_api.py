@@ -153,6 +153,6 @@ ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_are_one_line(case: str, tmp_path: Path) -> None:
     call, part = ERRORS[case]
-    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
         call(tmp_path)
     assert part in str(error.value)
