@@ -1,17 +1,18 @@
-# `make train` and `make test` are all that a fresh machine needs; the rest is for developers.
+# A fresh machine needs `make train` and `make test` only; the rest is for developers.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow docs benchmark saves endpoint page ablation bars pretraining clean help
+.PHONY: train test lint slow docs bench-training bench-checkpointing bench-server bench-page \
+	bench-tasks ablation pretraining clean help
 
 help:                 ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
-train: $(INSTALLED)   ## three minutes of the default game, then its table; ARGS="task=…" to change it
-	$(RUN) -m arc.train training.max_minutes=3 $(ARGS)
+train: $(INSTALLED)   ## train the default run and print its results; ARGS="task=…" changes it
+	$(RUN) -m arc.train $(ARGS)
 
 test: lint            ## style, types, and every test
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
@@ -27,25 +28,25 @@ slow: $(INSTALLED)    ## the tests that take minutes
 docs: $(INSTALLED)    ## the documentation site, in docs/_build/html (Python 3.11 or newer)
 	$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-benchmark: $(INSTALLED) ## training rate beside a bare convolution's
+bench-training: $(INSTALLED) ## examples per second next to a bare convolution
 	$(RUN) benchmarks/throughput.py $(ARGS)
 
-saves: $(INSTALLED)   ## what a save costs a run
-	$(RUN) benchmarks/saves.py $(ARGS)
+bench-checkpointing: $(INSTALLED) ## what a save costs a run
+	$(RUN) benchmarks/checkpointing.py $(ARGS)
 
-endpoint: $(INSTALLED) ## what watching costs a run, and how soon clients are answered
-	$(RUN) benchmarks/endpoint.py $(ARGS)
+bench-server: $(INSTALLED) ## what the endpoint costs a run, and its response times
+	$(RUN) benchmarks/server.py $(ARGS)
 
-page: $(INSTALLED)    ## how soon the page shows, and how long its charts take (needs chromium)
+bench-page: $(INSTALLED) ## loading and drawing times of the dashboard (needs chromium)
 	$(RUN) benchmarks/page.py $(ARGS)
 
-ablation: $(INSTALLED) ## what each part of the recipe buys (about an hour on 2 cores; resumable)
+bench-tasks: $(INSTALLED) ## every task, bottleneck and pair mode on real data (resumable)
+	$(RUN) benchmarks/ablation.py tasks $(ARGS)
+
+ablation: $(INSTALLED) ## the contribution of each part of the recipe (resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)
 
-bars: $(INSTALLED)    ## every task, bottleneck and pair mode on real data (half an hour; resumable)
-	$(RUN) benchmarks/ablation.py games $(ARGS)
-
-pretraining: $(INSTALLED) ## what pretrained encoders bring the games (hours; resumable)
+pretraining: $(INSTALLED) ## what pretrained encoders contribute (hours; resumable)
 	$(RUN) benchmarks/ablation.py encoders --folder outputs/pretraining $(ARGS)
 	$(RUN) benchmarks/ablation.py pretraining --minutes 5 --folder outputs/pretraining $(ARGS)
 

@@ -1,15 +1,20 @@
-"""What watching costs a run: its speed with and without clients, and how soon they are answered.
+"""Cost of HTTP clients: a run's speed with and without them, and the latency of their requests.
 
-The default run trains with the endpoint beside it, on one batch again and again so that steps are
-equal; clients in a process of their own, which keep their connections as browsers do, poll it in
-every other window of steps. Then it is stopped a few times. Run by ``make endpoint``; needs Linux.
+The default run trains with its endpoint, on one batch again and again so that steps are equal.
+Clients in a process of their own send requests during every other window of steps:
+
+- page: one client that polls as the dashboard does
+- many: clients that poll at ``--rate`` requests/s in total
+- probe: clients that request /probe in a loop, compared with the same loop on a constant response
+
+Each comparison is made with one core to spare and with all cores training. Finally the run is
+stopped a few times while clients poll. Needs Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import itertools
 import json
 import os
 import statistics
@@ -20,6 +25,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from hydra import initialize_config_dir
@@ -27,19 +33,97 @@ from tabulate import tabulate
 
 from arc.config.schema import ServerConfig, config_folder
 from arc.runs.next_run import NextRun
-from arc.runs.run import make_run
+from arc.runs.run import build_run, run_to_end
 from arc.server.endpoint import endpoint
 from arc.server.session import Session
-from arc.training import RunControl, StepEvent, ValidationEvent
+from arc.training import StepEvent, ValidationEvent
+from arc.training.callbacks import Callback
 
-SETTLING = 2  # steps after the clients begin or cease
+SETTLING = 2  # steps after the clients change
+COMPARISONS = {"page": "off", "many": "off", "probe": "constant"}  # each mode's baseline
+PAGE_PERIODS = {"/status": 1.0, "/metrics_history": 2.0, "/samples": 3.0}  # seconds
+POLLED = ("/status", "/metrics_history", "/samples", "/log")
 LISTENING = ServerConfig(
     enabled=True, host="127.0.0.1", port=0, token=None, autostart=False, required=True
 )
 
 
+# -- the process of the clients --------------------------------------------------------------
+
+
+class Polling:
+    """Threads that send requests according to ``mode``, and how long each response took."""
+
+    def __init__(self, port: int, count: int, rate: float) -> None:
+        self.port, self.period = port, count / rate
+        self.mode = "off"
+        self.latencies: list[tuple[str, str, float]] = []
+        self._own = threading.local()
+        for number in range(count):
+            threading.Thread(target=self._client, args=(number,), daemon=True).start()
+
+    def request(self, method: str, path: str) -> dict[str, Any]:
+        """Send a request over the thread's connection, and record the latency."""
+        began = time.monotonic()
+        for attempt in (1, 2):  # an idle connection may have been closed
+            if getattr(self._own, "connection", None) is None:
+                self._own.connection = http.client.HTTPConnection("localhost", self.port)
+            try:
+                self._own.connection.request(method, path)
+                content: dict[str, Any] = json.loads(self._own.connection.getresponse().read())
+                break
+            except (OSError, http.client.HTTPException):
+                self._own.connection = None
+                if attempt == 2:
+                    raise
+        self.latencies.append((self.mode, path.split("?")[0], time.monotonic() - began))
+        return content
+
+    def _client(self, number: int) -> None:
+        since: dict[str, int] = {"/metrics_history": -1, "/log": 0}
+        due = dict.fromkeys(PAGE_PERIODS, 0.0)
+        turn = number
+        while True:
+            mode = self.mode
+            if mode == "constant":
+                self.request("GET", "/results")
+            elif mode == "probe":
+                names = self.request("GET", "/examples").get("examples", [])
+                while self.mode == "probe" and names:
+                    self.request("GET", f"/probe?example={quote(names[number])}")
+            elif mode == "many":
+                self._poll(POLLED[turn % len(POLLED)], since)
+                turn += 1
+                time.sleep(self.period)
+            elif mode == "page" and number == 0:
+                path = min(due, key=lambda path: due[path])
+                time.sleep(max(0.0, due[path] - time.monotonic()))
+                self._poll(path, since)
+                due[path] = time.monotonic() + PAGE_PERIODS[path]
+            else:
+                time.sleep(0.02)
+
+    def _poll(self, path: str, since: dict[str, int]) -> None:
+        content = self.request("GET", f"{path}?since={since[path]}" if path in since else path)
+        if path == "/metrics_history" and content["history"]:
+            since[path] = content["history"][-1]["batch_num"]
+        elif path == "/log" and content["lines"]:
+            since[path] = content["lines"][-1]["n"]
+
+    def obey(self, word: str) -> Any:
+        """Change the mode; or return the latencies (``report``) or those of a stop (``stop``)."""
+        if word == "report":
+            return self.latencies
+        if word == "stop":
+            began = time.monotonic()
+            self.request("POST", "/stop")
+            return [began, time.monotonic() - began]
+        self.mode = word
+        return None
+
+
 class Clients:
-    """Polls an endpoint as so many pages do, from a process of its own."""
+    """The process of the clients."""
 
     def __init__(self, address: str, count: int, rate: float) -> None:
         port = address.rsplit(":", 1)[1]
@@ -50,22 +134,13 @@ class Clients:
             text=True,
         )
 
-    def say(self, word: str) -> None:
-        """Tell them to begin (``on``), cease (``off``), or another word of ``poll``."""
+    def obey(self, word: str) -> Any:
+        """Pass a word to ``Polling.obey``; returns its result."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
-
-    def ask(self, word: str) -> Any:
-        """Say a word that has an answer."""
-        assert self._process.stdout is not None
-        self.say(word)
         return json.loads(self._process.stdout.readline())
-
-    @property
-    def pid(self) -> int:
-        """Of their process."""
-        return self._process.pid
 
     def close(self) -> None:
         """End the process."""
@@ -73,204 +148,141 @@ class Clients:
         self._process.communicate()
 
 
-class Polling:
-    """The other side of ``Clients``."""
-
-    def __init__(self, port: int, count: int, rate: float) -> None:
-        self.port, self.period = port, count / rate
-        self.may = threading.Event()
-        self.seconds: list[tuple[str, float]] = []
-        self._own = threading.local()
-        for number in range(count):
-            phase = self.period * number / count
-            threading.Thread(target=self._client, args=(phase,), daemon=True).start()
-
-    def request(self, method: str, path: str) -> dict[str, Any]:
-        """Send a request and take down how long its answer took."""
-        began = time.monotonic()
-        if not hasattr(self._own, "connection"):
-            self._own.connection = http.client.HTTPConnection("localhost", self.port, timeout=60)
-        self._own.connection.request(method, path)
-        content: dict[str, Any] = json.loads(self._own.connection.getresponse().read())
-        self.seconds.append((path.split("?")[0], time.monotonic() - began))
-        return content
-
-    def _client(self, phase: float) -> None:
-        step, line = -1, 0
-        for turn in itertools.count():
-            self.may.wait()
-            time.sleep(self.period - (time.monotonic() - phase) % self.period)
-            if turn % 4 == 0:
-                self.request("GET", "/status")
-            elif turn % 4 == 1:
-                rows = self.request("GET", f"/metrics_history?since={step}")["history"]
-                step = rows[-1]["batch_num"] if rows else step
-            elif turn % 4 == 2:
-                self.request("GET", "/samples")
-            else:
-                lines = self.request("GET", f"/log?since={line}")["lines"]
-                line = lines[-1]["n"] if lines else line
-
-    def obey(self, word: str) -> None:
-        """Do what ``Clients`` were told; ``report`` and ``stop`` are answered."""
-        if word == "on":
-            self.may.set()
-        elif word == "off":
-            self.may.clear()
-        elif word == "report":
-            print(json.dumps(self.seconds), flush=True)
-        elif word == "stop":
-            began = time.monotonic()
-            self.request("POST", "/stop")
-            print(json.dumps([began, time.monotonic() - began]), flush=True)
+# -- the process that trains -----------------------------------------------------------------
 
 
-def front_process() -> int:
-    """Return the number of the process that serves this one's page."""
-    for task in Path("/proc/self/task").glob("*/children"):
-        for child in task.read_text().split():
-            if b"arc.server.front" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-    raise LookupError("no process serves this one's page")
+class Windows(Callback):
+    """Times windows of steps, alternately in the baseline mode and in ``mode``; then stops."""
 
-
-def processor_seconds(pid: int) -> float:
-    """Return how long a process has had a processor, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Windows:
-    """Times windows of steps, in turn without and with clients; then stops the run."""
-
-    def __init__(self, clients: Clients, control: RunControl, steps: int, count: int) -> None:
-        self.clients, self.control, self.steps, self.count = clients, control, steps, count
-        self.plain: list[float] = []
-        self.polled: list[float] = []
-        self.spent = [0.0, 0.0]  # processor seconds with clients: the page's process, the clients
-        self._spent: list[float] = []
+    def __init__(self, clients: Clients, session: Session, mode: str, steps: int, pairs: int):
+        self.clients, self.session, self.steps, self.pairs = clients, session, steps, pairs
+        self.modes = (COMPARISONS[mode], mode)
+        self.seconds: list[float] = []  # of a step, per window
         self._seen, self._began, self._last = -SETTLING, 0.0, 0.0
+        clients.obey(self.modes[0])
 
-    def see(self, event: StepEvent | ValidationEvent) -> None:
-        """Take in an event of the run; what a validation takes is not counted."""
+    def on_event(self, event: object) -> None:
+        """Count steps; the time of validations is left out."""
         now = time.monotonic()
         if isinstance(event, ValidationEvent):
             self._began += now - self._last
-        elif not self.control.stop_requested:
+        elif isinstance(event, StepEvent):
             self._seen += 1
             if self._seen == 0:
                 self._began = now
-                self._spent = self._processes()
             elif self._seen == self.steps:
-                self._turn((now - self._began) / self.steps)
+                self._end_window((now - self._began) / self.steps)
         self._last = now
 
-    def _turn(self, step: float) -> None:
-        with_clients = len(self.polled) < len(self.plain)
-        if with_clients:
-            now = self._processes()
-            self.spent = [
-                sum(each) - before
-                for *each, before in zip(self.spent, now, self._spent, strict=True)
-            ]
-        (self.polled if with_clients else self.plain).append(step)
-        self.clients.say("off" if with_clients else "on")
+    def _end_window(self, step: float) -> None:
+        self.seconds.append(step)
+        done = len(self.seconds) == 2 * self.pairs
+        self.clients.obey("off" if done else self.modes[len(self.seconds) % 2])
         self._seen = -SETTLING
-        if len(self.polled) == self.count:
-            self.control.request_stop("measured")
+        if done:
+            self.session.stop()
 
-    def _processes(self) -> list[float]:
-        return [processor_seconds(pid) for pid in (front_process(), self.clients.pid)]
+    def row(self, threads: int) -> tuple[str, ...]:
+        """Return a row of the table: the speed relative to the baseline."""
+        pairs = list(zip(self.seconds[::2], self.seconds[1::2], strict=True))
+        ratios = [100 * baseline / step for baseline, step in pairs]
+        return (
+            f"{self.modes[1]} against {self.modes[0]}",
+            f"{threads}",
+            f"{1e3 * statistics.median(self.seconds[::2]):.0f} ms",
+            f"{statistics.median(ratios):.1f} %",
+            f"{min(ratios):.1f} to {max(ratios):.1f}",
+        )
+
+
+class StopAtStep(Callback):
+    """Sends POST /stop at one step of the run; keeps when, and after how long it was answered."""
+
+    def __init__(self, clients: Clients, step: int = 5) -> None:
+        self.clients, self.step = clients, step
+        self.sent: list[float] = []
+
+    def on_event(self, event: object) -> None:
+        """Send the request, from a thread of its own."""
+        if isinstance(event, StepEvent) and event.step == self.step:
+            threading.Thread(target=self._stop).start()
+
+    def _stop(self) -> None:
+        self.sent = self.clients.obey("stop")
 
 
 class Bench:
-    """A process that trains and is watched."""
+    """A process that trains with its endpoint."""
 
     def __init__(self, folder: Path, overrides: list[str]) -> None:
-        self.folder, self.heap = folder, Heap()
-        typed = [f"checkpoint.dir={folder}", "training.max_minutes=null", *overrides]
-        self.session = Session(NextRun(typed), once=False)
+        self.folder = folder
+        unlimited = ["training.max_minutes=null", "training.max_steps=1000000"]
+        typed = [f"checkpoint.dir={folder}", *unlimited, *overrides]
+        self.session = Session(NextRun(typed), exit_after_run=False)
 
-    def train(self, watching: Any) -> float:
-        """Run what is asked for now, every batch the same; returns when the process was idle."""
+    def train(self, callback: Callback) -> float:
+        """Train until stopped, every batch the same; returns when the process was idle again."""
         self.session.start("train")
         plan = self.session.next_plan()
         assert plan is not None
         with self.session.running(plan) as control:
-            run = make_run(plan, self.folder, self.heap)
-            source = run.trainer.sampler
-            draw, examples = source.next, source.next()
-            source.next = lambda: (draw(), examples)[1]  # type: ignore[method-assign]
-            self.session.attach(run)
-            run.execute(control, watching(control), self.session.watch)
+            run = build_run(plan, self.folder)
+            sampler = run.trainer.sampler
+            draw, examples = sampler.next, sampler.next()
+            sampler.next = lambda: (draw(), examples)[1]  # type: ignore[method-assign]
+            run_to_end(run, control=control, callbacks=[self.session, callback])
         return time.monotonic()
 
 
-def measure(bench: Bench, clients: Clients, arguments: argparse.Namespace) -> list[tuple[str, ...]]:
-    """Return the rows of the table."""
-    windows: list[Windows] = []
-    stops: list[tuple[float, float]] = []
-
-    def timed(control: RunControl) -> Any:
-        windows.append(Windows(clients, control, arguments.steps, arguments.windows))
-        return windows[-1].see
-
-    def stopped(control: RunControl) -> Any:
-        def ask() -> None:
-            stops.append(tuple(clients.ask("stop")))
-
-        def see(event: StepEvent | ValidationEvent) -> None:
-            if event.step == 5 and isinstance(event, StepEvent):
-                threading.Thread(target=ask).start()
-
-        return see
-
-    bench.train(timed)
-    seconds = clients.ask("report")
-    ends = [bench.train(stopped) for _ in range(arguments.stops)]
-    (run,) = windows
-    step = statistics.median(run.plain)
-    ratios = [plain / polled for plain, polled in zip(run.plain, run.polled, strict=True)]
-    status = [1e3 * took for path, took in seconds if path == "/status"]
-    percentiles = statistics.quantiles(status, n=100)
-    asked = len(seconds) / (sum(run.polled) * (arguments.steps + SETTLING))
-    polled = sum(run.polled) * arguments.steps
-    page, poll = (100 * spent / polled for spent in run.spent)
-    answers = [1e3 * took for _, took in stops]
-    idle = [(end - began) / step for end, (began, _) in zip(ends, stops, strict=True)]
-    return [
-        ("a step without clients", f"{1e3 * step:.0f} ms", ""),
-        ("clients", f"{arguments.clients}", f"{asked:.0f} requests/s in all"),
-        ("speed with clients", f"{100 * statistics.median(ratios):.1f} %",
-         f"{100 * min(ratios):.1f} to {100 * max(ratios):.1f} over {len(ratios)} pairs of windows"),
-        ("of one core", f"{page + poll:.1f} %",
-         f"{page:.1f} the page's process, {poll:.1f} the clients"),
-        ("/status, median", f"{percentiles[49]:.1f} ms", f"of {len(status)}"),
-        ("/status, 99 of 100", f"{percentiles[98]:.1f} ms", f"slowest {max(status):.0f} ms"),
-        ("/stop answered after", f"{max(answers):.1f} ms", f"slowest of {len(answers)}"),
-        ("idle after a stop", f"{max(idle):.2f} steps", "the last state saved; slowest"),
-    ]  # fmt: skip
+def measure(bench: Bench, clients: Clients, arguments: argparse.Namespace) -> None:
+    """Print the tables."""
+    rows = []
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        for mode in arguments.modes:
+            windows = Windows(clients, bench.session, mode, arguments.steps, arguments.pairs)
+            bench.train(windows)
+            rows.append(windows.row(threads))
+    print(tabulate(rows, headers=("clients", "threads", "step", "speed", "range")), "\n")
+    latencies = [1e3 * took for mode, path, took in clients.obey("report") if path == "/status"]
+    stops: list[float] = []
+    idle: list[float] = []
+    for _ in range(arguments.stops):
+        clients.obey("many")
+        stop = StopAtStep(clients)
+        ended = bench.train(stop)
+        clients.obey("off")
+        stops.append(1e3 * stop.sent[1])
+        idle.append(ended - stop.sent[0])
+    percentiles = statistics.quantiles(latencies, n=100)
+    summary = [
+        ("/status, median", f"{percentiles[49]:.1f} ms", f"of {len(latencies)}"),
+        ("/status, 99th percentile", f"{percentiles[98]:.1f} ms", f"max {max(latencies):.0f} ms"),
+        ("/stop answered after", f"{max(stops):.1f} ms", f"slowest of {len(stops)}"),
+        ("idle after /stop", f"{max(idle):.2f} s", "with the last state saved; slowest"),
+    ]
+    print(tabulate(summary))
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, or be the process of the clients."""
     if sys.argv[1:2] == ["--poll"]:
         port, count, rate = sys.argv[2:]
         polling = Polling(int(port), int(count), float(rate))
         for line in sys.stdin:
-            polling.obey(line.strip())
+            print(json.dumps(polling.obey(line.strip())), flush=True)
         return
+    cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("overrides", nargs="*", help="of the default run, in Hydra's grammar")
-    parser.add_argument("--threads", type=int, default=None, help="of training; default: all")
+    parser.add_argument("--threads", type=int, nargs="+", default=[max(cores - 1, 1), cores])
+    parser.add_argument("--modes", nargs="+", choices=COMPARISONS, default=list(COMPARISONS))
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=50, help="requests/s of all clients")
-    parser.add_argument("--windows", type=int, default=24, help="with clients; as many without")
+    parser.add_argument("--rate", type=float, default=58, help="requests/s of all clients")
+    parser.add_argument("--pairs", type=int, default=24, help="of windows per comparison")
     parser.add_argument("--steps", type=int, default=15, help="of a window")
     parser.add_argument("--stops", type=int, default=5)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     with (
         tempfile.TemporaryDirectory() as folder,
         initialize_config_dir(str(config_folder()), version_base="1.3"),
@@ -280,11 +292,9 @@ def main() -> None:
             assert address is not None
             clients = Clients(address, arguments.clients, arguments.rate)
             try:
-                rows = measure(bench, clients, arguments)
+                measure(bench, clients, arguments)
             finally:
                 clients.close()
-    print(f"{torch.get_num_threads()} threads")
-    print(tabulate(rows, headers=("what", "measured", "beside")))
 
 
 if __name__ == "__main__":

@@ -34,4 +34,4 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"quickstart": [], "contributing": []}
+html_sidebars: dict[str, list[str]] = {"quickstart": [], "contributing": []}

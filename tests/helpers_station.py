@@ -11,12 +11,12 @@ from flask.testing import FlaskClient
 from helpers_cli import until
 
 from arc.config.schema import ServerConfig
-from arc.runs import build_run, run_to_end
 from arc.runs.next_run import NextRun
+from arc.runs.run import build_run, run_to_end
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
 from arc.server.session import Session
-from arc.training import Callback, StepEvent, ValidationEvent
+from arc.training.callbacks import Callback
 
 PATIENCE = 60
 GAME = ["task=selection", "task.num_distractors=3", "pretrain.num_distractors=3"]
@@ -44,6 +44,7 @@ class Station(Callback):
         self.client: FlaskClient = self.app.test_client()
         self._may_step, self._is_held = threading.Event(), threading.Event()
         self._may_step.set()
+        self._hold_at: type = object
         self.thread = threading.Thread(target=self._train, daemon=True)
         self.thread.start()
 
@@ -57,15 +58,24 @@ class Station(Callback):
                 continue  # the session has published it
 
     def on_event(self, event: object) -> None:
-        """Pause after a step while held."""
-        if isinstance(event, StepEvent | ValidationEvent) and not self._may_step.is_set():
+        """Pause the training thread while it is held."""
+        if not self._may_step.is_set() and isinstance(event, self._hold_at):
             self._is_held.set()
             self._may_step.wait()
             self._is_held.clear()
 
     def hold(self) -> None:
         """Pause training between two steps."""
+        self.hold_at(object)
+        self.wait_until_held()
+
+    def hold_at(self, kind: type) -> None:
+        """Pause the training thread at the next event of that kind."""
+        self._hold_at = kind
         self._may_step.clear()
+
+    def wait_until_held(self) -> None:
+        """Wait for that event."""
         assert self._is_held.wait(PATIENCE)
 
     def go_on(self) -> None:
@@ -103,7 +113,8 @@ class Station(Callback):
             lambda status: status["running"] and status["step"] and status["step"] >= step
         )
 
-    def shutdown(self) -> None:
+    def end(self) -> None:
+        """End the training thread; called once, after the tests."""
         self.go_on()
         self.session.shutdown()
         self.thread.join(PATIENCE)

@@ -32,6 +32,7 @@ MAY_PRINT = {
     "config/hydra_main.py",
     "checkpointing/commands.py",
     "runs/export.py",
+    "server/process.py",
 }
 
 

@@ -70,7 +70,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", [str(where), *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(where), run_name="__main__")
-        return Outcome(ended.value.code, *capsys.readouterr())
+        return Outcome(int(ended.value.code or 0), *capsys.readouterr())
 
     return call
 
@@ -133,7 +133,7 @@ def test_a_folder_is_listed_newest_first_with_broken_files(
         head, _, *rows, empty, error = outcome.out.splitlines()
         assert [row.split()[0] for row in rows] == names
         assert empty == ""
-        assert error.startswith(f"error: {shown / 'broken.pth'}: not a whole checkpoint")
+        assert error.startswith(f"error: {shown / 'broken.pth'}: not a complete checkpoint")
         assert ("latent_dim" in head) == bool(wide)
         assert wide or max(map(len, [head, *rows])) <= 120
     listed = json.loads(here(INSPECT, shown, "--json").out)
@@ -223,7 +223,7 @@ def test_diff_shows_what_differs_alone(folder: Path, here: Any) -> None:
         "training.learning_rate",
     }
     assert rows["training.learning_rate"].split() == ["0.001", "0.002"]
-    assert here(INSPECT, "--diff", one, one).out == "the configurations are the same\n"
+    assert here(INSPECT, "--diff", one, one).out == "the configurations are identical\n"
 
 
 @pytest.mark.parametrize("where", [INSPECT, LOAD], ids=lambda path: path.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import arc
-from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
 from arc.checkpointing.tables import (
     changes,

@@ -21,7 +21,8 @@ from typing import IO, Any
 import torch
 
 import arc
-from arc.checkpointing.archive import METADATA_RECORD, CheckpointError
+from arc.checkpointing.archive import METADATA_RECORD
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import FORMAT_VERSION, metadata_of
 from arc.config.flat_keys import flat_view
 from arc.config.schema import RunConfig, to_tree

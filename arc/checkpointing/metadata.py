@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arc.checkpointing.archive import Archive, NotACheckpointError, quick_metadata
+from arc.checkpointing.archive import Archive, quick_metadata
+from arc.checkpointing.errors import NotACheckpointError
 from arc.trees import json_plain
 
 STATES = ("model_state_dict", "encoder_state_dict", "optimizer_state_dict", "trainer_state")
@@ -24,7 +25,7 @@ def _to_version_2(content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config.get("training"), dict):
         return {**content, "format_version": 2}
     training = {**config["training"], "schedule_by": "time", "best_metric": None}
-    optimizer = {"name": "adamw", "betas": [0.9, 0.999]}
+    optimizer: dict[str, Any] = {"name": "adamw", "betas": [0.9, 0.999]}
     schedule: dict[str, Any] = {}
     for section, old, new in (
         (optimizer, "weight_decay", "weight_decay"),

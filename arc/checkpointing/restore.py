@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.format import portable_tree
 from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
 from arc.checkpointing.tables import changes

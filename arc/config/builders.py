@@ -39,7 +39,7 @@ def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> 
     It is not trained on anything that the configured game holds out.
     """
     task_class: type[Any] = PRETRAINING[config.pretrain.name]
-    own = SplitSpec(config.pretrain.game().use_input_output_pairs, task_class.held_out)
+    own = SplitSpec(config.pretrain.task_config().use_input_output_pairs, task_class.held_out)
     corpus = load_corpus(config.data, own, before=_slicing(config), device=device)
     task: Task = task_class(config.pretrain, corpus)
     return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from arc.config.schema import RunConfig
@@ -29,15 +30,24 @@ KEY_PATHS = {
     "freeze_encoder": "encoder.freeze",
     "load_pretrained_before_pretrain": "pretrain.init_from",
 }
+EXTRA_SETTINGS = {  # settings of the page and POST /task_config beyond those keys
+    "distractors": "task.distractors",
+    "stop_token": "bottleneck.stop_token",
+    "augment": "data.augment",
+    "seed": "seed",
+    "max_steps": "training.max_steps",
+}
+SETTINGS = KEY_PATHS | EXTRA_SETTINGS
 GROUPS = {"task_type": "task", "bottleneck_type": "bottleneck", "pretrain_task_type": "pretrain"}
 PRESENCE_KEYS = ("use_pretrained", "load_pretrained_before_pretrain")  # a file is set
 
 
-def flat_view(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration under flat names; what a task or channel lacks is None."""
+def flat_view(config: RunConfig, places: Mapping[str, str] = KEY_PATHS) -> dict[str, Any]:
+    """Return the configuration under flat names; keys that do not apply to it are None."""
     values = {}
-    for key, place in KEY_PATHS.items():
-        section, field = place.split(".")
-        value = getattr(getattr(config, section), field, None)
+    for key, place in places.items():
+        value: Any = config
+        for name in place.split("."):
+            value = getattr(value, name, None)
         values[key] = value is not None if key in PRESENCE_KEYS else value
     return values

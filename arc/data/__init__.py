@@ -1,4 +1,4 @@
-"""Grids, puzzles, the three sets, and the order in which examples come."""
+"""Grids, data sources, splits, distractors and batches."""
 
 from arc.data.augment import Transform
 from arc.data.corpus import Corpus, Split, SplitSpec, load_corpus

@@ -1,4 +1,4 @@
-"""Transforms that make new grids out of old: the eight symmetries of a square, and colours."""
+"""Augmentation: the eight symmetries of the square and colour permutations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Transform:
     """A symmetry (transpose, then flips) and a permutation of the ten colours, for each grid.
 
     ``transpose``, ``flip_rows``, ``flip_columns``: bool [n]; ``colors``: uint8 [n, 10]. With
-    n = 1 a whole batch goes through one transform: grids that differ still differ, and grids
-    of one size, colour set or puzzle still have that in common. Applied to a batch of inputs
-    and to the batch of their outputs, pairs stay pairs.
+    n = 1 one transform applies to the whole batch: different grids stay different, and grids
+    of equal size, colour set or puzzle still share it. Applied to inputs and to their outputs,
+    it keeps pairs consistent.
     """
 
     transpose: Tensor
@@ -56,5 +56,5 @@ class Transform:
 
 
 def _positions(line: Tensor, length: Tensor, flip: Tensor) -> Tensor:
-    """Return [batch, side]: where each position reads from; padding reads anything."""
+    """Return the source of each position, [batch, side]; arbitrary in the padding."""
     return torch.where(flip[:, None], (length - 1 - line).clamp(min=0), line)

@@ -1,9 +1,9 @@
-"""Three sets that share no content: training, validation and test.
+"""Training, validation and test splits that share no content.
 
-Test puzzles are touched once, at the end. Validation is a share of the learning
-puzzles, by puzzle, or (to name puzzles) pairs held out of each puzzle. Copies are found
-by content and leave the training set first, then validation, so that a figure on the
-test puzzles always covers the same grids.
+The test split is used once, at the end. The validation split holds a share of the training
+puzzles or, for puzzle classification, pairs of every puzzle. Duplicates are found by content and
+removed from the training split first, then from the validation split, so that the test split
+does not depend on the other two.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ HoldOut = Literal["puzzles", "pairs", "training_pairs"]
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to talk about: what the sender sees and what the receiver is judged by.
+    """The grid that the sender sees and the grid that is the receiver's target.
 
-    Outside pair mode ``target`` is the grid that the sender sees; in pair mode it is the
-    output of that input. ``label`` is 2 x puzzle + (0 for an input, 1 for an output).
+    They are the same grid, except in pair mode: there they are an input and its output.
+    ``place`` is the position in the puzzle, such as ``train 0 input``; ``label`` is
+    2 x puzzle + (0 for an input, 1 for an output).
     """
 
     puzzle: str
@@ -40,21 +41,22 @@ class Example:
 
     @property
     def pair(self) -> str:
-        """Which of its puzzle's pairs it is of, such as ``train 0``."""
+        """The pair that the example is from, such as ``train 0``."""
         return " ".join(self.place.split()[:2])
 
     @property
     def contents(self) -> set[bytes]:
-        """Content keys of the grids in it."""
+        """The content keys of its grids."""
         return {content_key(self.sender), content_key(self.target)}
 
 
 @dataclass(frozen=True)
 class Split:
-    """One of the three sets, its grids on the device, each content held once.
+    """One of the three splits.
 
-    ``sender``, ``target`` (indices into ``grids``), ``puzzle`` and ``label`` are int64
-    [examples] on the CPU. Two grids are the same content exactly when their indices are equal.
+    ``grids`` holds each distinct grid once, on the device. ``sender`` and ``target`` (indices
+    into ``grids``), ``puzzle`` (indices into ``puzzle_ids``) and ``label`` are int64 [examples]
+    on the CPU. Two grids have equal content exactly if their indices are equal.
     """
 
     name: str
@@ -69,6 +71,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.example_ids)
 
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self)} examples, {len(self.grids)} grids)"
+
     @property
     def candidates(self) -> Tensor:
         """Indices of the distinct target grids, ascending: int64 [candidates]."""
@@ -76,7 +81,7 @@ class Split:
 
     @classmethod
     def build(cls, name: str, examples: list[Example], device: torch.device | str) -> Split:
-        """Hold ``examples`` on ``device``; an empty list gives an empty split."""
+        """Build a split on ``device``; an empty list gives an empty split."""
         index: dict[bytes, int] = {}
         arrays: list[np.ndarray] = []
 
@@ -106,7 +111,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The three sets, how many puzzles there are to name, and what was left out and why."""
+    """The three splits. ``notes`` say which examples were left out, and why.
+
+    ``num_puzzles`` counts the puzzles of the training split; ``fingerprint`` is a hash of all
+    examples.
+    """
 
     training: Split
     validation: Split
@@ -115,14 +124,18 @@ class Corpus:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.training}, {self.validation}, {self.test})"
+
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """How examples are made of puzzles, and what is kept from training.
+    """How examples are formed from puzzles and held out from training.
 
-    ``pairs`` asks for (input, output) examples. Kept from training are whole puzzles, or pairs of
-    every puzzle (then ``data.test`` is not used: the puzzles' own test pairs are the test set),
-    or pairs of those puzzles only that ``puzzles`` would train on.
+    ``pairs`` selects (input, output) examples. ``held_out`` is ``puzzles`` (whole puzzles),
+    ``pairs`` (pairs of every puzzle; the test split then holds the puzzles' own test pairs, and
+    ``data.test`` is not used), or ``training_pairs`` (pairs of the puzzles that ``puzzles``
+    leaves for training).
     """
 
     pairs: bool
@@ -138,15 +151,15 @@ def load_corpus(
 ) -> Corpus:
     """Read, filter, split and deduplicate the data that ``config`` names.
 
-    ``before`` is the spec of a training that will go on from what is learned here: nothing
-    is trained on that it holds out. Raises DataError when nothing is left to learn from.
+    ``before``, for pretraining, is the spec of the main training that follows: what it holds out
+    is not trained on. Raises DataError if no training example is left.
     """
     sets = DATASETS[config.name](config).load()
     notes: list[str] = []
     parts = _parts(sets, config, spec, before, notes)
     names = ("training", "validation", "test")
     if not parts[0]:
-        raise DataError(f"data={config.name}: no grid is left to train on; {'; '.join(notes)}")
+        raise DataError(f"data={config.name}: the training set is empty; {'; '.join(notes)}")
     training, validation, test = (
         Split.build(name, part, device) for name, part in zip(names, parts, strict=True)
     )
@@ -173,14 +186,14 @@ def _parts(
         examples = _without_held_out(examples, known, before, notes)
     if spec.held_out == "puzzles":
         return [examples, *parts[1:]]
-    notes.append("test: the puzzles' own test pairs; data.test is not used to name puzzles")
+    notes.append("test: the test pairs of the training puzzles; data.test is not used")
     return _numbered(_without_copies(_by_pair(examples, config), notes), notes)
 
 
 def _without_held_out(
     examples: list[Example], parts: list[list[Example]], spec: SplitSpec, notes: list[str]
 ) -> list[Example]:
-    """Leave out what another training, of ``parts``, holds out: by content, or whole puzzles."""
+    """Remove the examples that another training, of ``parts``, holds out."""
     held: set[bytes] = set().union(*(e.contents for part in parts[1:] for e in part))
     puzzles = {example.puzzle for example in parts[0]}
     whole = spec.held_out == "puzzles"
@@ -188,8 +201,10 @@ def _without_held_out(
         e for e in examples if held.isdisjoint(e.contents) and (e.puzzle in puzzles or not whole)
     ]
     if len(kept) < len(examples):
-        left_out = len(examples) - len(kept)
-        notes.append(f"training: {left_out} that the main training holds out, left out")
+        removed = len(examples) - len(kept)
+        notes.append(
+            f"training: {removed} examples removed because the main training holds them out"
+        )
     return kept
 
 
@@ -221,10 +236,14 @@ def _filtered(examples: list[Example], config: DataConfig, notes: list[str]) -> 
     if size is not None:
         kept = [e for e in examples if e.sender.shape == e.target.shape == tuple(size)]
         height, width = size
-        notes.append(f"filter_grid_size: {len(kept)} of {len(examples)} are {height} x {width}")
+        notes.append(
+            f"filter_grid_size: {len(kept)} of {len(examples)} examples are {height} x {width}"
+        )
         examples = kept
     if config.max_grids and config.max_grids < len(examples):
-        notes.append(f"max_grids: the first {config.max_grids} of {len(examples)}")
+        notes.append(
+            f"max_grids: the first {config.max_grids} of {len(examples)} examples are used"
+        )
         examples = examples[: config.max_grids]
     return examples
 
@@ -249,14 +268,14 @@ def _by_puzzle(
 
 
 def _held_out_count(puzzles: int, fraction: float) -> int:
-    """Return how many puzzles validate: at least one where a fraction is asked for, never all."""
+    """Return the number of validation puzzles: at least one if ``fraction`` > 0, never all."""
     if fraction == 0:
         return 0
     return min(max(round(fraction * puzzles), 1), puzzles - 1)
 
 
 def _by_pair(examples: list[Example], config: DataConfig) -> list[list[Example]]:
-    """Hold one demonstration pair of each puzzle out for validation, its test pairs for test."""
+    """Hold out one demonstration pair of each puzzle for validation and its test pairs for test."""
     rng = random.Random(config.split_seed)
     shown: dict[str, list[str]] = {}
     for example in examples:
@@ -276,7 +295,7 @@ def _by_pair(examples: list[Example], config: DataConfig) -> list[list[Example]]
 def _without_puzzles_of(
     test: list[Puzzle], learning: list[Puzzle], notes: list[str]
 ) -> list[Puzzle]:
-    """Leave out learning puzzles that are test puzzles: by id, or by any pair they share."""
+    """Remove training puzzles that share their id or a pair with a test puzzle."""
 
     def pair_keys(puzzle: Puzzle) -> set[bytes]:
         return {content_key(a) + content_key(b) for a, b in puzzle.train + puzzle.test}
@@ -285,28 +304,29 @@ def _without_puzzles_of(
     keys = set().union(*map(pair_keys, test)) if test else set()
     kept = [p for p in learning if p.id not in ids and keys.isdisjoint(pair_keys(p))]
     if len(kept) < len(learning):
-        notes.append(f"training: {len(learning) - len(kept)} puzzles of the test set, left out")
+        removed = len(learning) - len(kept)
+        notes.append(f"training: {removed} puzzles removed because they are in the test set")
     return kept
 
 
 def _without_copies(parts: list[list[Example]], notes: list[str]) -> list[list[Example]]:
-    """Drop validation examples whose content is in test, and training ones that are in either."""
+    """Remove validation examples that occur in test, and training examples that occur in either."""
     training, validation, test = parts
     held: set[bytes] = set().union(*(example.contents for example in test))
     kept_validation = [e for e in validation if held.isdisjoint(e.contents)]
     held = held.union(*(example.contents for example in kept_validation))
     kept_training = [e for e in training if held.isdisjoint(e.contents)]
-    for name, before, after in (
-        ("validation", validation, kept_validation),
-        ("training", training, kept_training),
+    for name, removed, others in (
+        ("validation", len(validation) - len(kept_validation), "test set"),
+        ("training", len(training) - len(kept_training), "validation or test set"),
     ):
-        if len(after) < len(before):
-            notes.append(f"{name}: {len(before) - len(after)} copies of held-out grids, left out")
+        if removed:
+            notes.append(f"{name}: {removed} examples removed because they are in the {others}")
     return [kept_training, kept_validation, test]
 
 
 def _numbered(parts: list[list[Example]], notes: list[str]) -> list[list[Example]]:
-    """Number the puzzles that are left to train on; leave out held-out pairs of others."""
+    """Number the puzzles of the training split; remove held-out examples of other puzzles."""
     ids = dict.fromkeys(example.puzzle for example in parts[0])
     numbers = {id_: number for number, id_ in enumerate(ids)}
     numbered = [
@@ -317,14 +337,14 @@ def _numbered(parts: list[list[Example]], notes: list[str]) -> list[list[Example
         ]
         for part in parts
     ]
-    left_out = sum(map(len, parts)) - sum(map(len, numbered))
-    if left_out:
-        notes.append(f"held out: {left_out} grids of puzzles with none to train on, left out")
+    removed = sum(map(len, parts)) - sum(map(len, numbered))
+    if removed:
+        notes.append(f"{removed} examples removed because their puzzle has no training example")
     return numbered
 
 
 def _fingerprint(parts: list[list[Example]]) -> str:
-    """Return a hash of every example's place and content, in order."""
+    """Return a hash of every example's id and content, in order."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{len(part)};".encode())

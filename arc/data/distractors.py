@@ -1,21 +1,57 @@
-"""Which grids may stand beside a target, and how a batch draws them.
+"""Distractor kinds, and the candidates of a batch.
 
-Distractors come from the target's own set, uniformly and without replacement, and differ in
-content from the target and from each other. A kind of distractor restricts them to a group.
+Distractors are drawn from the target's own split, uniformly and without replacement, and differ
+in content from the target and from each other. A distractor kind is a function that maps a split
+to group numbers, int64 [examples]; an example's distractors are the targets of its group.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator, WithJsonSchema
 from torch import Tensor
 
 from arc.data.corpus import Split
 from arc.data.features import feature_ids
+from arc.registry import Registry
 
-KINDS = ("random", "same_size", "same_colors", "same_puzzle")
+DISTRACTORS: Registry[Callable[[Split], Tensor]] = Registry("distractor kind")
+
+
+@DISTRACTORS.register("random")
+def any_other(split: Split) -> Tensor:
+    """Put all examples into one group."""
+    return torch.zeros_like(split.target)
+
+
+@DISTRACTORS.register("same_size")
+def same_size(split: Split) -> Tensor:
+    """Group by the target's height and width."""
+    return feature_ids("size", split.grids)[split.target]
+
+
+@DISTRACTORS.register("same_colors")
+def same_colors(split: Split) -> Tensor:
+    """Group by the target's size and set of colours."""
+    return feature_ids("colors", split.grids)[split.target]
+
+
+@DISTRACTORS.register("same_puzzle")
+def same_puzzle(split: Split) -> Tensor:
+    """Group by puzzle."""
+    return split.puzzle
+
+
+DistractorKind = Annotated[
+    str,
+    AfterValidator(DISTRACTORS.check),
+    WithJsonSchema({"type": "string", "enum": list(DISTRACTORS)}),
+]
 
 
 @dataclass(frozen=True)
@@ -31,35 +67,27 @@ class DistractorGroups:
 
     @classmethod
     def of(cls, kind: str, split: Split) -> DistractorGroups:
-        """Group ``split``: everything, or by size, by size and set of colours, by puzzle."""
-        if kind == "random":
-            of_example = torch.zeros_like(split.target)
-        elif kind == "same_puzzle":
-            of_example = split.puzzle
-        else:
-            feature = {"same_size": "size", "same_colors": "colors"}[kind]
-            of_grid = feature_ids(feature, split.grids)
-            of_example = of_grid[split.target].unique(return_inverse=True)[1]
-        groups = int(of_example.max()) + 1 if len(of_example) else 0
-        counts = torch.zeros(groups, len(split.grids), dtype=torch.int64)
+        """Group ``split`` by a registered kind."""
+        names, of_example = DISTRACTORS[kind](split).unique(return_inverse=True)
+        counts = torch.zeros(len(names), len(split.grids), dtype=torch.int64)
         one = torch.ones_like(split.target)
         counts.index_put_((of_example, split.target), one, accumulate=True)
         return cls(of_example, counts)
 
     @cached_property
     def members(self) -> Tensor:
-        """Which grids belong to each group: bool [groups, grids]."""
+        """The grids of each group: bool [groups, grids]."""
         return self.counts > 0
 
     @property
     def available(self) -> Tensor:
-        """How many distractors each example could have: int64 [examples]."""
+        """The number of possible distractors of each example: int64 [examples]."""
         return self.members.sum(1)[self.of_example] - 1
 
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """A batch's shared pool of grids, and who stands beside whom.
+    """The candidates of each example of a batch, out of a shared pool of grids.
 
     ``pool``: grid indices, int64 [P]. ``choices``: positions in the pool, int64
     [batch, num_distractors + 1]. ``answer``: the target's column, int64 [batch].
@@ -79,9 +107,9 @@ def sample_candidates(
 ) -> CandidateSet:
     """Draw ``num_distractors`` for each of ``examples`` [batch] out of one shared pool.
 
-    The batch's targets stand beside each other, so that most grids of the pool are encoded
-    anyway; the pool is filled up at random so that every group among them has enough distinct
-    grids. Every example must have that many available.
+    The batch's targets serve as distractors of each other, so that few grids are encoded that
+    are not needed anyway; the pool is filled up at random until every group has enough distinct
+    grids. Every example must have ``num_distractors`` available.
     """
     target = split.target[examples]
     present, group = groups.of_example[examples].unique(return_inverse=True)
@@ -108,16 +136,16 @@ def sample_candidates(
 
 
 def _as_likely_as_single(counts: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
-    """Say which of a batch's distinct targets to offer to the others: bool, ascending.
+    """Select the batch's distinct targets that may serve as distractors: bool, ascending.
 
-    A grid that is the target of m examples is in a batch of b out of n more often than a grid
-    that is of one. It is left out with just the probability that makes up for it.
+    A grid that is the target of m examples occurs in a batch of b out of n more often than a
+    grid that is the target of one. It is left out with the probability that compensates for this.
     """
     m = counts[own.unique()].double()
     b, n = len(own), int(counts.sum())
     if b == 1 or b == n:
         return torch.ones_like(m, dtype=torch.bool)
-    absent = torch.ones_like(m)  # beside a given example: C(n-1-m, b-1) / C(n-1, b-1)
+    absent = torch.ones_like(m)  # given another example: C(n-1-m, b-1) / C(n-1, b-1)
     for j in range(int(m.max())):
         absent *= torch.where(j < m, max(n - b - j, 0) / (n - 1 - j), 1.0)
     noise = torch.rand(len(m), generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What can be told of a grid without any network: its size, its colours, their counts."""
+"""Simple features of grids: size, set of colours, colour histogram."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FEATURES = ("size", "colors", "histogram")
 
 
 def color_counts(grids: Grids) -> Tensor:
-    """Return how many cells of each colour each grid has: int64 [batch, 10] on the CPU."""
+    """Count the cells of each colour in each grid: int64 [batch, 10] on the CPU."""
     inside = grids.inside
     counts = [((grids.cells == color) & inside).sum((1, 2)) for color in range(NUM_COLORS)]
     return torch.stack(counts, 1).cpu()
 
 
 def feature_ids(feature: str, grids: Grids) -> Tensor:
-    """Return a number for each grid, int64 [batch], equal where the feature is.
+    """Number the grids by a feature: int64 [batch], equal for grids with equal features.
 
     ``size``: height and width. ``colors``: size and set of colours. ``histogram``: size and
     number of cells of each colour.

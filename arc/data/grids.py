@@ -1,7 +1,7 @@
-"""ARC grids: what is a valid one, and how a set of them is held.
+"""ARC grids: validation, and batches of grids of different sizes.
 
 A grid is a rectangle of 1 to 30 rows and columns whose cells are colours 0 to 9.
-Colour 0 is a colour like any other; what lies outside a grid is no colour at all.
+Colour 0 is a colour like any other; cells outside a grid have no colour.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Grids:
 
     @classmethod
     def from_arrays(cls, arrays: Sequence[Any], device: torch.device | str = "cpu") -> Grids:
-        """Hold 2-D integer arrays (NumPy, tensors or lists of rows); raises DataError if bad."""
+        """Build from 2-D integer arrays, tensors or lists of rows; raises DataError."""
         if len(arrays) == 0:
             raise DataError("an empty list of grids")
         grids = [check_grid(array, f"grid {index}") for index, array in enumerate(arrays)]
@@ -79,6 +79,9 @@ class Grids:
     def __len__(self) -> int:
         return self.cells.shape[0]
 
+    def __repr__(self) -> str:
+        return f"Grids({len(self)} grids on {self.cells.device})"
+
     def __getitem__(self, indices: Tensor) -> Grids:
         """Select grids by an int64 tensor, keeping the padding."""
         indices = indices.to(self.cells.device)
@@ -86,7 +89,7 @@ class Grids:
 
     @property
     def inside(self) -> Tensor:
-        """Which cells are a grid's own, not padding: bool [batch, side, side]."""
+        """The cells inside each grid, without its padding: bool [batch, side, side]."""
         line = torch.arange(self.cells.shape[1], device=self.cells.device)
         rows = line[:, None] < self.sizes[:, 0, None, None]
         return rows & (line < self.sizes[:, 1, None, None])

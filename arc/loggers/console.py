@@ -33,8 +33,6 @@ class ConsoleProgress(Callback):
             transient=True,
         )
         self._task = self._bar.add_task("starting", total=1.0)
-        if console.is_terminal:
-            self._bar.start()
 
     def on_event(self, event: object) -> None:
         """Show one event."""
@@ -67,6 +65,7 @@ class ConsoleProgress(Callback):
     def _show(self, completed: float, bar: str, line: str) -> None:
         """Update the bar, or log ``line`` every few seconds when there is no terminal."""
         if self.console.is_terminal:
+            self._bar.start()
             self._bar.update(self._task, description=bar, completed=completed)
         elif time.monotonic() - self._last_line >= LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()

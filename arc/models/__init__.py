@@ -1,4 +1,4 @@
-"""Encoder, channels and receivers, and the model that joins them."""
+"""Encoder, bottlenecks, receivers and the model built from them."""
 
 from arc.models.autoencoder import ARCAutoencoder
 from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message

@@ -1,4 +1,4 @@
-"""Sender, channel and receiver as one model."""
+"""The model: sender, bottleneck and receiver."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from arc.models.receivers import RECEIVERS, ReceiverShape
 
 
 class ARCAutoencoder(nn.Module):
-    """The whole game: ``encoder`` and ``bottleneck`` are the sender, ``receiver`` the other agent.
+    """Two agents: ``encoder`` and ``bottleneck`` form the sender, ``receiver`` is the other one.
 
     ``bottleneck_type`` and ``task_type`` are registered names. ``vocab_size`` and
-    ``max_length`` matter to discrete channels, ``num_classes`` to tasks that name classes.
-    ``bottleneck_options`` are a channel's further settings; none of them changes a weight's
-    shape, nor does ``dropout``, so that a file's weights fit without them.
+    ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.
+    ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
+    change the shape of a weight, so stored weights fit without them.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ARCAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if max_grid_size != MAX_GRID_SIZE:
-            raise ValueError(f"max_grid_size is {MAX_GRID_SIZE} for every ARC grid")
+            raise ValueError(f"max_grid_size must be {MAX_GRID_SIZE}, got {max_grid_size}")
         self.encoder = encoder
         self.bottleneck = BOTTLENECKS[bottleneck_type](
             latent_dim=encoder.latent_dim,
@@ -66,13 +66,13 @@ class ARCAutoencoder(nn.Module):
         self.encoder_is_frozen = False
 
     def freeze_encoder(self) -> None:
-        """Keep the sender's encoder as it is: no gradient, and no dropout in training either."""
+        """Freeze the sender's encoder: no gradients, and evaluation mode during training."""
         self.encoder_is_frozen = True
         self.encoder.requires_grad_(False)
         self.encoder.eval()
 
     def train(self, mode: bool = True) -> ARCAutoencoder:
-        """Set training mode as usual, except in a frozen encoder."""
+        """Set the training mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.encoder_is_frozen:
             self.encoder.eval()
@@ -80,28 +80,31 @@ class ARCAutoencoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, grids: Grids) -> Message:
-        """Send ``grids`` [batch]; the task hands the message's signal to ``receiver``."""
+        """Send ``grids`` [batch]; the task passes the message's signal to ``receiver``."""
         return self.bottleneck(self.encoder(grids))
 
     @torch.no_grad()
-    def send(self, grids: Sequence[Any]) -> Tensor:
-        """Return the messages for 2-D integer arrays.
+    def send(self, grids: Grids | Sequence[Any]) -> Tensor:
+        """Return the messages for ``grids``: Grids, or 2-D integer arrays, tensors or lists.
 
-        int64 [batch, max_length] from a discrete channel, float32 [batch, latent_dim] from a
-        continuous one. Raises DataError if an array is no ARC grid.
+        int64 [batch, max_length] from a discrete bottleneck, float32 [batch, latent_dim] from a
+        continuous one. Raises DataError if an array is not an ARC grid.
         """
-        return self(Grids.from_arrays(grids, self.device)).content
+        if not isinstance(grids, Grids):
+            grids = Grids.from_arrays(grids)
+        return self(grids.to(self.device)).content
 
     @torch.no_grad()
-    def receive(self, message: Tensor, **context: Any) -> Any:
-        """Return what the receiver makes of messages, as its ``receive`` describes.
+    def receive(self, message: Tensor | Sequence[Sequence[float]], **context: Any) -> Any:
+        """Return the receiver's output for messages, as its own ``receive`` describes.
 
-        ``candidates=`` for selection, ``sizes=`` for reconstruction. Raises ValueError if
-        ``message`` is none of this channel's or the context does not fit it, TypeError if the
-        context is missing.
+        ``message`` is a tensor as ``send`` returns it, or nested lists. ``candidates=`` is
+        required for selection, ``sizes=`` for reconstruction. Raises ValueError if ``message`` or
+        the context has the wrong shape or values, TypeError if the context is missing.
         """
-        return self.receiver.receive(self.bottleneck.read(message.to(self.device)), **context)
+        content = torch.as_tensor(message, device=self.device)
+        return self.receiver.receive(self.bottleneck.read(content), **context)

@@ -1,4 +1,4 @@
-"""From a grid to a vector."""
+"""The encoder: grids to vectors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from arc.models.ragged import LATTICE, CellBlock, CellConv, Layout, activate, ce
 
 
 class ARCEncoder(nn.Module):
-    """Encodes grids of any sizes; a grid's code does not depend on the batch around it.
+    """Encodes grids of any sizes; a grid's encoding does not depend on the rest of the batch.
 
     Colours are embedded, convolved ``num_conv_layers`` times, averaged around a 4 x 4
-    lattice and projected. A linear shortcut passes the coarse picture on, the mean colour
-    embedding around each point of the lattice: without it a decoder learns the majority
-    colour and stays there. Height and width are given as features, at the cells and at the head.
+    lattice and projected. A linear shortcut adds a coarse image, the mean colour embedding
+    around each lattice point; without it a decoder learns no more than the majority colour.
+    Embeddings of height and width are added to the cells and given to the head.
     """
 
     def __init__(

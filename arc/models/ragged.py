@@ -1,7 +1,7 @@
-"""Grids as one flat list of cells, and the two operations that networks do on it.
+"""Batches of grids as one flat list of cells, with convolution and pooling.
 
-The grids of a batch differ in size by a factor of 900. Here a batch is the list of its true
-cells, whatever grid they belong to: there is no padding that could be computed, or leak.
+The grids of a batch differ in size by a factor of up to 900. A batch is therefore the list of all
+cells of its grids, without padding, so that no computation is spent on padding and none leaks.
 A 3x3 convolution gathers each cell's neighbours and multiplies once (what lies outside the
 grid reads as zero); pooling to a fixed lattice, and back, is a weighted sum.
 
@@ -26,7 +26,7 @@ CELLS_AT_A_TIME = 4096
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each cell of a batch lies; made from the grids' sizes alone.
+    """The positions of a batch's cells, computed from the sizes of the grids.
 
     ``grid``, ``row``, ``column``: int64 [T]. ``neighbours``: int32 [T, 9], T meaning outside.
     ``corners``, ``weights``: [T, 4], the lattice points (of B * K) around a cell and its share
@@ -115,10 +115,10 @@ def cell_values(grids: Grids, layout: Layout) -> Tensor:
 
 
 def _neighbourhoods(x: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield cells [t, 9 * C] with each one's neighbourhood side by side, and which they are.
+    """Yield slices of the cells with their neighbourhoods, concatenated: [t, 9 * C].
 
-    On a CPU some cells at a time: what is gathered stays in the cache until it is multiplied,
-    and the largest blocks of memory have one size, which the allocator can use again.
+    On a CPU the slices are short: the gathered values stay in the cache until they are
+    multiplied, and the largest memory blocks have one size, which the allocator can reuse.
     """
     padded = torch.cat([x, x.new_zeros(1, x.shape[1])])
     count = CELLS_AT_A_TIME if x.device.type == "cpu" else max(len(neighbours), 1)
@@ -137,7 +137,7 @@ def _convolve(x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:
 
 
 class _Convolve(torch.autograd.Function):
-    """Gather and multiply. The backward pass gathers too, where autograd would scatter."""
+    """Gather and multiply. The backward pass gathers as well, where autograd would scatter."""
 
     @staticmethod
     def forward(ctx, x, weight, neighbours):  # type: ignore[no-untyped-def]
@@ -148,7 +148,9 @@ class _Convolve(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, weight, neighbours = ctx.saved_tensors
         grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:  # neighbourhood is mutual: the kernel turns by 180 degrees
+        if ctx.needs_input_grad[
+            0
+        ]:  # being a neighbour is symmetric: rotate the kernel by 180 degrees
             grad_x = _convolve(grad, weight.flip(0).transpose(1, 2), neighbours)
         if ctx.needs_input_grad[1]:
             total = torch.zeros(weight.flatten(0, 1).shape, device=x.device)
@@ -159,7 +161,7 @@ class _Convolve(torch.autograd.Function):
 
 
 class _Pool(torch.autograd.Function):
-    """Cells to lattice points: the mean of the cells around a point, by their weights."""
+    """Cells to lattice points: the weighted mean of the cells around each point."""
 
     @staticmethod
     def forward(ctx, x, layout):  # type: ignore[no-untyped-def]
@@ -212,13 +214,13 @@ def spread(points: Tensor, layout: Layout) -> Tensor:
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which a matrix product of ``x`` runs here."""
+    """Return the dtype of matrix products of ``x`` under the current autocast setting."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 class CellConv(nn.Module):
-    """A 3x3 convolution over each grid of a batch, zeros around it.
+    """A 3x3 convolution over each grid of a batch, with zero padding.
 
     ``weight`` is [9, in_channels, out_channels]: one matrix per offset, row-major.
     """

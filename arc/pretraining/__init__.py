@@ -1,4 +1,4 @@
-"""What the encoder may be trained on alone, before the game; one file each."""
+"""Tasks that pretrain the encoder alone, one file each."""
 
 from arc.pretraining.base import PRETRAINING, PretrainConfig
 from arc.registry import import_members

@@ -1,8 +1,8 @@
-"""What a pretraining is: a task whose sender speaks with its whole vector.
+"""The interface of pretraining: a task whose message is the encoder's vector.
 
-The encoder is trained by the same loop as the game, in an ``ARCAutoencoder`` with the
-continuous channel; its receiver is thrown away. A registered class is a ``Task`` that is made
-from its PretrainConfig and a corpus.
+The encoder is trained like any task, in an ``ARCAutoencoder`` with the continuous bottleneck;
+the receiver is discarded. A registered class is a ``Task`` that is built from its PretrainConfig
+and a corpus.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PRETRAINING: Registry[Any] = Registry("pretraining")
 
 
 class PretrainConfig(ComponentConfig):
-    """The keys of every pretraining; all else that it needs stands under ``training``."""
+    """The keys of every pretraining; other settings are those of ``training``."""
 
     epochs: Annotated[int, Field(ge=1)] | None
     learning_rate: Annotated[float, Field(gt=0, le=1)]
@@ -26,14 +26,14 @@ class PretrainConfig(ComponentConfig):
 
     @property
     def file_label(self) -> str:
-        """What the encoder's file is called after ``pretrained_encoder_``."""
+        """The part of the encoder's file name after ``pretrained_encoder_``."""
         return self.name
 
     @property
     def receiver(self) -> str:
-        """The registered receiver that the encoder is trained with."""
+        """The registered receiver to train the encoder with."""
         return f"pretrain_{self.name}"
 
-    def game(self) -> TaskConfig:
-        """Return the configuration of the task that the pretraining is."""
+    def task_config(self) -> TaskConfig:
+        """Return the configuration of the underlying task."""
         return TaskConfig(name=self.name, use_input_output_pairs=False)

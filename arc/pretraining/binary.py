@@ -1,4 +1,4 @@
-"""Pretraining by telling real grids from fakes that have what is easily counted in common.
+"""Pretraining by telling real grids from fakes that share simple statistics with them.
 
 Shapes: B grids, S the padded side, n the number of cells of a grid.
 """
@@ -6,57 +6,43 @@ Shapes: B grids, S the padded side, n the number of cells of a grid.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import field_validator
-from torch import Tensor, nn
+from pydantic import AfterValidator, field_validator
+from torch import Tensor
 
 from arc.data import NUM_COLORS, Corpus, Grids, Split, Transform
-from arc.models import RECEIVERS, ARCAutoencoder, Receiver, ReceiverShape
+from arc.models import ARCAutoencoder
 from arc.pretraining.base import PRETRAINING, PretrainConfig
+from arc.registry import Registry
 from arc.tasks.base import Metric, StepOutput, Task, TaskMetrics, percent
 
-Kind = Literal["shuffled", "resampled", "spliced", "noise"]
+FAKES: Registry[Callable[[Grids, torch.Generator], Tensor]] = Registry("kind of fake")
+FakeKind = Annotated[str, AfterValidator(FAKES.check)]
 
 
 class BinaryPretrainConfig(PretrainConfig):
     """Keys of conf/pretrain/binary.yaml."""
 
-    fakes: list[Kind]
+    fakes: list[FakeKind]
 
     @field_validator("fakes")
     @classmethod
-    def _some_and_distinct(cls, fakes: list[Kind]) -> list[Kind]:
+    def _some_and_distinct(cls, fakes: list[FakeKind]) -> list[str]:
         if not fakes or len(set(fakes)) < len(fakes):
-            raise ValueError("must name one kind or more, each once")
+            raise ValueError("must name at least one kind, each once")
         return fakes
-
-
-@RECEIVERS.register("pretrain_binary")
-class RealityReceiver(Receiver):
-    """Says whether a grid is real."""
-
-    def __init__(self, shape: ReceiverShape) -> None:
-        super().__init__(shape)
-        self.real = nn.Linear(shape.signal_width, 1)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Return the logit of being real, float32 [batch]."""
-        return self.real(signal).float()[:, 0]
-
-    def receive(self, signal: Tensor) -> Tensor:
-        """Return the logit of being real, float32 [batch]."""
-        return self(signal)
 
 
 @PRETRAINING.register("binary", config=BinaryPretrainConfig)
 class BinaryPretraining(Task):
-    """Each real grid beside one fake that is made from it."""
+    """Classify each real grid and one fake made from it."""
 
     def __init__(self, config: BinaryPretrainConfig, corpus: Corpus) -> None:
-        super().__init__(config.game(), corpus)
+        super().__init__(config.task_config(), corpus)
         self.kinds = config.fakes
 
     def step(
@@ -85,9 +71,9 @@ class BinaryPretraining(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Return how many real grids are known as such, and how many fakes of each kind.
+        """Return the accuracy on real grids and on fakes of each kind.
 
-        ``accuracy`` is the mean of the real grids' and the mean kind's, so that chance is 50.
+        ``accuracy`` is the mean of the real grids' and the fakes', so that chance is 50.
         """
         names = ("accuracy", "real", *self.kinds)
         if len(split) == 0:
@@ -104,7 +90,7 @@ class BinaryPretraining(Task):
         return TaskMetrics(float(loss), {"binary": Metric(values, len(split), {"chance": 50.0})})
 
     def _fake_logits(self, model: ARCAutoencoder, split: Split, kind: str) -> Tensor:
-        """Return the logits of a fake of each grid, the same at each call; float32 [fakes]."""
+        """Return the logits of one fake of each grid, deterministic; float32 [fakes]."""
         generator = torch.Generator().manual_seed(0)
         logits = []
         for part in self.chunks(len(split)):
@@ -117,34 +103,34 @@ class BinaryPretraining(Task):
 
 
 def make_fakes(kind: str, grids: Grids, generator: torch.Generator) -> Grids:
-    """Make one fake of each grid, of its size; where there is no other, it is the grid itself.
+    """Return one fake of a registered kind for each grid, of its size.
 
-    ``shuffled``: its cells in another order. ``resampled``: each cell a colour drawn from the
-    grid's own histogram. ``spliced``: a patch of another grid of the batch laid over it.
-    ``noise``: every colour as likely at every cell, which a histogram tells from ARC's grids.
+    A fake equals its grid where no other arrangement exists.
     """
-    return Grids(_MAKERS[kind](grids, generator), grids.sizes)
+    return Grids(FAKES[kind](grids, generator), grids.sizes)
 
 
 def _differ(grids: Grids, cells: Tensor) -> Tensor:
-    """Return whether other ``cells`` differ anywhere inside of each grid, bool [B]."""
+    """Return whether ``cells`` differ from the grid anywhere inside it, bool [B]."""
     return ((grids.cells != cells) & grids.inside).flatten(1).any(1)
 
 
 def _cells_first(grids: Grids) -> tuple[Tensor, Tensor]:
-    """Return the places of each grid's true cells before all others [B, S*S], and n [B, 1]."""
+    """Return cell positions, those inside the grid first: int64 [B, S*S]; and n, [B, 1]."""
     flat = grids.inside.flatten(1)
     return (~flat).to(torch.uint8).argsort(dim=1, stable=True), flat.sum(1, keepdim=True)
 
 
 def _rearranged(grids: Grids, order: Tensor, source: Tensor) -> Tensor:
-    """Return [B, S, S]: the true cell number i is what stood at true cell ``source[i]``."""
+    """Return [B, S, S]: cell i of the grid is replaced by its cell ``source[i]``."""
     flat = grids.cells.flatten(1)
     taken = flat.gather(1, order.gather(1, source))
     return flat.scatter(1, order, taken).view_as(grids.cells)
 
 
-def _shuffled(grids: Grids, generator: torch.Generator) -> Tensor:
+@FAKES.register("shuffled")
+def shuffled(grids: Grids, generator: torch.Generator) -> Tensor:
+    """Shuffle the cells of each grid."""
     order, count = _cells_first(grids)
     noise = torch.rand(order.shape, generator=generator).to(order.device)
     number = torch.arange(order.shape[1], device=order.device).expand_as(order)
@@ -152,7 +138,9 @@ def _shuffled(grids: Grids, generator: torch.Generator) -> Tensor:
     return _rearranged(grids, order, source)
 
 
-def _resampled(grids: Grids, generator: torch.Generator) -> Tensor:
+@FAKES.register("resampled")
+def resampled(grids: Grids, generator: torch.Generator) -> Tensor:
+    """Draw each cell from the colour histogram of its grid."""
     order, count = _cells_first(grids)
     noise = torch.rand(order.shape, generator=generator).to(order.device)
     number = torch.arange(order.shape[1], device=order.device).expand_as(order)
@@ -160,8 +148,9 @@ def _resampled(grids: Grids, generator: torch.Generator) -> Tensor:
     return _rearranged(grids, order, source)
 
 
-def _spliced(grids: Grids, generator: torch.Generator) -> Tensor:
-    """Lay over each grid a rectangle of another, a third to two thirds of what both have."""
+@FAKES.register("spliced")
+def spliced(grids: Grids, generator: torch.Generator) -> Tensor:
+    """Paste a rectangle of another grid over each, a third to two thirds of their overlap."""
     batch, side = grids.cells.shape[:2]
     if batch == 1:
         return grids.cells
@@ -178,13 +167,12 @@ def _spliced(grids: Grids, generator: torch.Generator) -> Tensor:
     return torch.where(patch, grids.cells[other.to(patch.device)], grids.cells)
 
 
-def _noise(grids: Grids, generator: torch.Generator) -> Tensor:
+@FAKES.register("noise")
+def uniform(grids: Grids, generator: torch.Generator) -> Tensor:
+    """Draw each cell from all colours alike; a histogram tells these from ARC's grids."""
     order, count = _cells_first(grids)
     colors = torch.randint(NUM_COLORS, order.shape, generator=generator, dtype=torch.uint8)
     number = torch.arange(order.shape[1], device=order.device)
     flat = grids.cells.flatten(1)
     drawn = torch.where(number < count, colors.to(flat.device), flat.gather(1, order))
     return flat.scatter(1, order, drawn).view_as(grids.cells)
-
-
-_MAKERS = {"shuffled": _shuffled, "resampled": _resampled, "spliced": _spliced, "noise": _noise}

@@ -1,6 +1,6 @@
-"""Pretraining by naming puzzles, on pairs held out of each puzzle.
+"""Pretraining by puzzle classification.
 
-Of the puzzles that the main training trains on only: its validation puzzles stay unseen.
+It uses only the puzzles that the main training trains on; the validation puzzles stay unseen.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ class ClassificationPretrainConfig(PretrainConfig):
 
     @property
     def file_label(self) -> str:
-        """The short word that its files have always had."""
+        """The short form ``puzzle``."""
         return "puzzle"
 
     @property
     def receiver(self) -> str:
-        """The game's own."""
+        """The receiver of the task itself."""
         return self.name
 
-    def game(self) -> PuzzleClassificationConfig:
-        """Return the game's configuration; the corpus decides the number of classes."""
+    def task_config(self) -> PuzzleClassificationConfig:
+        """Return the task's configuration; the corpus decides the number of classes."""
         return PuzzleClassificationConfig(
             name=self.name, use_input_output_pairs=False, num_classes=None
         )
@@ -32,9 +32,9 @@ class ClassificationPretrainConfig(PretrainConfig):
 
 @PRETRAINING.register("puzzle_classification", config=ClassificationPretrainConfig)
 class ClassificationPretraining(PuzzleClassificationTask):
-    """The game itself, through a vector."""
+    """The task itself, with a continuous message."""
 
     held_out = "training_pairs"
 
     def __init__(self, config: ClassificationPretrainConfig, corpus: Corpus) -> None:
-        super().__init__(config.game(), corpus)
+        super().__init__(config.task_config(), corpus)

@@ -1,21 +1,20 @@
-"""Pretraining by recognition: the encoder's own embedding picks the target's other view.
+"""Contrastive pretraining: select the target by the embedding of another view of it.
 
-One encoder sees both sides (Chen et al., 2020): the sender a view of the target, turned or
-recoloured, or the other grid of its pair; the candidates as they are.
+One encoder embeds both sides, as in SimCLR (Chen et al., 2020): a view of the target (turned,
+recoloured, or the other grid of its pair) and the unchanged candidates.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
-from arc.models import RECEIVERS, ARCAutoencoder, Receiver, ReceiverShape
+from arc.data.distractors import DistractorKind
+from arc.models import ARCAutoencoder
 from arc.pretraining.base import PRETRAINING, PretrainConfig
 from arc.tasks.selection import SelectionConfig, SelectionTask
 
@@ -24,11 +23,11 @@ class SelectionPretrainConfig(PretrainConfig):
     """Keys of conf/pretrain/selection.yaml."""
 
     num_distractors: Annotated[int, Field(ge=1, le=999)]
-    distractors: Literal["random", "same_size", "same_colors", "same_puzzle"]
+    distractors: DistractorKind
     view: Literal["turned", "augmented", "paired"]
 
-    def game(self) -> SelectionConfig:
-        """Return the configuration of the game that this is."""
+    def task_config(self) -> SelectionConfig:
+        """Return the configuration of the selection task."""
         return SelectionConfig(
             name=self.name,
             num_distractors=self.num_distractors,
@@ -37,31 +36,12 @@ class SelectionPretrainConfig(PretrainConfig):
         )
 
 
-@RECEIVERS.register("pretrain_selection")
-class EmbeddingReceiver(Receiver):
-    """Compares two embeddings; all that it learns is the temperature."""
-
-    def __init__(self, shape: ReceiverShape) -> None:
-        super().__init__(shape)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """Return the scaled cosines of [batch, dim] with [pool, dim]: float32 [batch, pool]."""
-        with torch.autocast(one.device.type, enabled=False):  # bf16 would make ties
-            cosine = F.normalize(one.float(), dim=-1) @ F.normalize(other.float(), dim=-1).t()
-            return cosine * self.log_scale.exp().clamp(max=100.0)
-
-    def receive(self, signal: Tensor, *, embedded: Tensor) -> Tensor:
-        """Return the logits of embedded candidates [pool, dim] for each message."""
-        return self(signal, embedded)
-
-
 @PRETRAINING.register("selection", config=SelectionPretrainConfig)
 class SelectionPretraining(SelectionTask):
-    """The selection game in which the receiver looks through the sender's eyes."""
+    """Selection with one encoder for the sender and for the candidates."""
 
     def __init__(self, config: SelectionPretrainConfig, corpus: Corpus) -> None:
-        super().__init__(config.game(), corpus)
+        super().__init__(config.task_config(), corpus)
         self.view = config.view
 
     def sender_input(
@@ -71,7 +51,7 @@ class SelectionPretraining(SelectionTask):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> Grids:
-        """Return each target's other view; in pairs it is the input."""
+        """Return another view of each target; with ``view=paired`` it is the input."""
         grids = super().sender_input(split, examples, generator, transform)
         if self.view == "paired":
             return grids

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from arc.checkpointing import Loaded, load
-from arc.checkpointing.archive import CheckpointError
+from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.tables import SECTIONS, shown
 from arc.models import BOTTLENECKS
 from arc.runs.results import format_results

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arc.checkpointing.tables import list_encoders
-from arc.config.flat_keys import GROUPS, KEY_PATHS, PRESENCE_KEYS, flat_view
+from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
 from arc.config.hydra_main import compose_tree
 from arc.config.schema import (
     ConfigError,
@@ -100,19 +100,19 @@ class NextRun:
     def preview(self, values: Mapping[str, Any]) -> RunConfig:
         """Return what ``change`` would return, and change nothing; raises ConfigError."""
         with self._lock:
-            return self._changed_by(values)[1]
+            return self._changed_by(values)[1] if values else self.config()
 
     def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
         """Return the overrides with ``values`` in them, and what they compose."""
         for key in values:
-            if key not in KEY_PATHS:
-                hint = nearest(key, KEY_PATHS)
-                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(KEY_PATHS)}")
+            if key not in SETTINGS:
+                hint = nearest(key, SETTINGS)
+                raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(SETTINGS)}")
         changed = list(self._overrides)
         for key in GROUPS:  # first, since they bring and drop other keys
             if key in values:
                 changed = _with_option(changed, key, values[key])
-        view = flat_view(parse_config(compose_tree(changed)))
+        view = flat_view(parse_config(compose_tree(changed)), SETTINGS)
         for key in values.keys() - GROUPS.keys():
             changed = self._changed(changed, key, values[key], view)
         return changed, parse_config(compose_tree(changed))
@@ -125,7 +125,7 @@ class NextRun:
             return before
         if key in PRESENCE_KEYS:
             value = self._file(key, value, view)
-        place = KEY_PATHS[key]
+        place = SETTINGS[key]
         kept = [override for override in before if key_of(override) != place]
         return [*kept, f"{place}={_quoted(value)}"]
 
@@ -136,7 +136,7 @@ class NextRun:
         if not value:
             return None
         if view[key]:
-            return _set_file(self._overrides, KEY_PATHS[key])
+            return _set_file(self._overrides, SETTINGS[key])
         folder, task = Path(self.config().checkpoint.dir), view["pretrain_task_type"]
         for row in list_encoders(folder):
             if row["task_type"] == task:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one stops in order, a second one ends the process."""
+"""Signals: the first one stops the run in order, a second one ends the process."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from contextlib import contextmanager
 from arc.training import RunControl
 
 log = logging.getLogger(__name__)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one does not exist on Windows
+SIGNALS = [signal.Signals[name] for name in NAMES if hasattr(signal, name)]
 
 
 @contextmanager
 def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
-    """Call ``act`` with the name of the first SIGINT or SIGTERM; a second one ends the process.
+    """Call ``act`` with the name of the first SIGINT, SIGTERM or SIGHUP.
 
-    Yields the list of received signals. No exception is raised in the main thread, since it could
-    be lost in code that catches exceptions.
+    A second one ends the process. SIGHUP is left alone if it is ignored, as under nohup. Yields the
+    list of received signals. No exception is raised in the main thread, since code that catches
+    exceptions could lose it.
     """
     received: list[signal.Signals] = []
+    handled = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
 
     def handle(number: int, frame: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in handled:
             signal.signal(each, signal.SIG_DFL)
         received.append(signal.Signals(number))
         act(received[-1].name)
 
-    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, handle) for each in handled}
     try:
         yield received
     finally:

@@ -12,14 +12,20 @@ from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from arc.checkpointing.archive import CheckpointError
-from arc.server.requests import SESSION
+from arc.server.requests import SESSION, to_json
 from arc.server.routes import checkpoints, control, metrics, page, samples
 from arc.server.security import Guard, install_guard, is_cheap
 from arc.server.session import InvalidStateError, Session
-from arc.trees import json_plain
 
 log = logging.getLogger(__name__)
-CONCURRENT_REQUESTS = 16  # that may wait; there are more threads, for the cheap ones and /stop
+CONCURRENT_REQUESTS = 16  # there are more threads, for the cheap ones and /stop
+WAITING = {  # for the training thread
+    "samples.samples",
+    "samples.probe",
+    "control.start_train",
+    "control.start_pretrain",
+    "control.save_checkpoint",
+}
 ERRORS = {
     InvalidStateError: 400,
     FileExistsError: 409,
@@ -50,24 +56,21 @@ class FiniteJson(JSONProvider):
     """JSON with null in place of NaN and infinity, which the standard lacks."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
-        """Return compact JSON; only content with such numbers is converted, which is slow."""
-        try:
-            return _compact(obj)
-        except (TypeError, ValueError):
-            return _compact(json_plain(obj))
+        """Return compact JSON."""
+        return to_json(obj)
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         """Parse JSON."""
         return json.loads(s)
 
 
-def _compact(obj: Any) -> str:
-    return json.dumps(obj, separators=(",", ":"), allow_nan=False)
-
-
 def _limit_concurrency(app: Flask) -> None:
-    """Refuse requests with 503 when too many are in progress; cheap ones and /stop are exempt."""
-    places = threading.BoundedSemaphore(CONCURRENT_REQUESTS)
+    """Refuse requests with 503 when too many are in progress; cheap ones and /stop are exempt.
+
+    Requests that compute rather than wait run one at a time, so that they do not compete with the
+    training thread for the interpreter.
+    """
+    places, computing = threading.BoundedSemaphore(CONCURRENT_REQUESTS), threading.Lock()
 
     @app.before_request
     def enter() -> None:
@@ -75,12 +78,15 @@ def _limit_concurrency(app: Flask) -> None:
             return
         if not places.acquire(blocking=False):
             abort(503, "too many requests are in progress: try again")
-        g.has_place = True
+        g.held = [places]
+        if request.endpoint not in WAITING:
+            computing.acquire()
+            g.held.append(computing)
 
     @app.teardown_request
     def leave(error: BaseException | None) -> None:
-        if g.pop("has_place", False):
-            places.release()
+        for lock in g.pop("held", ()):
+            lock.release()
 
 
 def _error(message: str, status: int) -> tuple[Response, int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from arc.server.requests import to_json
 from arc.server.samples import SampleViewer
 from arc.server.status import RunStatus
 
@@ -97,7 +98,7 @@ class QueryQueue:
 
 
 class AnswerCache:
-    """Keeps one answer per run and validation, so that many clients cost one computation.
+    """Keeps one answer per run and validation, in JSON, so that many clients cost one computation.
 
     During the test phase, and while another thread computes a new answer, the last one is served.
     """
@@ -105,9 +106,9 @@ class AnswerCache:
     def __init__(self, status: RunStatus, compute: Callable[[], dict[str, Any]]) -> None:
         self._status, self._compute = status, compute
         self._lock = threading.Lock()
-        self._kept: tuple[Version, dict[str, Any]] | None = None
+        self._kept: tuple[Version, str] | None = None
 
-    def get(self, seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
+    def get(self, seconds: float = ANSWER_SECONDS) -> str:
         """Return the current answer; raises TimeoutError, or what the computation raises."""
         kept = self._kept
         if kept is not None and kept[0][0] != self._status.run_id:
@@ -119,7 +120,7 @@ class AnswerCache:
         try:
             version = self._status.version
             if self._kept is None or not self._is_valid(self._kept[0], version):
-                self._kept = (version, self._compute())
+                self._kept = (version, to_json(self._compute()))
             return self._kept[1]
         finally:
             self._lock.release()

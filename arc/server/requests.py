@@ -1,4 +1,4 @@
-"""What routes read: the session, bodies, queries and names of checkpoints."""
+"""Helpers of the routes: the session, bodies, queries, names of checkpoints, and JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from flask import abort, current_app, request
 
 from arc.config.schema import NAME_PATTERN
 from arc.server.security import BODY_LIMIT, refuse_long_body
+from arc.trees import json_plain
 
 if TYPE_CHECKING:
     from arc.server.session import Session
@@ -79,3 +80,18 @@ def checkpoint_path(name: str, folder: Path) -> Path:
     if not path.is_file():
         abort(404, f"{stem}: no such checkpoint in {folder}")
     return path
+
+
+def to_json(content: Any) -> str:
+    """Return ``content`` as compact JSON, with null in place of NaN and infinity.
+
+    Only content with such numbers is converted first, which is slow.
+    """
+    try:
+        return _compact(content)
+    except (TypeError, ValueError):
+        return _compact(json_plain(content))
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)

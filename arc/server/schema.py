@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from arc.config.flat_keys import GROUPS, KEY_PATHS, PRESENCE_KEYS
+from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS
 from arc.config.schema import RunConfig, config_folder, options_of
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
@@ -16,21 +16,29 @@ BASE = re.compile(r"^  - (?!_self_$)(\w+)$", re.MULTILINE)
 
 
 def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return, for each flat key, type, range, options, whether null is allowed, and help.
+    """Return, for each setting, its Hydra key, type, range, options, nullability and help.
 
-    A key that the chosen task or bottleneck does not have is marked as not applicable.
+    A setting that does not apply to the chosen task or bottleneck has the type None.
     """
-    return {key: _describe(config, key, place) for key, place in KEY_PATHS.items()}
+    return {key: _describe(config, key, place) for key, place in SETTINGS.items()}
 
 
 def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
-    section, name = place.split(".")
-    blank = {"minimum": None, "maximum": None, "options": None, "nullable": False, "help": ""}
+    section, _, name = place.rpartition(".")
+    owner = getattr(config, section) if section else config
+    blank = {
+        "key": place,
+        "minimum": None,
+        "maximum": None,
+        "options": None,
+        "nullable": False,
+        "help": _help(section, getattr(owner, "name", None), name),
+    }
     if key in GROUPS:
         return {**blank, "type": "string", "options": options_of(GROUPS[key])}
     if key in PRESENCE_KEYS:
-        return {**blank, "type": "boolean", "help": _help(config, section, name)}
-    field = type(getattr(config, section)).model_fields.get(name)
+        return {**blank, "type": "boolean"}
+    field = type(owner).model_fields.get(name)
     if field is None:
         return {**blank, "type": None, "applies": False}
     kind: Any = field.annotation
@@ -45,14 +53,12 @@ def _describe(config: RunConfig, key: str, place: str) -> dict[str, Any]:
         "maximum": parts[0].get("maximum", parts[0].get("exclusiveMaximum")),
         "options": parts[0].get("enum"),
         "nullable": len(parts) < len(schema.get("anyOf", [schema])),
-        "help": _help(config, section, name),
         "applies": True,
     }
 
 
-def _help(config: RunConfig, section: str, name: str) -> str:
-    """Return the comment beside the key in conf/."""
-    option = getattr(getattr(config, section), "name", None)
+def _help(section: str, option: str | None, name: str) -> str:
+    """Return the comment next to the key in conf/."""
     path = config_folder() / (f"{section}/{option}.yaml" if option else "config.yaml")
     return _comments(path).get(name, "")
 

@@ -230,6 +230,9 @@ class Session(Callback):
         except BaseException as error:
             self._publish_end(Outcome("failed", str(error) or type(error).__name__))
             raise
+        else:
+            if self._run is None:  # it had its full length before it started
+                self._publish_end(Outcome("finished"))
         finally:
             with self._changed:
                 self._enter("idle", None)
@@ -248,8 +251,7 @@ class Session(Callback):
         elif isinstance(event, TrainingEnded):
             self._on_training_ended(event.outcome)
         elif isinstance(event, EvaluationEvent):
-            self.status.publish("testing", _progress(event))
-            self._queries.answer_within_budget(self._viewer)
+            self.status.publish("testing", _progress(event))  # queries wait: the task is in use
         elif isinstance(event, RunEnded):
             self._on_run_ended(event)
 

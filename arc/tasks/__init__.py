@@ -1,4 +1,4 @@
-"""The games that the agents play, one file each."""
+"""The tasks, one file each."""
 
 from arc.registry import import_members
 from arc.tasks.base import TASKS, Metric, StepOutput, Task, TaskConfig, TaskMetrics

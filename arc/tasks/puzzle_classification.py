@@ -1,7 +1,7 @@
-"""Puzzle classification: the receiver names the puzzle, and whether it was input or output.
+"""Puzzle classification: the receiver predicts the puzzle, and whether the grid is an output.
 
-Label = 2 x puzzle + (0 for an input, 1 for an output). Held out are pairs of each puzzle:
-one demonstration pair for validation, the test pairs for the final test.
+Label = 2 x puzzle + (0 for an input, 1 for an output). Pairs of each puzzle are held out: one
+demonstration pair for validation, the test pairs for the test split.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ class PuzzleClassificationConfig(TaskConfig):
     @classmethod
     def _no_pairs(cls, pairs: bool) -> bool:
         if pairs:
-            raise ValueError("must be false: puzzle_classification names the puzzle of one grid")
+            raise ValueError("must be false: puzzle_classification classifies one grid")
         return pairs
 
 
 @TASKS.register("puzzle_classification", config=PuzzleClassificationConfig)
 class PuzzleClassificationTask(Task):
-    """Twice as many classes as puzzles."""
+    """Classification with two classes per puzzle."""
 
     held_out: ClassVar[HoldOut] = "pairs"
 
     def __init__(self, config: PuzzleClassificationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
         counts = torch.bincount(corpus.training.label, minlength=2 * corpus.num_puzzles)
-        self._commonest = counts.topk(min(5, len(counts))).indices
+        self._most_common = counts.topk(min(5, len(counts))).indices
 
     @property
     def num_classes(self) -> int:
-        """Two classes a puzzle."""
+        """Two classes per puzzle."""
         return 2 * self.corpus.num_puzzles
 
     def step(
@@ -64,7 +64,7 @@ class PuzzleClassificationTask(Task):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Cross-entropy of the class."""
+        """Compute the cross-entropy of the class."""
         split = self.corpus.training
         message = model(self.sender_input(split, examples, generator, transform))
         logits = model.receiver(message.signal)
@@ -78,30 +78,30 @@ class PuzzleClassificationTask(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Return ``top1`` and ``top5`` beside the guess of the training set's commonest classes."""
+        """Return ``top1`` and ``top5`` accuracy; the baseline predicts the most common classes."""
         if len(split) == 0:
             empty = Metric({"top1": math.nan, "top5": math.nan}, 0, {})
             return TaskMetrics(math.nan, {"puzzle_classification": empty})
         logits = model.receiver(signal).cpu()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         hits = best == split.label[:, None]
-        prior = self._commonest == split.label[:, None]
-        figure = Metric(
+        prior = self._most_common == split.label[:, None]
+        metric = Metric(
             {"top1": float(percent(hits[:, 0])), "top5": float(percent(hits.any(1)))},
             len(split),
             {"prior": float(percent(prior[:, 0])), "prior_top5": float(percent(prior.any(1)))},
         )
         loss = float(F.cross_entropy(logits, split.label))
-        return TaskMetrics(loss, {"puzzle_classification": figure})
+        return TaskMetrics(loss, {"puzzle_classification": metric})
 
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
-        """Return the ``top`` five puzzles, and whether the first is right."""
+        """Return the ``top`` five puzzles, and whether the first is correct."""
         probabilities = model.receiver(signal).softmax(1).cpu()
         best = probabilities.topk(min(5, probabilities.shape[1]), dim=1)
         ids = self.corpus.training.puzzle_ids
-        answers = []
+        predictions = []
         for row, label in enumerate(split.label[examples].tolist()):
             top = [
                 {
@@ -114,5 +114,5 @@ class PuzzleClassificationTask(Task):
                     best.indices[row].tolist(), best.values[row].tolist(), strict=True
                 )
             ]
-            answers.append({"top": top, "correct": top[0]["is_target"]})
-        return answers
+            predictions.append({"top": top, "correct": top[0]["is_target"]})
+        return predictions

@@ -1,4 +1,4 @@
-"""Reconstruction: the receiver builds the grid, told its size."""
+"""Reconstruction: the receiver builds the target grid, given its size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReconstructionConfig(TaskConfig):
 
 @TASKS.register("reconstruction", config=ReconstructionConfig)
 class ReconstructionTask(Task):
-    """All sizes of a batch in one pass; every cell weighs the same."""
+    """Every cell has the same weight; all sizes of a batch are decoded in one pass."""
 
     def __init__(self, config: ReconstructionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -44,7 +44,7 @@ class ReconstructionTask(Task):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Cross-entropy over every cell of the batch's targets."""
+        """Compute the cross-entropy over all cells of the batch's targets."""
         split = self.corpus.training
         message = model(self.sender_input(split, examples, generator, transform))
         target = transformed(split.grids[split.target[examples]], transform)
@@ -59,7 +59,7 @@ class ReconstructionTask(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Return ``cells`` (right cells of all cells) and ``exact`` (grids without a wrong one)."""
+        """Return the share of correct ``cells`` and of ``exact`` grids, in percent."""
         if len(split) == 0:
             empty = Metric({"cells": math.nan, "exact": math.nan}, 0, {})
             return TaskMetrics(math.nan, {"reconstruction": empty})
@@ -75,13 +75,13 @@ class ReconstructionTask(Task):
             exact += int((per_grid == target.sizes.prod(1)).sum())
             right, total = right + int(hits.sum()), total + len(layout)
         values = {"cells": 100 * right / total, "exact": 100 * exact / len(split)}
-        figure = Metric(values, len(split), self._references(split))
-        return TaskMetrics(loss / total, {"reconstruction": figure})
+        metric = Metric(values, len(split), self._baselines_of(split))
+        return TaskMetrics(loss / total, {"reconstruction": metric})
 
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
-        """Return the grid that the receiver ``built``, at the size of the right one."""
+        """Return the grid that the receiver ``built``, at the size of the target."""
         target = split.grids[split.target[examples]]
         logits = model.receiver.receive(signal, sizes=target.sizes)
         built = [cells.argmax(0).tolist() for cells in logits]
@@ -91,22 +91,22 @@ class ReconstructionTask(Task):
             for made, right in zip(built, wanted, strict=True)
         ]
 
-    def _references(self, split: Split) -> dict[str, float]:
-        """Return the cell accuracy of guesses that are told the size, as the receiver is."""
+    def _baselines_of(self, split: Split) -> dict[str, float]:
+        """Return the cell accuracy of simple predictions that are given the size."""
         if split.name not in self._baselines:
             counts = color_counts(split.grids)[split.target]
             cells = counts.sum()
-            references = {
+            baselines = {
                 "background": float(100 * counts[:, 0].sum() / cells),
                 "majority_color": float(100 * counts.max(1).values.sum() / cells),
             }
             if self.config.use_input_output_pairs:
-                references["copy_of_input"] = self._copying(split)
-            self._baselines[split.name] = references
+                baselines["copy_of_input"] = self._copying(split)
+            self._baselines[split.name] = baselines
         return self._baselines[split.name]
 
     def _copying(self, split: Split) -> float:
-        """Return the cell accuracy of the input where it has the output's size, else of zeros."""
+        """Return the cell accuracy of copying the input, or of zeros if the sizes differ."""
         sent, wanted = split.grids[split.sender], split.grids[split.target]
         layout = Layout.of(wanted.sizes)
         same = (sent.sizes == wanted.sizes).all(1)[layout.grid]

@@ -1,9 +1,9 @@
-"""Selection: the receiver picks the target out among distractors (the referential game)."""
+"""Selection: the receiver picks the target out of candidates (the referential game)."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,16 @@ from pydantic import Field
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
-from arc.data.distractors import KINDS, DistractorGroups, sample_candidates
+from arc.data.distractors import (
+    DISTRACTORS,
+    DistractorGroups,
+    DistractorKind,
+    sample_candidates,
+)
 from arc.data.features import FEATURES, feature_ids
 from arc.metrics import expected_accuracy, random_code_accuracy
 from arc.models import ARCAutoencoder
-from arc.models.receivers import SelectionReceiver
+from arc.models.receivers.selection import SelectionReceiver
 from arc.tasks.base import (
     TASKS,
     Metric,
@@ -35,15 +40,15 @@ class SelectionConfig(TaskConfig):
     """Keys of conf/task/selection.yaml."""
 
     num_distractors: Annotated[int, Field(ge=1, le=999)]
-    distractors: Literal["random", "same_size", "same_colors", "same_puzzle"]
+    distractors: DistractorKind
 
 
 @TASKS.register("selection", config=SelectionConfig)
 class SelectionTask(Task):
-    """Every target has exactly ``num_distractors`` others of the configured kind."""
+    """Every target has exactly ``num_distractors`` distractors of the configured kind."""
 
     config: SelectionConfig
-    shared_transform = True  # candidates that differ must still differ
+    shared_transform = True  # different candidates must stay different
 
     def __init__(self, config: SelectionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -62,23 +67,23 @@ class SelectionTask(Task):
             raise DataError(
                 f"task.num_distractors={wanted}: the {split.name} set has at most "
                 f"{int(available.max())} {kind} distractors for a target; "
-                "lower it, or take more data (data.max_grids, data.validation_fraction)"
+                "lower it, or use more data (data.max_grids, data.validation_fraction)"
             )
         if enough < len(split):
             self.notes.append(
                 f"{split.name}: {len(split) - enough} of {len(split)} targets have fewer than "
-                f"{wanted} {kind} distractors, left out"
+                f"{wanted} {kind} distractors and are skipped"
             )
 
     def groups(self, kind: str, split: Split) -> DistractorGroups:
-        """Return the groups of ``split`` for one kind of distractor, made once."""
+        """Return the groups of ``split`` for one distractor kind, from a cache."""
         key = (kind, split.name)
         if key not in self._groups:
             self._groups[key] = DistractorGroups.of(kind, split)
         return self._groups[key]
 
     def training_order(self) -> tuple[Tensor, Tensor | None, int]:
-        """Keep examples together that share distractors, unless all do."""
+        """Keep examples of one distractor group together."""
         groups = self.groups(self.config.distractors, self.corpus.training)
         wanted = self.config.num_distractors
         examples = (groups.available >= wanted).nonzero()[:, 0]
@@ -87,7 +92,7 @@ class SelectionTask(Task):
         return examples, groups.of_example[examples], wanted + 1
 
     def embed(self, model: ARCAutoencoder, candidates: Grids) -> Tensor:
-        """Return what candidates look like to the receiver, float32 [pool, latent_dim]."""
+        """Embed candidates for the receiver, float32 [pool, latent_dim]."""
         assert isinstance(model.receiver, SelectionReceiver)
         return model.receiver.embed(candidates)
 
@@ -103,7 +108,7 @@ class SelectionTask(Task):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Encode each grid of the batch once; candidates are gathered from the shared pool."""
+        """Compute the cross-entropy; each grid of the shared pool is encoded once."""
         split = self.corpus.training
         groups = self.groups(self.config.distractors, split)
         candidate_set = sample_candidates(
@@ -123,7 +128,7 @@ class SelectionTask(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Rank every candidate of the set for every message; accuracy is exact over all draws."""
+        """Score every candidate; accuracies are exact over all draws of distractors."""
         if len(split) == 0:
             headline = f"{self.config.distractors}_{self.config.num_distractors}"
             return TaskMetrics(math.nan, {headline: Metric({"accuracy": math.nan}, 0, {})})
@@ -133,14 +138,14 @@ class SelectionTask(Task):
         ).cpu()
         wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:
-            pairs = [(kind, count) for kind in KINDS for count in REPORTED_DISTRACTORS]
+            pairs = [(kind, count) for kind in DISTRACTORS for count in REPORTED_DISTRACTORS]
             wanted += [pair for pair in pairs if pair not in wanted]
-        figures: dict[str, Metric] = {}
+        metrics: dict[str, Metric] = {}
         for kind, count in wanted:
             accuracy, targets = self._accuracy(split, kind, count, scores)
-            references = self._references(model, split, kind, count)
-            figures[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, references)
-        return TaskMetrics(self._loss(split, scores), figures)
+            baselines = self._baselines_of(model, split, kind, count)
+            metrics[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, baselines)
+        return TaskMetrics(self._loss(split, scores), metrics)
 
     def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:
         """Embed the candidates of ``split``, float32 [candidates, latent_dim]."""
@@ -157,30 +162,30 @@ class SelectionTask(Task):
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
-        """Return up to ten ``candidates`` with their probabilities, the same at each call."""
+        """Return up to ten ``candidates`` with their probabilities, drawn deterministically."""
         groups = self.groups(self.config.distractors, split)
         generator = torch.Generator().manual_seed(0)
-        answers: list[dict[str, Any]] = []
+        predictions: list[dict[str, Any]] = []
         for row, example in enumerate(examples):
             available = int(groups.available[example])
             count = min(self.config.num_distractors, SHOWN_DISTRACTORS, available)
             if count == 0:
-                answers.append({"candidates": [], "correct": None})
+                predictions.append({"candidates": [], "correct": None})
                 continue
             candidate_set = sample_candidates(split, groups, example[None], count, generator)
             candidates = split.grids[candidate_set.pool[candidate_set.choices[0]]]
             scores = self.score(model, signal[row, None], self.embed(model, candidates))[0]
-            answers.append(
+            predictions.append(
                 _candidate_prediction(candidates, scores.softmax(0), int(candidate_set.answer))
             )
-        return answers
+        return predictions
 
     def _accuracy(
         self, split: Split, kind: str, num_distractors: int, scores: Tensor
     ) -> tuple[float, int]:
         """Return the expected accuracy in percent and the number of targets that it covers.
 
-        ``scores`` is [examples, candidates]; its kind may be any that compares.
+        ``scores`` is [examples, candidates], of any dtype that can be compared.
         """
         groups, universe = self.groups(kind, split), split.candidates
         covered = (groups.available >= num_distractors).nonzero()[:, 0]
@@ -193,33 +198,33 @@ class SelectionTask(Task):
             mine = scores[part].gather(1, own[:, None])
             allowed = groups.members[groups.of_example[part]][:, universe]
             allowed = allowed.scatter(1, own[:, None], False)
-            better = (~(scores[part] <= mine) & allowed).sum(1)  # what is no number, too
+            better = (~(scores[part] <= mine) & allowed).sum(1)  # NaN counts as better
             tied = ((scores[part] == mine) & allowed).sum(1)
             wins = expected_accuracy(better, tied, groups.available[part], num_distractors)
             total += float(wins.masked_fill(mine[:, 0].isnan(), 0.0).sum())
         return 100 * total / len(covered), len(covered)
 
-    def _references(
+    def _baselines_of(
         self, model: ARCAutoencoder, split: Split, kind: str, num_distractors: int
     ) -> dict[str, float]:
-        """Return chance, what simple features give, and the channel's random-code reference."""
+        """Return the baselines: chance, simple features, and random codes of the bottleneck."""
         key = (split.name, kind, num_distractors)
         if key not in self._baselines:
-            references = {"chance": 100 / (num_distractors + 1)}
+            baselines = {"chance": 100 / (num_distractors + 1)}
             for feature in FEATURES:
                 ids = feature_ids(feature, split.grids)
                 matches = ids[split.sender][:, None] == ids[split.candidates]
-                references[feature] = self._accuracy(split, kind, num_distractors, matches)[0]
-            channel = model.bottleneck
-            if channel.vocab_size is not None and channel.max_length is not None:
-                codes = float(channel.vocab_size) ** channel.max_length
+                baselines[feature] = self._accuracy(split, kind, num_distractors, matches)[0]
+            vocab_size, max_length = model.bottleneck.vocab_size, model.bottleneck.max_length
+            if vocab_size is not None and max_length is not None:
+                codes = float(vocab_size) ** max_length
                 reference = random_code_accuracy(codes, num_distractors)
-                references["random_codes"] = 100 * reference
-            self._baselines[key] = references
+                baselines["random_codes"] = 100 * reference
+            self._baselines[key] = baselines
         return self._baselines[key]
 
     def _loss(self, split: Split, scores: Tensor) -> float:
-        """Return the cross-entropy with one fixed draw of distractors for each target."""
+        """Return the cross-entropy for one fixed draw of distractors for each target."""
         groups = self.groups(self.config.distractors, split)
         examples = (groups.available >= self.config.num_distractors).nonzero()[:, 0]
         if len(examples) == 0:

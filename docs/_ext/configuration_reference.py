@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, get_args
 
+from conf_comments import comments_of, heading, load_tree
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic import BaseModel
@@ -23,7 +23,6 @@ from arc.evaluate import EvaluateConfig
 
 MARKER = "<!-- configuration -->"
 PAGE = "reference/configuration"
-LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):(?P<value>[^#]*)(?:#\s*(?P<comment>.*))?$")
 SCHEMA_FIELDS = {**RunConfig.model_fields, **ProcessConfig.model_fields}
 
 
@@ -39,7 +38,8 @@ class Key:
 
     def row(self) -> str:
         """Return the row in Markdown."""
-        cells = (f"`{self.name}`", self.type, self.range, self.default, self.meaning)
+        meaning = re.sub(r"([<_*])", r"\\\1", self.meaning)
+        cells = (f"`{self.name}`", self.type, self.range, self.default, meaning)
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -59,10 +59,11 @@ def _sections() -> Iterator[str]:
         if name in groups() or not (isinstance(schema, type) and issubclass(schema, BaseModel)):
             continue
         yield _part(f"`{name}`", _about(schema), _rows(schema, defaults[name], comments, name))
+    sections = _option_sections()
     for group in groups():
-        yield from _group(group)
+        yield from _group(group, sections)
     yield _experiments()
-    content = _composed("evaluate", path="")
+    content = _composed("evaluate")
     about = "Keys of `python -m arc.evaluate`."
     rows = _rows(EvaluateConfig, content, comments_of("evaluate.yaml"))
     yield _part("Evaluation", about, rows)
@@ -73,14 +74,14 @@ def groups() -> list[str]:
     return [name for name in SCHEMA_FIELDS if (config_folder() / name).is_dir()]
 
 
-def _group(group: str) -> Iterator[str]:
+def _group(group: str, sections: dict[tuple[str, str], Any]) -> Iterator[str]:
     """Yield a section for a group: its options, then one table of the keys that they have."""
     yield f"## Group `{group}`"
-    options = options_of(group) or _files(group)
+    options = _options(group)
     yield "\n".join(f"- `{name}`: {heading(f'{group}/{name}.yaml')}" for name in options)
     alike: dict[tuple[str, ...], dict[str, Key]] = {}
     for option in options:
-        for key in _option_rows(group, option):
+        for key in _option_rows(group, option, sections[group, option]):
             alike.setdefault((key.name, key.type, key.range, key.meaning), {})[option] = key
     if alike:
         names = list(dict.fromkeys(name for name, *_ in alike))
@@ -88,8 +89,8 @@ def _group(group: str) -> Iterator[str]:
         yield _table(sorted(rows, key=lambda row: names.index(row.name)))
 
 
-def _option_rows(group: str, option: str) -> list[Key]:
-    content, section = _option(group, option), group
+def _option_rows(group: str, option: str, content: dict[str, Any]) -> list[Key]:
+    section = group
     if group in _list_groups():
         content, section = content[option], f"{group}.{option}"
     comments = comments_of(f"{group}/{option}.yaml")
@@ -111,8 +112,7 @@ def _experiments() -> str:
     parts = ["## Group `experiment`", "Each experiment changes several keys at once."]
     for option in _files("experiment"):
         file = f"experiment/{option}.yaml"
-        tree = OmegaConf.to_container(OmegaConf.load(config_folder() / file))
-        assert isinstance(tree, dict)
+        tree = load_tree(config_folder() / file)
         chosen = [
             f"{str(key).removeprefix('override /')}={value}"
             for entry in tree.pop("defaults", [])
@@ -129,17 +129,25 @@ def _files(group: str) -> list[str]:
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
 
-def _option(group: str, option: str) -> dict[str, Any]:
-    """Return a group's section when ``option`` is chosen."""
-    value = f"[{option}]" if group in _list_groups() else option
-    section = _composed("config", f"{group}={value}")[group]
-    assert isinstance(section, dict)
-    return section
+def _options(group: str) -> list[str]:
+    return options_of(group) or _files(group)
+
+
+def _option_sections() -> dict[tuple[str, str], Any]:
+    """Return the section of each (group, option); an option of every group is composed at once."""
+    options, lists = {group: _options(group) for group in groups()}, _list_groups()
+    sections: dict[tuple[str, str], Any] = {}
+    for number in range(max(map(len, options.values()))):
+        chosen = {group: names[min(number, len(names) - 1)] for group, names in options.items()}
+        typed = (f"{g}=[{name}]" if g in lists else f"{g}={name}" for g, name in chosen.items())
+        tree = _composed("config", *typed)
+        sections |= {(group, name): tree[group] for group, name in chosen.items()}
+    return sections
 
 
 def _list_groups() -> list[str]:
     """Return the groups that take a list of options."""
-    entries = OmegaConf.to_container(OmegaConf.load(config_folder() / "config.yaml"))["defaults"]
+    entries = load_tree(config_folder() / "config.yaml")["defaults"]
     return [
         str(name)
         for entry in entries
@@ -149,10 +157,9 @@ def _list_groups() -> list[str]:
     ]
 
 
-def _composed(config_name: str, *overrides: str, **extra: Any) -> dict[str, Any]:
-    typed = [*overrides, *(f"{key}={value!r}" for key, value in extra.items())]
+def _composed(config_name: str, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        tree = OmegaConf.to_container(compose(config_name, typed))
+        tree = OmegaConf.to_container(compose(config_name, list(overrides)))
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
 
@@ -199,7 +206,7 @@ def _rows(
         key = f"{section}.{field}" if section else field
         kind, allowed = describe(properties[field])
         default = "required" if values.get(field) == "???" else f"`{_plain(values.get(field))}`"
-        comment = comments.get(key) or comments.get(field, "")
+        comment = comments.get(key) or comments.get(key.partition(".")[2], "")
         rows.append(Key(key, kind, allowed, default, comment))
     return rows
 
@@ -225,6 +232,8 @@ def describe(field: dict[str, Any]) -> tuple[str, str]:
 
 def _limits(part: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    if "minimum" in part and "maximum" in part:
+        return f"{_number(part['minimum'])} to {_number(part['maximum'])}"
     limits = [f"{sign} {_number(part[key])}" for key, sign in signs.items() if key in part]
     if "minLength" in part and part["minLength"] > 1:
         limits.append(f"at least {part['minLength']} characters")
@@ -256,55 +265,6 @@ def _leaves(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _about(schema: type[BaseModel]) -> str:
     return (schema.__doc__ or "").strip().splitlines()[0].replace("``", "`")
-
-
-# -- comments in conf/ --------------------------------------------------------------------
-
-
-def heading(file: str) -> str:
-    """Return the first comment line of a file in conf/, which describes it."""
-    lines = (config_folder() / file).read_text(encoding="utf-8").splitlines()
-    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
-    return next(line for line in comments if not line.startswith("@package"))
-
-
-def comments_of(file: str) -> dict[str, str]:
-    """Return the comment of each key of a file in conf/, and of the files it builds on.
-
-    Keys of a section are dotted. A comment may go on in the lines below, each a comment alone
-    that is indented like the first.
-    """
-    path = config_folder() / file
-    found: dict[str, str] = {}
-    for base in _bases(path):
-        found |= comments_of(base)
-    section: list[str] = []
-    last = None
-    for line in path.read_text(encoding="utf-8").splitlines():
-        match = LINE.match(line)
-        if match is None:
-            continued = re.match(r"^\s{8,}#\s*(.*)$", line)
-            if continued and last is not None and last in found:
-                found[last] += " " + continued[1]
-            continue
-        depth = len(match["indent"]) // 2
-        section[depth:] = [match["key"]]
-        last = ".".join(section)
-        if match["comment"]:
-            found[last] = match["comment"].strip()
-    return found
-
-
-def _bases(path: Path) -> Iterator[str]:
-    """Yield the files of conf/ that a file's defaults list takes keys from."""
-    tree = OmegaConf.to_container(OmegaConf.load(path))
-    entries = tree.get("defaults", []) if isinstance(tree, dict) else []
-    for entry in entries:
-        if isinstance(entry, str) and entry != "_self_":
-            name = entry.split("@")[0]
-            folder = config_folder() if name.startswith("/") else path.parent
-            base = folder / f"{name.lstrip('/')}.yaml"
-            yield str(base.relative_to(config_folder()))
 
 
 # -- Sphinx -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Chromium before a process whose runs go on until they are stopped."""
+"""Chromium and one server process, whose runs continue until they are stopped."""
 
 from __future__ import annotations
 
@@ -6,15 +6,42 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers_browser import FLAGS, SCREENSHOTS, Served, Watch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-WIDE = {"width": 1440, "height": 1000}
+WIDE: ViewportSize = {"width": 1440, "height": 1000}
+MEDIA = {"color_scheme": "light", "reduced_motion": "no-preference"}
+CONTENT = {  # tab -> what it shows during a run
+    "charts": ".plot path",
+    "results": ".note",
+    "examples": "article.probe canvas",
+    "language": "tbody tr",
+    "checkpoints": "tbody tr",
+    "config": "li",
+    "log": "li",
+}
+FIRST = ("running", "probe", "halted")  # fixtures in this order, so that few runs are started
 expect.set_options(timeout=20_000)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Within a file here, put the tests that share a run next to each other."""
+
+    def rank(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", ())
+        return next((i for i, name in enumerate(FIRST) if name in names), len(FIRST))
+
+    start = 0
+    for path, group in groupby(list(items), key=lambda item: item.path):
+        tests = list(group)
+        if path.parent == Path(__file__).parent:
+            items[start : start + len(tests)] = sorted(tests, key=rank)
+        start += len(tests)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -24,7 +51,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; continuous integration may not do without it."""
+    """Debian's Chromium; required in continuous integration, otherwise optional."""
     path = shutil.which("chromium")
     if path is None:
         reason = "needs the system package chromium: apt-get install chromium"
@@ -41,7 +68,7 @@ def browser() -> Iterator[Browser]:
 def served(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, arc_folder: Path
 ) -> Iterator[Served]:
-    """One process for all tests, which waits to be asked for runs; none without a browser."""
+    """One server process for all tests; it starts no run by itself."""
     process = Served(tmp_path_factory.mktemp("served"), arc_folder)
     yield process
     process.close()
@@ -49,52 +76,46 @@ def served(
 
 @pytest.fixture(scope="session")
 def window(browser: Browser) -> Iterator[Page]:
-    """The window of all tests that need no other: a new one costs more than most tests."""
+    """The window that the tests share: a new one takes longer than most tests."""
     with closing(browser.new_context(viewport=WIDE)) as context:
         yield context.new_page()
 
 
 @pytest.fixture
 def watches() -> list[Watch]:
-    """What was seen of the pages that a test opened."""
+    """Errors and requests of the pages that a test opened."""
     return []
 
 
 @pytest.fixture
-def open_page(
-    browser: Browser, window: Page, served: Served, watches: list[Watch]
-) -> Iterator[Callable[..., Page]]:
-    """Open the page as a new visitor, in a window of its own if it has ``words`` for Playwright.
+def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[Callable[..., Page]]:
+    """Open the page with empty storage, in a viewport and with emulated media features.
 
-    ``route`` is called with a window before it is shown.
+    ``route`` is called with the window before the page is loaded.
     """
-    own = []
-
-    def place(words: dict[str, Any]) -> Page:
-        if not words:
-            return window
-        own.append(browser.new_context(**{"viewport": WIDE, **words}))
-        return own[-1].new_page()
 
     def open_one(
-        *, url: str | None = None, route: Callable[[Page], None] | None = None, **words: Any
+        *,
+        route: Callable[[Page], None] | None = None,
+        viewport: ViewportSize = WIDE,
+        **media: Any,
     ) -> Page:
-        page = place(words)
-        watches.append(Watch(page))
+        watches.append(Watch(window))
+        window.set_viewport_size(viewport)
+        window.emulate_media(**{**MEDIA, **media})
         if route is not None:
-            route(page)
-        page.goto(url or served.url)
-        return page
+            route(window)
+        window.goto(served.url)
+        return window
 
     yield open_one
     for watch in watches:
         watch.close()
+    window.context.set_offline(False)
     if window.url.startswith("http"):
         window.unroute_all(behavior="ignoreErrors")
         window.evaluate("localStorage.clear()")
         window.goto("about:blank")
-    for context in own:
-        context.close()
     for watch in watches:
         assert watch.unexpected() == []
         assert watch.hosts <= {f"127.0.0.1:{served.port}"}
@@ -102,19 +123,30 @@ def open_page(
 
 @pytest.fixture
 def idle(served: Served, open_page: Callable[..., Page]) -> Page:
-    """The page while nothing runs."""
+    """The page without a run."""
     served.idle()
     page = open_page()
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
-    expect(page.locator(".picker .hint")).not_to_be_empty()  # the last run's model may go now
-    expect(page.locator("article.asked[aria-busy]")).to_have_count(0)
     return page
 
 
 @pytest.fixture
 def running(served: Served, open_page: Callable[..., Page]) -> Page:
-    """The page while a run is under way."""
+    """The page during a run."""
     served.running()
     page = open_page()
     expect(page.locator("#state")).to_have_text("● training")
     return page
+
+
+@pytest.fixture(scope="session")
+def each_tab() -> Callable[[Page], Iterator[str]]:
+    """Show the tabs of a page one after the other, each with its content."""
+
+    def show(page: Page) -> Iterator[str]:
+        for tab, content in CONTENT.items():
+            page.locator(f"#tab-{tab}").click()
+            page.locator(f"#{tab}").locator(content).first.wait_for(state="attached")
+            yield tab
+
+    return show

@@ -1,4 +1,4 @@
-"""The charts: in sentences, smoothed, on a logarithmic scale, by time, and with gaps."""
+"""The charts: summaries, smoothing, logarithmic scale, time axis, and gaps."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ LOSS_LINE = ".plot path.train:not(.raw)"
 
 @pytest.fixture
 def halted(served: Served, open_page: Callable[..., Page]) -> Page:
-    """The page after a run of many steps: its charts stand still."""
+    """The page after a run of many steps: its charts no longer change."""
     served.halted(20)
     page = open_page()
     expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
@@ -30,7 +30,7 @@ def drawn(page: Page) -> str:
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_a_chart_is_told_in_a_sentence(title: str, running: Page) -> None:
+def test_a_chart_has_a_summary(title: str, running: Page) -> None:
     summary = chart(running, title).locator(".summary")
     expect(summary).to_have_text(re.compile(r"\d.*\.$"))
     plot = chart(running, title).locator(".plot")
@@ -45,13 +45,13 @@ def test_smoothing_changes_the_line_and_keeps_the_raw_one(halted: Page) -> None:
     expect(chart(halted, "Loss").locator(".plot path.train.raw")).to_have_count(1)
 
 
-def test_without_smoothing_the_raw_line_stands_alone(halted: Page) -> None:
+def test_without_smoothing_only_the_raw_line_is_drawn(halted: Page) -> None:
     halted.get_by_label("smoothing").fill("0")
     expect(chart(halted, "Loss").locator(".plot path.train.raw")).to_have_count(0)
     expect(chart(halted, "Loss").locator(".plot path.train")).to_have_count(1)
 
 
-def test_a_logarithmic_scale_is_a_toggle_that_is_remembered(halted: Page) -> None:
+def test_the_logarithmic_scale_is_a_stored_toggle(halted: Page) -> None:
     before = drawn(halted)
     toggle = halted.get_by_role("button", name="log", exact=True)
     toggle.click()
@@ -93,7 +93,7 @@ def test_zooming_in_and_following_again(halted: Page) -> None:
     expect(chart(halted, "Loss").locator(LOSS_LINE)).to_have_attribute("d", before)
 
 
-def test_a_loss_that_is_not_finite_is_a_gap_and_is_said(
+def test_a_loss_that_is_not_finite_is_a_gap_and_is_counted(
     halted: Page, open_page: Callable[..., Page]
 ) -> None:
     def poison(answer: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_finite_is_a_gap_and_is_said(
     assert len(re.findall("M", drawn(page))) == 2
 
 
-def test_the_last_loss_is_said_to_be_not_finite(
+def test_a_last_loss_that_is_not_finite_is_marked(
     halted: Page, open_page: Callable[..., Page]
 ) -> None:
     def poison(answer: dict[str, Any]) -> None:
@@ -115,7 +115,7 @@ def test_the_last_loss_is_said_to_be_not_finite(
     expect(page.locator("#facts")).to_contain_text("not finite ⚠")
 
 
-def test_a_chart_without_data_says_what_is_missing(idle: Page, open_page: Any) -> None:
+def test_a_chart_without_data_says_so(idle: Page, open_page: Any) -> None:
     def forget(answer: dict[str, Any]) -> None:
         answer.update(history=[], validations=[])
 

@@ -1,14 +1,14 @@
-"""The page as a whole: keys, themes, narrow screens, speech, and a server that goes away."""
+"""The page as a whole: keys, themes, layout, announcements, and a lost connection."""
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from helpers_browser import Served
+from helpers_browser import Served, alter
 from playwright.sync_api import Page, expect
 
-TABS = ["examples", "language", "checkpoints", "config", "log"]
+PHONE = {"width": 390, "height": 844}
 CONTRASTS = """() => {
   const probe = document.body.appendChild(document.createElement('i'));
   const light = name => {
@@ -21,25 +21,11 @@ CONTRASTS = """() => {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  const inks = ['ink', 'soft', 'accent', 'held', 'good', 'bad'];
+  const inks = ['ink', 'soft', 'accent', 'second', 'good', 'bad'];
   const grounds = ['paper', 'panel', 'sunken'];
   const pairs = inks.flatMap(ink => grounds.map(ground => [ink, ground]));
   return Object.fromEntries(pairs.map(pair => [pair.join(' on '), ratio(...pair.map(light))]));
 }"""
-
-
-@pytest.fixture
-def mortal(tmp_path: Path, arc_folder: Path) -> Iterator[Callable[..., Served]]:
-    """Start processes of the test's own."""
-    started: list[Served] = []
-
-    def begin(port: int = 0) -> Served:
-        started.append(Served(tmp_path, arc_folder, port=port))
-        return started[-1]
-
-    yield begin
-    for each in started:
-        each.close()
 
 
 def test_key_s_saves(running: Page) -> None:
@@ -52,12 +38,12 @@ def test_key_l_shows_the_log_and_goes_back(running: Page) -> None:
     expect(running.locator("#log")).to_be_visible()
     expect(running.locator("#log li").first).to_contain_text("page and control")
     running.keyboard.press("l")
-    expect(running.locator("#examples")).to_be_visible()
+    expect(running.locator("#charts")).to_be_visible()
 
 
 def test_key_slash_filters_the_list_in_view(running: Page) -> None:
     running.keyboard.press("/")
-    expect(running.get_by_label("Filter held-out grids by puzzle id")).to_be_focused()
+    expect(running.get_by_label("Filter validation grids by puzzle ID")).to_be_focused()
 
 
 def test_a_question_mark_lists_the_keys(running: Page) -> None:
@@ -67,12 +53,67 @@ def test_a_question_mark_lists_the_keys(running: Page) -> None:
     expect(running.get_by_role("dialog")).to_have_count(0)
 
 
-def test_a_letter_that_is_typed_is_no_key(running: Page) -> None:
+def test_a_typed_letter_is_no_shortcut(running: Page) -> None:
     field = running.get_by_label("Name of the checkpoint to save")
     field.press_sequentially("sl?")
     expect(field).to_have_value("sl?")
     expect(running.locator("#log")).to_be_hidden()
     expect(running.get_by_role("dialog")).to_have_count(0)
+
+
+def test_charts_are_the_first_tab_under_the_status_strip(running: Page) -> None:
+    expect(running.get_by_role("tab").first).to_have_text("Charts")
+    expect(running.locator("#charts")).to_be_visible()
+    strip, tabs = (running.locator(each).bounding_box() for each in ("#facts", "#tabs"))
+    assert strip is not None
+    assert tabs is not None
+    assert abs(strip["y"] + strip["height"] - tabs["y"]) <= 1
+
+
+@pytest.mark.parametrize("state", ["idle", "running"])
+def test_each_tab_begins_within_the_first_screen_of_a_phone(
+    state: str, served: Served, open_page: Callable[..., Page]
+) -> None:
+    getattr(served, state)()
+    page = open_page(viewport=PHONE)
+    expect(page.locator("#state")).to_have_text(re.compile("training|idle|stopped|f[ai]"))
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        box = page.get_by_role("tabpanel").locator("> *:visible").first.bounding_box()
+        assert box is not None
+        assert box["y"] < 0.6 * PHONE["height"], tab.inner_text()
+
+
+def test_the_progress_of_the_test_is_shown(idle: Page, open_page: Callable[..., Page]) -> None:
+    testing: dict[str, Any] = {"stage": "test", "progress": 0.37, "eta_seconds": 12.0}
+
+    def test(answer: dict[str, Any]) -> None:
+        answer.update(running=True, state="testing", mode="train", testing=testing)
+
+    page = open_page(route=lambda page: alter(page, "**/status", test))
+    page.route("**/stop", lambda route: route.fulfill(json={"status": "stopped"}))
+    text = page.locator("#progress-text")
+    expect(text).to_have_text("Testing … 37 %, 12 s left")
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.37")
+    testing.update(stage="controls", progress=0.5, eta_seconds=None)
+    expect(text).to_have_text("Testing controls … 50 %")
+    page.get_by_role("button", name="Stop test").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Results computed so far are kept.")
+    with page.expect_request("**/stop"):
+        page.get_by_role("button", name="Stop the test").click()
+
+
+def test_a_test_without_progress_is_shown_as_under_way(
+    idle: Page, open_page: Callable[..., Page]
+) -> None:
+    def test(answer: dict[str, Any]) -> None:
+        answer.pop("testing", None)
+        answer.update(running=True, state="testing", mode="train")
+
+    page = open_page(route=lambda page: alter(page, "**/status", test))
+    expect(page.locator("#progress-text")).to_have_text("Testing …")
+    expect(page.locator("#progress:not([value])")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop test")).to_be_enabled()
 
 
 @pytest.mark.parametrize(("scheme", "ground"), [("light", "250, 249, 246"), ("dark", "20, 23, 26")])
@@ -81,7 +122,7 @@ def test_the_theme_is_the_systems(scheme: str, ground: str, open_page: Callable[
     expect(body).to_have_css("background-color", f"rgb({ground})")
 
 
-def test_a_theme_that_was_chosen_stays(open_page: Callable[..., Page]) -> None:
+def test_the_chosen_theme_is_stored(open_page: Callable[..., Page]) -> None:
     page = open_page(color_scheme="light")
     button = page.get_by_role("button", name="Theme")
     button.click()
@@ -92,25 +133,12 @@ def test_a_theme_that_was_chosen_stays(open_page: Callable[..., Page]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_from_their_ground(scheme: str, open_page: Callable[..., Page]) -> None:
+def test_text_has_enough_contrast(scheme: str, open_page: Callable[..., Page]) -> None:
     contrasts = open_page(color_scheme=scheme).evaluate(CONTRASTS)
     assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
 
-@pytest.mark.parametrize("width", [390, 768, 1440])
-def test_nothing_is_wider_than_the_screen(
-    width: int, served: Served, open_page: Callable[..., Page]
-) -> None:
-    served.running()
-    served.saved("a" * 100)
-    page = open_page(viewport={"width": width, "height": 844})
-    for tab in TABS:
-        page.locator(f"#tab-{tab}").click()
-        page.locator(f"#{tab} :is(li, tr, canvas):visible").first.wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-
-
-def test_what_can_be_done_with_a_checkpoint_is_in_view(
+def test_the_buttons_of_a_checkpoint_are_in_view(
     served: Served, open_page: Callable[..., Page]
 ) -> None:
     served.running()
@@ -118,22 +146,24 @@ def test_what_can_be_done_with_a_checkpoint_is_in_view(
     page = open_page()
     page.locator("#tab-checkpoints").click()
     button = page.locator("#checkpoints tr", has_text="a" * 100).get_by_role("button").last
-    expect(button).to_have_text("download")
+    expect(button).to_have_text("Download")
     box = button.bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= 1440
 
 
 @pytest.mark.parametrize(("motion", "wanted"), [("reduce", "0s"), ("no-preference", "0.15s")])
-def test_nothing_moves_for_those_who_asked_for_that(
+def test_reduced_motion_is_respected(
     motion: str, wanted: str, served: Served, open_page: Callable[..., Page]
 ) -> None:
     served.running()
-    fill = open_page(reduced_motion=motion).locator("article.asked .fill").first
+    page = open_page(reduced_motion=motion)
+    page.locator("#tab-examples").click()
+    fill = page.locator("article.probe .fill").first
     expect(fill).to_have_css("transition-duration", wanted)
 
 
-def test_a_change_of_state_is_spoken(idle: Page, served: Served) -> None:
+def test_a_change_of_state_is_announced(idle: Page, served: Served) -> None:
     live = idle.locator("#live")
     expect(live).to_have_attribute("aria-live", "polite")
     served.ask("/start_train", post=True)
@@ -142,31 +172,25 @@ def test_a_change_of_state_is_spoken(idle: Page, served: Served) -> None:
     expect(live).to_have_text("Run stopped")
 
 
-def test_a_server_that_is_gone_is_missed_and_found_again(
-    mortal: Callable[..., Served], open_page: Callable[..., Page], watches: list
-) -> None:
-    first = mortal()
-    page = open_page(url=first.url)
+def test_a_lost_connection_is_reported_and_restored(running: Page, watches: list) -> None:
     watches[0].expect("net::ERR")
-    watches[0].expect("503 (SERVICE UNAVAILABLE)")  # the process that trains goes first
-    watches[0].hosts.clear()
-    expect(page.locator("#state")).to_have_text("○ idle")
-    first.close()
-    expect(page.locator("#lost")).to_contain_text("Connection lost since")
-    expect(page.locator("#live")).to_have_text("Connection to the run lost")
-    start = page.get_by_role("button", name="Start training")
-    expect(start).to_have_attribute("title", "No connection to the run")
-    mortal(first.port)
-    page.get_by_role("button", name="Try now").click()
-    expect(page.locator("#lost")).to_be_hidden()
-    expect(page.locator("#state")).to_have_text("○ idle")
-    expect(start).to_be_enabled()
-    watches[0].hosts.clear()
+    stop = running.get_by_role("button", name="Stop")
+    running.context.set_offline(True)
+    expect(running.locator("#lost")).to_contain_text("Connection lost at")
+    expect(running.locator("#state")).to_have_text("⚡ no connection")
+    expect(running.locator("#live")).to_have_text("Connection to the run lost")
+    expect(stop).to_have_attribute("title", "No connection to the run")
+    running.context.set_offline(False)
+    running.get_by_role("button", name="Try now").click()
+    expect(running.locator("#lost")).to_be_hidden()
+    expect(running.locator("#live")).to_have_text("Connection restored")
+    expect(stop).to_be_enabled()
 
 
 def test_the_overrides_of_a_run_are_copied(served: Served, open_page: Callable[..., Page]) -> None:
     served.restart("training.batch_size=8")
-    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page = open_page()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("tab", name="Config").click()
     expect(page.locator("#config pre")).to_contain_text("python -m arc.train ")
     page.get_by_role("button", name="Copy overrides").click()
@@ -183,13 +207,15 @@ def test_the_configuration_is_an_outline(running: Page) -> None:
 
 
 def test_tabs_take_arrow_keys(running: Page) -> None:
-    running.locator("#tab-examples").press("ArrowRight")
-    expect(running.locator("#tab-language")).to_be_focused()
-    expect(running.locator("#language")).to_be_visible()
+    running.locator("#tab-charts").press("ArrowRight")
+    expect(running.locator("#tab-results")).to_be_focused()
+    expect(running.locator("#results")).to_be_visible()
+    running.locator("#tab-results").press("End")
+    expect(running.locator("#tab-log")).to_be_focused()
 
 
-def test_a_run_that_failed_says_why(idle: Page) -> None:
-    idle.get_by_label("overrides for the next start").fill("training.batch_size=8 data.max_grids=1")
+def test_a_failed_run_shows_the_reason(idle: Page) -> None:
+    idle.get_by_label("Overrides for the next run").fill("training.batch_size=8 data.max_grids=1")
     idle.get_by_role("button", name="Start training").click()
     expect(idle.locator("#state")).to_have_text("✗ failed")
     expect(idle.locator("#failure")).to_have_text(re.compile(r"The run failed: \S+"))

@@ -1,4 +1,4 @@
-"""A run from the page's buttons: started, watched, saved, stopped, resumed, fine-tuned."""
+"""The buttons of the page: start, stop, save, resume, fine-tune, download."""
 
 import re
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 
 def fact(page: Page, name: str) -> Locator:
-    """A figure of the status strip."""
+    """A value of the status strip."""
     return (
         page.locator("#facts div").filter(has=page.locator(f"dt:text-is('{name}')")).locator("dd")
     )
@@ -19,7 +19,7 @@ def press(page: Page, name: str) -> None:
 
 
 def row(page: Page, name: str) -> Locator:
-    """A checkpoint's line in the list."""
+    """A checkpoint's row in the list."""
     page.get_by_role("tab", name="Checkpoints").click()
     return page.locator(f"#checkpoints tr[data-name='{name}']")
 
@@ -28,14 +28,14 @@ def number(text: str) -> int:
     return int(text.replace(",", ""))
 
 
-def test_a_run_started_from_the_page_moves(idle: Page) -> None:
+def test_a_run_started_from_the_page_advances(idle: Page) -> None:
     press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("● training")
-    expect(fact(idle, "step")).to_have_text(re.compile(r"^\d"))
-    before = number(fact(idle, "step").inner_text())
+    expect(fact(idle, "Step")).to_have_text(re.compile(r"^\d"))
+    before = number(fact(idle, "Step").inner_text())
     idle.wait_for_function(
         "before => [...document.querySelectorAll('#facts div')].some(each =>"
-        " each.firstChild.textContent === 'step' && Number(each.lastChild.textContent) > before)",
+        " each.firstChild.textContent === 'Step' && Number(each.lastChild.textContent) > before)",
         arg=before,
     )
 
@@ -51,20 +51,22 @@ def test_the_charts_advance(running: Page) -> None:
     expect(running.locator(".plot path.train").first).not_to_have_attribute("d", path or "")
 
 
-def test_start_waits_for_the_end_of_a_run_and_says_why(running: Page) -> None:
+def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
     start = running.get_by_role("button", name="Start training")
     expect(start).to_be_disabled()
     expect(start).to_have_attribute("title", "A run is training: stop it first")
-    expect(running.locator("#control-reason")).to_contain_text("Another start waits")
+    expect(running.locator("#control-reason")).to_contain_text(
+        "A new run can start when this one has ended"
+    )
 
 
-def test_stop_and_save_need_a_run_and_say_so(idle: Page) -> None:
+def test_stop_and_save_are_disabled_without_a_run(idle: Page) -> None:
     expect(idle.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
     expect(idle.get_by_role("button", name="Save", exact=True)).to_be_disabled()
-    expect(idle.locator("#control-reason")).to_have_text("Stop and save need a run.")
+    expect(idle.locator("#control-reason")).to_have_text("Stop and Save need a run.")
 
 
-def test_a_save_by_name_is_a_file_and_a_line_of_the_list(running: Page, served: Served) -> None:
+def test_a_save_by_name_is_a_file_and_a_row_of_the_list(running: Page, served: Served) -> None:
     path = served.checkpoints / "by_name.pth"
     path.unlink(missing_ok=True)
     running.get_by_label("Name of the checkpoint to save").fill("by_name")
@@ -74,7 +76,7 @@ def test_a_save_by_name_is_a_file_and_a_line_of_the_list(running: Page, served: 
     assert path.is_file()
 
 
-def test_a_name_that_is_taken_is_overwritten_only_when_asked(
+def test_a_taken_name_is_overwritten_only_after_confirmation(
     running: Page, served: Served, watches: list
 ) -> None:
     watches[0].expect("409")
@@ -91,21 +93,21 @@ def test_a_name_that_is_taken_is_overwritten_only_when_asked(
     expect(running.locator(".toast", has_text="Saved taken").first).to_be_visible()
 
 
-def test_a_bad_name_is_refused_in_the_servers_words(running: Page, watches: list) -> None:
+def test_a_bad_name_is_refused_with_the_servers_message(running: Page, watches: list) -> None:
     watches[0].expect("400")
     running.get_by_label("Name of the checkpoint to save").fill("../outside")
     press(running, "Save")
     expect(running.locator(".toast.bad")).to_contain_text("../outside")
 
 
-def test_stop_asks_first(running: Page, served: Served) -> None:
+def test_stop_needs_confirmation(running: Page, served: Served) -> None:
     press(running, "Stop")
     expect(running.get_by_role("dialog")).to_contain_text("Stop the run?")
     press(running, "Cancel")
     assert served.ask("/status")["state"] == "training"
 
 
-def test_a_stopped_run_says_so(running: Page) -> None:
+def test_a_stopped_run_is_shown_as_stopped(running: Page) -> None:
     press(running, "Stop")
     press(running, "Stop the run")
     expect(running.locator("#state")).to_have_text("■ stopped")
@@ -117,29 +119,29 @@ def test_a_run_is_resumed_from_the_list_where_it_was_saved(served: Served, idle:
     served.saved("to_resume")
     step = served.ask("/checkpoint?name=to_resume")["metadata"]["step"]
     served.idle()
-    row(idle, "to_resume").get_by_role("button", name="resume").click()
+    row(idle, "to_resume").get_by_role("button", name="Resume").click()
     idle.get_by_role("dialog").get_by_role("button", name="Resume").click()
     expect(idle.locator("#state")).to_have_text("● training")
     served.until(lambda status: status["step"])
     assert served.ask("/metrics_history")["history"][0]["batch_num"] == step + 1
 
 
-def test_settings_tell_what_a_resumed_run_has_otherwise(served: Served, idle: Page) -> None:
+def test_settings_list_how_a_resumed_run_differs(served: Served, idle: Page) -> None:
     served.running("training.learning_rate=0.0123")
     served.saved("with_another_rate")
     served.idle()
     served.ask("/start_train", {"resume": "with_another_rate"})
     hint = idle.locator("#settings .foot .hint")
-    expect(hint).to_contain_text("this one has learning rate 0.0123")
+    expect(hint).to_contain_text("This run has: Learning rate 0.0123")
 
 
 def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
     served.running()
     served.saved("to_tune")
     served.idle()
-    row(idle, "to_tune").get_by_role("button", name="fine-tune").click()
+    row(idle, "to_tune").get_by_role("button", name="Fine-tune").click()
     dialog = idle.get_by_role("dialog")
-    dialog.get_by_label("overrides").fill("training.learning_rate=1e-4\ntraining.batch_size=8")
+    dialog.get_by_label("Overrides").fill("training.learning_rate=1e-4\ntraining.batch_size=8")
     dialog.get_by_role("button", name="Fine-tune").click()
     expect(idle.locator("#state")).to_have_text("● training")
     config = served.ask("/config")
@@ -150,25 +152,26 @@ def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
 
 
 @pytest.mark.parametrize("typed", ["training.epoch=3", "task=selektion"])
-def test_a_start_that_cannot_be_says_why(typed: str, idle: Page, watches: list) -> None:
+def test_a_refused_start_shows_the_reason(typed: str, idle: Page, watches: list) -> None:
     watches[0].expect("400")
-    idle.get_by_label("overrides for the next start").fill(typed)
+    idle.get_by_label("Overrides for the next run").fill(typed)
     press(idle, "Start training")
     expect(idle.locator(".toast.bad")).to_contain_text(typed.split("=")[0])
     expect(idle.get_by_role("button", name="Start training")).to_be_enabled()
 
 
-def test_a_run_that_came_to_its_end_is_finished_and_tested(served: Served, idle: Page) -> None:
-    idle.get_by_label("overrides for the next start").fill("training.max_steps=3")
+def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> None:
+    idle.get_by_label("Overrides for the next run").fill("training.max_steps=3")
     press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("✓ finished")
-    expect(fact(idle, "step")).to_have_text("3")
+    expect(fact(idle, "Step")).to_have_text("3")
     table = served.ask("/results")["table"]
-    figures, *notes = table.split("\n\n")
-    expect(idle.locator("#results pre")).to_have_text(figures, use_inner_text=True)
+    idle.get_by_role("tab", name="Results").click()
+    metrics, *notes = table.split("\n\n")
+    expect(idle.locator("#results pre")).to_have_text(metrics, use_inner_text=True)
     expect(idle.locator("#results p")).to_have_text(notes)
     press(idle, "Start training")
-    expect(idle.locator("#results")).to_be_hidden()
+    expect(idle.locator("#results")).to_have_text(re.compile("appear here"))
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(idle.locator("#results pre")).to_be_visible()
 
@@ -176,14 +179,14 @@ def test_a_run_that_came_to_its_end_is_finished_and_tested(served: Served, idle:
 def test_a_download_is_the_file(served: Served, running: Page) -> None:
     path = served.saved("to_download")
     with running.expect_download() as caught:
-        row(running, "to_download").get_by_role("button", name="download").click()
+        row(running, "to_download").get_by_role("button", name="Download").click()
     assert caught.value.suggested_filename == "to_download.pth"
     assert caught.value.path().read_bytes() == path.read_bytes()
 
 
-def test_what_a_file_holds_can_be_looked_at(served: Served, running: Page) -> None:
+def test_the_contents_of_a_file_are_shown(served: Served, running: Page) -> None:
     served.saved("to_inspect")
-    row(running, "to_inspect").get_by_role("button", name="inspect").click()
+    row(running, "to_inspect").get_by_role("button", name="Inspect").click()
     expect(running.get_by_role("dialog")).to_contain_text("num_distractors: 3")
 
 

@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
+from helpers_data import grid
 
 
 @pytest.fixture

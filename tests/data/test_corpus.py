@@ -2,11 +2,10 @@
 
 import itertools
 
-import numpy as np
 import pytest
+from helpers_data import contents, grid, puzzles_of
 
 from arc.data import DataError
-from arc.data.grids import content_key
 
 WAYS = [
     pytest.param({"pairs": False, "held_out": "puzzles"}, id="grids"),
@@ -17,20 +16,6 @@ WAYS = [
 
 def splits(corpus):
     return corpus.training, corpus.validation, corpus.test
-
-
-def contents(split):
-    used = np.unique(np.concatenate([split.sender, split.target])).astype(int)
-    grids = split.grids.arrays()
-    return {content_key(grids[index]) for index in used}
-
-
-def puzzles_of(split):
-    return {place.split()[0] for place in split.example_ids}
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
 
 
 @pytest.fixture(scope="module", params=["folder", "arc1", "arc2"])
@@ -82,8 +67,8 @@ def test_held_out_copies_leave_training_and_a_note_says_so(save_puzzles, make_co
     test = save_puzzles({"x": ([(copied, grid(7, 7, 7))], [])}, "test")
     corpus = make_corpus(f"data.path={save_puzzles(learning)}", f"data.test={test}")
     assert [len(split) for split in splits(corpus)] == [18, 6, 2]
-    assert [note for note in corpus.notes if note.startswith("training: 6 copies")]
-    assert [note for note in corpus.notes if note.startswith("validation: 2 copies")]
+    assert [note for note in corpus.notes if note.startswith("training: 6 examples removed")]
+    assert [note for note in corpus.notes if note.startswith("validation: 2 examples removed")]
 
 
 def test_in_pair_mode_a_copied_input_or_output_removes_the_pair(save_puzzles, make_corpus):
@@ -111,7 +96,7 @@ def test_a_test_puzzle_is_not_learned_from_even_in_part(save_puzzles, make_corpu
         "data.validation_fraction=0",
     )
     assert corpus.training.puzzle_ids == ("free",)
-    assert "training: 2 puzzles of the test set, left out" in corpus.notes
+    assert "training: 2 puzzles removed because they are in the test set" in corpus.notes
 
 
 def test_arc2_without_the_evaluation_puzzles_of_arc1(make_corpus):
@@ -181,7 +166,9 @@ def test_filter_grid_size_asks_both_grids_of_a_pair(save_puzzles, make_corpus):
 
 
 def test_nothing_left_to_learn_from_is_an_error_that_says_why(make_corpus):
-    with pytest.raises(DataError, match=r"no grid is left.*filter_grid_size: 0 of 96 are 30 x 30"):
+    with pytest.raises(
+        DataError, match=r"training set is empty.*filter_grid_size: 0 of 96 examples are 30 x 30"
+    ):
         make_corpus("data.filter_grid_size=[30,30]")
 
 
@@ -189,6 +176,14 @@ def test_nothing_left_to_learn_from_is_an_error_that_says_why(make_corpus):
 def test_validation_takes_its_share_of_the_puzzles(make_corpus, fraction):
     corpus = make_corpus(f"data.validation_fraction={fraction}")
     assert len(corpus.validation.puzzle_ids) == round(12 * fraction)
+
+
+def test_short_representations(make_corpus):
+    corpus = make_corpus("data.validation_fraction=0.25")
+    split = corpus.validation
+    assert repr(split) == f"Split(validation: {len(split)} examples, {len(split.grids)} grids)"
+    assert repr(split.grids) == f"Grids({len(split.grids)} grids on cpu)"
+    assert repr(corpus).count("Split(") == 3
 
 
 def test_one_changed_cell_changes_the_fingerprint(save_puzzles, make_corpus):

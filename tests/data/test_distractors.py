@@ -1,16 +1,13 @@
-"""Who stands beside a target."""
+"""Distractor kinds and the candidates of a batch."""
 
 import numpy as np
 import pytest
 import torch
+from helpers_data import grid
 
 from arc.data import BatchSampler
-from arc.data.distractors import KINDS, DistractorGroups, sample_candidates
+from arc.data.distractors import DISTRACTORS, DistractorGroups, sample_candidates
 from arc.data.grids import content_key
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def batches(split, size, count, seed=0, wanted=None):
         yield source.next(), source.generator
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(DISTRACTORS))
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("size", [2, 16])
 def test_each_target_gets_its_number_of_different_others_of_its_group(
@@ -82,7 +79,7 @@ def test_the_kinds_count_what_they_say(make_split):
         "q": ([(two_colors(33), grid(1))], []),
     }
     split = make_split(puzzles)  # six examples of five contents
-    available = {kind: DistractorGroups.of(kind, split).available.tolist() for kind in KINDS}
+    available = {kind: DistractorGroups.of(kind, split).available.tolist() for kind in DISTRACTORS}
     assert available["random"] == [4] * 6
     assert available["same_size"] == [1, 1, 2, 2, 2, 1]
     assert available["same_colors"] == [0, 0, 1, 1, 0, 0]
@@ -108,45 +105,43 @@ def test_the_whole_set_can_stand_in_one_lineup(split):
     assert candidate_set.pool[candidate_set.choices][0].sort().values.equal(split.candidates)
 
 
-def test_the_target_stands_in_every_place_alike(split):
+def test_the_position_of_the_target_is_uniform(split):
     groups = DistractorGroups.of("random", split)
     places = [
         sample_candidates(split, groups, examples, 4, generator).answer
         for examples, generator in batches(split, 16, 120)
     ]
-    assert_alike(torch.bincount(torch.cat(places), minlength=5))
+    assert_uniform_rows(torch.bincount(torch.cat(places), minlength=5)[None].double(), 2.2)
 
 
 @pytest.mark.parametrize("size", [2, 5, 24])
-def test_every_other_grid_stands_beside_a_target_alike(make_split, size):
+def test_distractors_are_uniform(make_split, size):
     split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(10)], [])})
-    assert_alike(distractors_of(split, target=3, size=size))
+    assert_uniform_rows(distractor_counts(split, size))
 
 
 @pytest.mark.parametrize("size", [2, 5, 12])
-def test_a_grid_that_stands_often_in_the_data_is_no_likelier_beside_a_target(make_split, size):
+def test_a_frequent_grid_is_no_likelier_distractor(make_split, size):
     often = [(grid(9), grid(9)) for _ in range(4)]
     split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(6)] + often, [])})
-    assert_alike(distractors_of(split, target=3, size=size))
+    assert_uniform_rows(distractor_counts(split, size))
 
 
-def distractors_of(split, target, size, count=2):
-    """Return how often each other content stood beside ``target`` in many epochs."""
+def distractor_counts(split, size, epochs=200, count=2):
+    """Return how often each content was a distractor of each target, [contents, contents - 1]."""
     groups = DistractorGroups.of("random", split)
-    seen = torch.zeros(len(split.grids))
-    for examples, generator in batches(split, size, 1500 * len(split) // size):
-        place = (split.target[examples] == target).nonzero()[:, 0]
-        if len(place) > 0:
-            candidate_set = sample_candidates(split, groups, examples, count, generator)
-            seen += torch.bincount(
-                candidate_set.pool[candidate_set.choices[place[0]]], minlength=len(seen)
-            )
-    assert seen[target] == seen.sum() / (count + 1)
-    return seen[torch.arange(len(seen)) != target]
+    seen = torch.zeros(len(split.grids), len(split.grids))
+    for examples, generator in batches(split, size, epochs * len(split) // size):
+        drawn = sample_candidates(split, groups, examples, count, generator)
+        targets = split.target[examples, None].expand(-1, count + 1)
+        one = torch.ones(drawn.choices.shape)
+        seen.index_put_((targets, drawn.pool[drawn.choices]), one, accumulate=True)
+    assert seen.diagonal().equal(seen.sum(1) / (count + 1))
+    return seen[~torch.eye(len(seen), dtype=torch.bool)].view(len(seen), -1)
 
 
-def assert_alike(counts):
-    """Chi-square per degree of freedom far below what a bias of a tenth gives."""
-    expected = counts.double().mean()
-    statistic = ((counts - expected) ** 2 / expected).sum() / (len(counts) - 1)
-    assert statistic < 2.2, counts.tolist()
+def assert_uniform_rows(counts, limit=1.3):
+    """Chi-square per degree of freedom: about 1; at least 3 if frequent grids are favoured."""
+    expected = counts.mean(1, keepdim=True)
+    statistic = ((counts - expected) ** 2 / expected).sum() / (len(counts) * (counts.shape[1] - 1))
+    assert statistic < limit, counts.tolist()

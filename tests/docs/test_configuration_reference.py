@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
@@ -18,10 +20,9 @@ from arc.evaluate import EvaluateConfig
 def reference() -> ModuleType:
     sys.path.insert(0, str(CHECKOUT / "docs" / "_ext"))
     try:
-        import configuration_reference
+        return importlib.import_module("configuration_reference")
     finally:
         del sys.path[0]
-    return configuration_reference
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,10 @@ def test_a_row_has_type_range_default_and_meaning(rows: list[list[str]]) -> None
     assert {len(cells) for cells in rows} == {5}
     by_key = {cells[0].strip("`"): cells[1:] for cells in rows}
     meaning = by_key["server.port"][3]
-    assert by_key["server.port"] == ["integer", "≥ 0, ≤ 65535", "`5002`", meaning]
+    assert by_key["server.port"] == ["integer", "0 to 65535", "`5002`", meaning]
     assert "free" in meaning
     assert by_key["training.precision"][1] == "`auto`, `fp32`, `bf16`"
-    assert by_key["bottleneck.temperature_final"][0] == "number or `null`"
+    assert by_key["bottleneck.temperature_final"][:2] == ["number or `null`", "> 0, ≤ 100"]
     assert by_key["bottleneck.entropy_bonus"][2] == "`0.02` categorical, `0` communication"
 
 
@@ -69,13 +70,14 @@ def test_every_key_has_a_meaning(rows: list[list[str]]) -> None:
     assert [cells[0] for cells in rows if not cells[4]] == []
 
 
-def test_a_comment_that_continues_below_is_read_whole(
-    reference: ModuleType, tmp_path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_takes_the_comments_of_the_file_that_it_extends(
+    reference: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "b.yaml").write_text("low: 1 # from the base\nhigh: 2 # hidden\n")
-    (tmp_path / "a.yaml").write_text(
-        "defaults: [/base/b@_here_, _self_]\nhigh: 3     # one\n            # and two\nbare: 4\n"
+    comments = sys.modules[reference.comments_of.__module__]
+    (tmp_path / "base.yaml").write_text("low: 1 # from the base\nhigh: 2 # hidden\n")
+    (tmp_path / "own.yaml").write_text(
+        "defaults: [base, _self_]\nhigh: 3 # own\nbare: 4\npart:\n  key: 5 # below\n"
     )
-    monkeypatch.setattr(reference, "config_folder", lambda: tmp_path)
-    assert reference.comments_of("a.yaml") == {"low": "from the base", "high": "one and two"}
+    monkeypatch.setattr(comments, "config_folder", lambda: tmp_path)
+    expected = {"low": "from the base", "high": "own", "part.key": "below"}
+    assert comments.comments_of("own.yaml") == expected

@@ -10,6 +10,15 @@ from pathlib import Path
 
 from helpers_cli import CHECKOUT, run, tiny
 from helpers_docs import blocks
+from test_packages import PACKAGES
+
+
+def test_the_packages_are_listed_in_the_order_of_their_imports() -> None:
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith(("| `arc/", "| `conf/"))]
+    cells = " ".join(row.split(" | ")[0] for row in rows)
+    named = re.findall(r"`(?:arc/)?(\w+)(?:/|\.py)`", cells)
+    assert named == ["conf", *PACKAGES]
 
 
 def test_the_task_the_metric_and_the_logger_work(tmp_path: Path, arc_folder: Path) -> None:

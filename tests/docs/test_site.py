@@ -75,7 +75,9 @@ def test_the_configuration_and_the_api_are_generated(site: Path) -> None:
     configuration = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
     assert "task.num_distractors" in configuration
     api = (site / "reference" / "python-api.html").read_text(encoding="utf-8")
-    assert {"arc.api.compose", "arc.api.train"} <= set(re.findall(r'id="([\w.]+)"', api))
+    assert {"arc.api.compose", "arc.api.train", "arc.api.load"} <= set(
+        re.findall(r'id="([\w.]+)"', api)
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))

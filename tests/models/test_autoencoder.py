@@ -1,27 +1,30 @@
-"""The whole model, for every task x bottleneck."""
+"""The whole model: every task with one bottleneck, every bottleneck with one task."""
 
 import pytest
 import torch
 
 from arc.models import ARCAutoencoder, ARCEncoder
 
+COMBINATIONS = {
+    "selection": ["task=selection", "task.num_distractors=3"],
+    "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
+    "puzzle_classification": ["task=puzzle_classification"],
+    "categorical": ["task=reconstruction", "bottleneck=categorical"],
+    "autoencoder": ["task=reconstruction", "bottleneck=autoencoder"],
+}
 
-@pytest.fixture
-def run(make_run, game):
-    return make_run(*game)
 
-
-@pytest.fixture
-def discrete_run(make_run, task_overrides, discrete):
-    return make_run(*task_overrides, f"bottleneck={discrete}")
+@pytest.fixture(params=COMBINATIONS.values(), ids=COMBINATIONS)
+def run(make_run, request):
+    return make_run(*request.param)
 
 
 def sent(run, count=8):
     return run.corpus.training.grids.arrays()[:count]
 
 
-def heard_besides(run, count=8):
-    """Return what the task gives the receiver besides the message."""
+def context_of(run, count=8):
+    """Return the receiver's input besides the message."""
     arrays = run.corpus.training.grids.arrays()
     return {
         "selection": {"candidates": [arrays[n : n + 3] for n in range(count)]},
@@ -37,24 +40,23 @@ def listed(answer):
 @torch.no_grad()
 def test_training_and_evaluation_are_one_path_bit_for_bit(run):
     grids = run.corpus.training.grids[torch.arange(8)]
-    trained, judged = run.model.train()(grids), run.model.eval()(grids)
-    assert trained.content.equal(judged.content)
-    assert trained.signal.equal(judged.signal)
-    assert run.model.bottleneck.read(judged.content).equal(judged.signal)
-    besides = heard_besides(run)
-    in_training = run.model.train().receive(trained.content, **besides)
-    in_evaluation = run.model.eval().receive(trained.content, **besides)
+    trained, evaluated = run.model.train()(grids), run.model.eval()(grids)
+    assert trained.content.equal(evaluated.content)
+    assert trained.signal.equal(evaluated.signal)
+    assert run.model.bottleneck.read(evaluated.content).equal(evaluated.signal)
+    context = context_of(run)
+    in_training = run.model.train().receive(trained.content, **context)
+    in_evaluation = run.model.eval().receive(trained.content, **context)
     for one, other in zip(listed(in_training), listed(in_evaluation), strict=True):
         assert one.equal(other)
 
 
 @torch.no_grad()
-def test_what_was_sent_is_all_that_the_receiver_needs(run):
-    """The training pass, message and all, equals sending and receiving in two steps."""
+def test_a_training_pass_equals_sending_and_receiving(run):
     model, grids = run.model.train(), run.corpus.training.grids[torch.arange(8)]
-    besides = heard_besides(run)
-    through = listed(model.receiver.receive(model(grids).signal, **besides))
-    apart = listed(model.receive(model.send(grids.arrays()), **besides))
+    context = context_of(run)
+    through = listed(model.receiver.receive(model(grids).signal, **context))
+    apart = listed(model.receive(model.send(grids.arrays()), **context))
     for one, other in zip(through, apart, strict=True):
         assert one.equal(other)
 
@@ -127,8 +129,10 @@ def test_the_documented_construction_takes_the_weights(run):
     encoder.load_state_dict(encoder_weights)  # the sender's encoder is `encoder`, and whole
 
 
-def test_equal_seeds_give_equal_weights(make_run, game):
-    states = [make_run(*game, f"seed={seed}").model.state_dict() for seed in (3, 3, 4)]
+def test_equal_seeds_give_equal_weights(make_run):
+    states = [
+        make_run(f"seed={seed}", "task.num_distractors=3").model.state_dict() for seed in (3, 3, 4)
+    ]
     assert all(states[0][key].equal(states[1][key]) for key in states[0])
     assert not all(states[0][key].equal(states[2][key]) for key in states[0])
 
@@ -139,7 +143,7 @@ def test_equal_seeds_give_equal_weights(make_run, game):
         ({"bottleneck_type": "pigeon"}, "bottleneck 'pigeon'.*autoencoder, .*communication"),
         ({"task_type": "selektion"}, "Did you mean 'selection'"),
         ({"task_type": "puzzle_classification"}, "num_classes"),
-        ({"max_grid_size": 20}, "max_grid_size is 30"),
+        ({"max_grid_size": 20}, "max_grid_size must be 30, got 20"),
     ],
 )
 def test_what_cannot_be_built_is_named(overrides, named):

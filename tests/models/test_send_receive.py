@@ -40,6 +40,20 @@ def test_grids_may_be_lists_arrays_or_tensors(model_for):
     assert all(other.equal(first) for other in others)
 
 
+def test_grids_of_a_split_are_sent_as_they_are(model_for, make_corpus):
+    model, grids = model_for("reconstruction"), make_corpus().validation.grids
+    assert model.send(grids).equal(model.send(grids.arrays()))
+
+
+def test_messages_may_be_nested_lists(model_for, bottleneck):
+    model = model_for("reconstruction", bottleneck)
+    message, sizes = model.send(GRIDS), [(2, 3)] * 3
+    for form in (message.tolist(), message.numpy()):
+        listed = model.receive(form, sizes=sizes)
+        expected = model.receive(message, sizes=sizes)
+        assert all(one.equal(other) for one, other in zip(listed, expected, strict=True))
+
+
 def test_each_grid_is_sent_for_itself(model_for, bottleneck):
     model = model_for("reconstruction", bottleneck)
     together, alone = model.send(GRIDS), torch.cat([model.send([grid]) for grid in GRIDS])

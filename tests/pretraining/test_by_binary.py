@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers_data import histogram
 
 from arc.config.builders import build_pretraining, build_pretraining_model
 from arc.data import NUM_COLORS, Grids, Transform
@@ -13,10 +14,6 @@ KINDS = ("shuffled", "resampled", "spliced", "noise")
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def histogram(array):
-    return np.bincount(array.ravel(), minlength=NUM_COLORS)
 
 
 def pairs_of(kind, grids):

@@ -1,12 +1,8 @@
 """Naming puzzles before the game: held-out pairs of the puzzles that the game trains on."""
 
-import torch
+from helpers_data import puzzles_of
 
-from arc.config.builders import build_pretraining, build_pretraining_model, build_task
-
-
-def puzzles_of(split):
-    return {place.split()[0] for place in split.example_ids}
+from arc.config.builders import build_pretraining, build_task
 
 
 def test_only_puzzles_that_the_game_trains_on_are_named(make_config):
@@ -24,14 +20,3 @@ def test_held_out_pairs_are_of_the_puzzles_that_are_named(make_config):
         assert puzzles_of(split) <= puzzles_of(corpus.training)
         trained = {tuple(place.split()[:3]) for place in corpus.training.example_ids}
         assert trained.isdisjoint(tuple(place.split()[:3]) for place in split.example_ids)
-
-
-@torch.no_grad()
-def test_top_1_and_top_5_stand_beside_the_prior(make_config):
-    config = make_config("pretrain=puzzle_classification")
-    task = build_pretraining(config)
-    model = build_pretraining_model(config, task.num_classes).eval()
-    _, signal, _ = task.send_all(model, task.corpus.validation)
-    figure = task.evaluate(model, task.corpus.validation, signal).headline
-    assert list(figure.values) == ["top1", "top5"]
-    assert set(figure.baselines) == {"prior", "prior_top5"}

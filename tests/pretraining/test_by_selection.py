@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from helpers_data import histogram
 
 from arc.config.builders import build_pretraining, build_pretraining_model
-
-
-def histogram(array):
-    return np.bincount(array.ravel(), minlength=10)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from arc.checkpointing.format import flat_keys
-from arc.config.flat_keys import GROUPS, KEY_PATHS, flat_view
+from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, KEY_PATHS, SETTINGS, flat_view
 from arc.config.schema import ConfigError, config_folder
 from arc.runs.next_run import NextRun
 
@@ -33,6 +33,13 @@ CHANGES: dict[str, Any] = {
     "pretrain_task_type": "binary",
     "freeze_encoder": True,
 }
+EXTRA_CHANGES = {
+    "distractors": "same_size",
+    "stop_token": True,
+    "augment": True,
+    "seed": 5,
+    "max_steps": 40,
+}
 FILES = ("use_pretrained", "load_pretrained_before_pretrain")
 INVALID: dict[str, Any] = {
     "vocab_size": 1,
@@ -47,6 +54,11 @@ INVALID: dict[str, Any] = {
     "use_pretrained": "file.pth",
     "hidden_dim": 2.5,
     "hidden": 3,
+    "distractors": "same_shape",
+    "stop_token": 1,
+    "augment": "yes",
+    "seed": -1,
+    "max_steps": 0,
 }
 
 
@@ -84,9 +96,21 @@ def test_an_invalid_value_is_named_and_nothing_changes() -> None:
         with pytest.raises(ConfigError) as error:
             settings.change({"batch_size": 8, "latent_dim": 8, key: value})
         message = str(error.value)
-        assert KEY_PATHS.get(key, key).split(".")[0] in message or key in message
+        assert SETTINGS.get(key, key).split(".")[0] in message or key in message
         assert flat_view(settings.config()) == before
         assert settings.overrides == ["seed=3"]
+
+
+def test_the_next_run_has_the_changed_extra_settings() -> None:
+    settings = NextRun([])
+    before = flat_view(settings.config(), EXTRA_SETTINGS)
+    assert all(before[key] != value for key, value in EXTRA_CHANGES.items())
+    settings.change(EXTRA_CHANGES)
+    config = settings.plan("train", ["run_name=next"]).config
+    assert flat_view(config, EXTRA_SETTINGS) == EXTRA_CHANGES
+    settings.change({"task_type": "reconstruction", "bottleneck_type": "autoencoder"})
+    view = flat_view(settings.config(), EXTRA_SETTINGS)
+    assert (view["distractors"], view["stop_token"]) == (None, None)
 
 
 def test_keys_that_the_task_or_bottleneck_lacks_are_null() -> None:
@@ -162,3 +186,4 @@ def test_reading_the_settings_does_not_compose_again(monkeypatch: pytest.MonkeyP
     config = settings.change({"batch_size": 8})
     monkeypatch.setattr("arc.runs.next_run.compose_tree", None)
     assert settings.config() is config
+    assert settings.preview({}) is config

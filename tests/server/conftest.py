@@ -1,13 +1,14 @@
 """Processes, or stations in this one, that train what their endpoint is asked for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from helpers_served import Client, Served, served
 from helpers_station import GAME, Station, server_config
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from arc.config.schema import config_folder
 from arc.server.endpoint import endpoint
@@ -30,15 +31,22 @@ def serving(arc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield process
 
 
+def hydra_ready() -> AbstractContextManager[None]:
+    """Initialize Hydra, unless a station of a wider scope has done so."""
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
+    return initialize_config_dir(str(config_folder()), version_base="1.3")
+
+
 @contextmanager
 def make_station(small: list[str], folder: Path) -> Iterator[Station]:
     """A station with its files below ``folder``."""
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with hydra_ready():
         station = Station([*small, f"checkpoint.dir={folder / 'checkpoints'}"], folder / "out")
         try:
             yield station
         finally:
-            station.close()
+            station.end()
 
 
 @pytest.fixture

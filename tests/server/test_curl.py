@@ -1,4 +1,4 @@
-"""Every curl line of the documentation, and the workflow that users know, as they are typed."""
+"""Every curl command of the documentation, and a typical workflow, as they are typed."""
 
 import json
 import re
@@ -8,12 +8,13 @@ import sys
 from urllib.parse import quote
 
 import pytest
-from helpers_cli import CHECKOUT, composed, environment
-from helpers_served import served
+from helpers_cli import CHECKOUT, environment
+from hydra import compose
 
+from arc.config.schema import parse_config
 from arc.data import SplitSpec, load_corpus
 
-TOLD = ("045e512c train 0 input", "045e512c train 0 output")
+DOCUMENTED = ("045e512c train 0 input", "045e512c train 0 output")
 NAME = "my_checkpoint_name"
 STARTS = ("/start_train", "/start_pretrain")
 WORKFLOW = """
@@ -32,18 +33,18 @@ curl http://localhost:5002/status
 
 
 def curl_lines(text):
-    """Return the commands of ``text``, each with what follows a backslash."""
+    """Return the commands of ``text``, with continuation lines joined."""
     return re.findall(r"^\s*(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
-def documented():
+def documented_lines():
     for page in ("docs/http-api.md", "README.md"):
         for line in curl_lines((CHECKOUT / page).read_text(encoding="utf-8")):
             yield pytest.param(line, id=line.replace("http://localhost:5002", ""))
 
 
 def typed(process, line, cwd):
-    """Run a line as a shell would, on the process's own port; returns what it printed."""
+    """Run a command as a shell would, on the port of ``process``; returns its output."""
     words = shlex.split(line.replace("localhost:5002", f"localhost:{process.port}"))
     assert words[0] == "curl"
     quiet = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "60"]
@@ -53,61 +54,61 @@ def typed(process, line, cwd):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _saved(serving):
-    serving.save(NAME)
+def _saved(live):
+    live.save(NAME)
 
 
-@pytest.mark.parametrize("line", list(documented()))
-def test_every_documented_line_is_answered(serving, line, tmp_path):
+@pytest.mark.parametrize("line", list(documented_lines()))
+def test_every_documented_line_is_answered(live, line, tmp_path):
     route = re.search(r"localhost:5002(/\w*)", line).group(1)
     if route in STARTS or (route == "/task_config" and "POST" in line):
-        serving.idle()
+        live.idle()
     else:
-        serving.training()
+        live.training()
     if route == "/save_checkpoint":
-        (serving.checkpoints / f"{NAME}.pth").unlink()
+        (live.checkpoints / f"{NAME}.pth").unlink()
     if route == "/probe":
-        for told, held_out in zip(TOLD, serving.get("/examples")["examples"], strict=False):
-            line = line.replace(quote(told), quote(held_out))
-    answer = typed(serving, line, tmp_path)
+        for example, held_out in zip(DOCUMENTED, live.get("/examples")["examples"], strict=False):
+            line = line.replace(quote(example), quote(held_out))
+    answer = typed(live, line, tmp_path)
     if "-OJ" in line:
-        saved = serving.checkpoints / f"{NAME}.pth"
+        saved = live.checkpoints / f"{NAME}.pth"
         assert (tmp_path / f"{NAME}.pth").read_bytes() == saved.read_bytes()
         return
     assert "error" not in json.loads(answer) or route == "/status"
     if route in STARTS:
-        assert serving.until(lambda status: status["step"])["error"] is None
+        assert live.until(lambda status: status["step"])["error"] is None
     if route == "/save_checkpoint":
-        serving.save(NAME)
+        live.save(NAME)
 
 
-def test_the_examples_that_are_told_of_are_held_out_by_default():
-    corpus = load_corpus(composed().data, SplitSpec(pairs=False, held_out="puzzles"))
-    assert set(TOLD) <= set(corpus.validation.example_ids)
+def test_the_documented_examples_are_held_out_by_default():
+    config = parse_config(compose("config"))
+    corpus = load_corpus(config.data, SplitSpec(pairs=False, held_out="puzzles"))
+    assert set(DOCUMENTED) <= set(corpus.validation.example_ids)
 
 
-def test_the_workflow_of_the_guide(arc_folder, tmp_path):
-    with served(tmp_path, arc_folder) as process:
-        start, save, unnamed, listing, status = curl_lines(WORKFLOW)
-        assert json.loads(typed(process, start, tmp_path))["status"] == "started"
-        asked = json.loads(typed(process, save, tmp_path))
-        name = asked["checkpoint_name"]
-        assert asked["message"] == f"Checkpoint save requested: {name}"
-        by_default = json.loads(typed(process, unnamed, tmp_path))["checkpoint_name"]
-        assert re.fullmatch(r"manual_checkpoint_epoch_\d+", by_default)
-        process.until(lambda status: status["last_save"] and not status["pending_saves"])
-        rows = json.loads(typed(process, listing, tmp_path))["checkpoints"]
-        assert {f"{name}.pth", f"{by_default}.pth"} <= {row["filename"] for row in rows}
-        assert json.loads(typed(process, status, tmp_path))["running"] is True
-    told = subprocess.run(
+def test_the_workflow_of_the_guide(live, tmp_path):
+    start, save, unnamed, listing, status = curl_lines(WORKFLOW)
+    live.idle()
+    assert json.loads(typed(live, start, tmp_path))["status"] == "started"
+    requested = json.loads(typed(live, save, tmp_path))
+    name = requested["checkpoint_name"]
+    assert requested["message"] == f"Checkpoint save requested: {name}"
+    by_default = json.loads(typed(live, unnamed, tmp_path))["checkpoint_name"]
+    assert re.fullmatch(r"manual_checkpoint_epoch_\d+(_\d+)?", by_default)
+    live.until(lambda status: status["last_save"] and not status["pending_saves"])
+    rows = json.loads(typed(live, listing, tmp_path))["checkpoints"]
+    assert {f"{name}.pth", f"{by_default}.pth"} <= {row["filename"] for row in rows}
+    assert json.loads(typed(live, status, tmp_path))["running"] is True
+    shown = subprocess.run(
         [
             *(sys.executable, CHECKOUT / "scripts" / "load_checkpoint.py"),
-            *(f"checkpoints/{name}.pth", "--info-only"),
+            *(live.checkpoints / f"{name}.pth", "--info-only"),
         ],
-        cwd=tmp_path,
         env=environment(),
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 0, told.stderr
-    assert "selection" in told.stdout
+    assert shown.returncode == 0, shown.stderr
+    assert "selection" in shown.stdout

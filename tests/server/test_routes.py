@@ -1,12 +1,15 @@
-"""Each route: what it answers, and what it refuses."""
+"""Each route: its responses and errors."""
 
 import json
 import math
 import re
+import threading
 
 import pytest
+from helpers_cli import until
 
-from arc.config.flat_keys import KEY_PATHS
+from arc.config.flat_keys import KEY_PATHS, SETTINGS
+from arc.server.app import CONCURRENT_REQUESTS
 
 NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
 SURROGATE = "\ud800"  # JSON can hold half a character
@@ -29,35 +32,18 @@ EMPTY_BEFORE_A_RUN = {
 }
 STATUS = {
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
-    *(
-        "batch",
-        "batches_per_epoch",
-        "step",
-        "seconds",
-        "progress",
-        "eta_seconds",
-        "testing",
-        "metrics",
-    ),
-    *(
-        "metrics",
-        "throughput",
-        "outcome",
-        "error",
-        "pending_saves",
-        "last_save",
-        "recent_saves",
-        *KEY_PATHS,
-    ),
+    *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "testing"),
+    *("metrics", "throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves"),
+    *KEY_PATHS,
 }
 
 
 @pytest.mark.parametrize("route", EMPTY_BEFORE_A_RUN)
-def test_before_a_run_there_is_nothing_and_no_error(station, route):
+def test_before_a_run_lists_are_empty(station, route):
     assert station.get(route)[EMPTY_BEFORE_A_RUN[route]] == []
 
 
-def test_before_a_run_there_is_nobody_to_probe(station):
+def test_before_a_run_a_probe_is_refused(station):
     assert "start a run" in station.get("/probe?example=x", 400)["error"]
 
 
@@ -70,7 +56,7 @@ def test_the_status_has_the_same_keys_before_during_and_after(station):
     assert [set(status) for status in seen] == [STATUS] * 3
 
 
-def test_the_history_tells_each_step_and_then_what_is_new(trained):
+def test_the_history_has_each_step_and_since_selects_the_new_ones(trained):
     history = trained.get("/metrics_history")
     assert (history["running"], history["mode"]) == (False, None)
     assert [row["batch_num"] for row in history["history"]] == [1, 2, 3, 4, 5]
@@ -81,25 +67,25 @@ def test_the_history_tells_each_step_and_then_what_is_new(trained):
     assert trained.get(f"/metrics_history?since={10**18}")["history"] == []
 
 
-def test_a_number_that_is_none_is_refused(station):
+def test_an_invalid_number_is_refused(station):
     for route in ("/metrics_history", "/log"):
         assert "since" in station.get(f"{route}?since=soon", 400)["error"]
 
 
-def test_samples_say_of_which_run_and_step_they_are(trained):
+def test_samples_name_their_run_and_step(trained):
     samples, status = trained.get("/samples"), trained.get("/status")
     assert (samples["run_id"], samples["step"]) == (status["run_id"], 5)
     assert samples["task_type"] == "selection"
     assert {"grid", "message", "candidates", "correct"} <= set(samples["samples"][0])
 
 
-def test_a_message_changed_by_hand_is_heard(trained):
+def test_an_edited_message_is_given_to_the_receiver(trained):
     name = trained.get("/examples")["examples"][0]
     heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
     assert (heard["message"], heard["edited"]) == ([4, 0, 3, 1, 2], True)
 
 
-def test_beside_what_comes_of_a_changed_message_stands_what_comes_of_its_own(trained):
+def test_an_edited_message_shows_the_output_for_the_original_too(trained):
     name = trained.get("/examples")["examples"][0]
     own = trained.get(f"/probe?example={name}")
     heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
@@ -107,14 +93,14 @@ def test_beside_what_comes_of_a_changed_message_stands_what_comes_of_its_own(tra
     assert "as_sent" not in own
 
 
-def test_two_examples_are_asked_about_at_once(trained):
+def test_a_probe_shows_two_examples_by_one_model(trained):
     one, other = trained.get("/examples")["examples"][:2]
     both = trained.get(f"/probe?example={one}&beside={other}")
     assert (both["example"], both["beside"]["example"]) == (one, other)
     assert "no held-out example" in trained.get(f"/probe?example={one}&beside=x", 400)["error"]
 
 
-def test_what_is_no_message_is_refused(trained):
+def test_an_invalid_message_is_refused(trained):
     name = trained.get("/examples")["examples"][0]
     for message in ("", "a", "1,", "1;2", "99,0,0,0,0", "-1,0,0,0,0", "1"):
         asked = trained.client.get("/probe", query_string={"example": name, "message": message})
@@ -122,7 +108,7 @@ def test_what_is_no_message_is_refused(trained):
         assert any(word in asked.json["error"] for word in ("message", "symbol"))
 
 
-def test_the_language_counts_what_was_said_of_the_validation_set(trained):
+def test_the_language_counts_the_messages_of_the_validation_set(trained):
     language = trained.get("/language")
     assert language["total"] == sum(row["count"] for row in language["messages"])
     assert len(language["positions"]) == language["max_length"]
@@ -137,22 +123,38 @@ def test_a_vector_has_no_language(station):
 
 
 def test_the_schema_describes_every_setting(station):
-    keys = station.get("/task_schema")["keys"]
-    assert set(keys) == set(KEY_PATHS)
+    schema = station.get("/task_schema")
+    keys = schema["keys"]
+    assert {name: about["key"] for name, about in keys.items()} == SETTINGS
+    assert set(schema["values"]) == set(SETTINGS)
+    assert keys["distractors"]["options"][0] == "random"
+    assert (keys["seed"]["type"], keys["seed"]["minimum"]) == ("integer", 0)
+    assert keys["max_steps"]["nullable"]
+    assert keys["stop_token"]["type"] == keys["augment"]["type"] == "boolean"
     assert keys["vocab_size"]["minimum"] == 2
     assert "selection" in keys["task_type"]["options"]
     assert keys["batch_size"]["help"]
     assert keys["max_grids"]["help"]  # data=folder takes this key from arc1.yaml
 
 
-def test_the_tree_and_what_was_typed(station):
+def test_extra_settings_are_answered_only_when_they_were_sent(station):
+    answer = station.post("/task_config", {"seed": 5, "stop_token": True})
+    assert (answer["seed"], answer["stop_token"]) == (5, True)
+    assert set(answer) == {"status", "seed", "stop_token", *KEY_PATHS}
+    assert set(station.get("/task_config")) == set(KEY_PATHS)
+    values = station.get("/task_schema")["values"]
+    assert (values["seed"], values["stop_token"]) == (5, True)
+    assert "seed=-1" in station.post("/task_config", {"seed": -1}, 400)["error"]
+
+
+def test_the_configuration_and_its_overrides(station):
     answer = station.get("/config")
     assert answer["config"]["task"]["name"] == "selection"
     assert "model=tiny" in answer["overrides"]
     assert "server" not in answer["config"]
 
 
-def test_checkpoints_are_listed_shown_and_handed_out(trained):
+def test_checkpoints_are_listed_inspected_and_downloaded(trained):
     rows = trained.get("/list_checkpoints")["checkpoints"]
     name = trained.get("/status")["run_name"]
     assert {row["filename"] for row in rows} == {f"{name}_last.pth", f"{name}_best.pth"}
@@ -164,7 +166,7 @@ def test_checkpoints_are_listed_shown_and_handed_out(trained):
     download.close()
 
 
-def test_a_file_that_cannot_be_read_is_a_row_with_its_error(station):
+def test_an_unreadable_file_is_a_row_with_its_error(station):
     station.session.folder.mkdir()
     (station.session.folder / "broken.pth").write_bytes(b"nothing")
     (row,) = station.get("/list_checkpoints")["checkpoints"]
@@ -173,7 +175,7 @@ def test_a_file_that_cannot_be_read_is_a_row_with_its_error(station):
     assert "error" in station.get("/checkpoint?name=broken", 400)
 
 
-def test_the_folder_of_the_run_under_way_is_listed(station, tmp_path):
+def test_the_folder_of_the_current_run_is_listed(station, tmp_path):
     other = tmp_path / "other"
     station.post("/start_train", {"overrides": [f"checkpoint.dir={other}"]})
     station.post("/save_checkpoint", {"name": "there"})
@@ -182,15 +184,17 @@ def test_the_folder_of_the_run_under_way_is_listed(station, tmp_path):
     assert str(other / "there.pth") in {row["path"] for row in rows}
 
 
-def test_a_file_that_cannot_be_followed_hides_no_other(trained):
-    folder = trained.session.folder
+def test_a_link_to_itself_hides_no_other_file(station):
+    folder = station.session.folder
+    folder.mkdir()
     (folder / "loop.pth").symlink_to("loop.pth")
-    rows = {row["filename"]: row for row in trained.get("/list_checkpoints")["checkpoints"]}
+    (folder / "other.pth").write_bytes(b"")
+    rows = {row["filename"]: row for row in station.get("/list_checkpoints")["checkpoints"]}
     assert "error" in rows["loop.pth"]
-    assert len(rows) > 1
+    assert "other.pth" in rows
 
 
-def test_what_is_no_name_is_refused_and_never_mended(station):
+def test_an_invalid_name_is_refused_and_never_corrected(station):
     station.post("/start_train")
     for name in (*NAMES, SURROGATE):
         assert "name=" in station.post("/save_checkpoint", {"name": name}, 400)["error"]
@@ -198,15 +202,15 @@ def test_what_is_no_name_is_refused_and_never_mended(station):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_file_outside_the_folder_is_opened(station, name):
+def test_no_file_outside_the_folder_is_opened(trained, name):
     for key in ("resume", "finetune"):
-        assert "not the name" in station.post("/start_train", {key: name}, 400)["error"]
-    asked = station.client.get("/checkpoint", query_string={"name": name})
+        assert "not the name" in trained.post("/start_train", {key: name}, 400)["error"]
+    asked = trained.client.get("/checkpoint", query_string={"name": name})
     assert asked.status_code == 400
-    assert station.client.get(f"/download/{name}").status_code in (400, 404)
+    assert trained.client.get(f"/download/{name}").status_code in (400, 404)
 
 
-def test_the_names_of_automatic_saves_are_not_given_away(station):
+def test_the_names_of_automatic_saves_are_reserved(station):
     station.post("/start_train", {"overrides": ["run_name=mine"]})
     for name in ("mine_last", "mine_best", "mine_epoch_0001", "pretrained_encoder_x"):
         wanted = {"name": name, "overwrite": True}
@@ -215,8 +219,8 @@ def test_the_names_of_automatic_saves_are_not_given_away(station):
 
 @pytest.mark.parametrize("case", NO_BODIES)
 @pytest.mark.parametrize("route", ["/start_train", "/save_checkpoint", "/task_config"])
-def test_a_body_that_is_no_json_object_is_refused(station, route, case):
-    answer = station.client.post(route, data=NO_BODIES[case])
+def test_a_body_must_be_a_json_object(trained, route, case):
+    answer = trained.client.post(route, data=NO_BODIES[case])
     assert answer.status_code == 400
     assert answer.json["error"].startswith("the body is not")
 
@@ -233,14 +237,14 @@ def test_a_body_that_is_no_json_object_is_refused(station, route, case):
         ("/task_config", {"vocab": 3}, "vocab"),
     ],
 )
-def test_a_key_or_kind_that_does_not_belong_is_named(station, route, body, named):
-    assert station.post(route, body, 400)["error"].startswith(f"{named}:")
+def test_an_unknown_key_or_wrong_type_is_named(trained, route, body, named):
+    assert trained.post(route, body, 400)["error"].startswith(f"{named}:")
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_is_read_as_json_whatever_its_header_says(station, kind):
+def test_a_body_is_read_as_json_whatever_its_header_says(trained, kind):
     body = '{"batch_size": 8}'
-    answer = station.client.post("/task_config", data=body, content_type=kind)
+    answer = trained.client.post("/task_config", data=body, content_type=kind)
     assert answer.json["batch_size"] == 8
 
 
@@ -248,14 +252,14 @@ def test_an_unknown_route_is_404_in_json(station):
     assert station.get("/no_such_route", 404)["error"]
 
 
-def test_a_wrong_method_is_told_the_right_one(station):
+def test_a_wrong_method_is_answered_with_the_allowed_ones(station):
     answer = station.client.get("/start_train")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"POST"}
     assert answer.json["error"]
 
 
-def test_a_fault_of_the_program_is_told_and_the_next_request_answered(station, monkeypatch):
+def test_after_a_programming_error_the_next_request_is_answered(station, monkeypatch):
     def broken(*given):
         raise KeyError("gone")
 
@@ -264,7 +268,7 @@ def test_a_fault_of_the_program_is_told_and_the_next_request_answered(station, m
     assert station.get("/task_config")
 
 
-def test_numbers_that_json_lacks_are_null(station, monkeypatch):
+def test_nan_and_infinity_are_null(station, monkeypatch):
     figures = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
     monkeypatch.setattr(station.session.status, "status", lambda: figures)
     text = station.client.get("/status").text
@@ -274,18 +278,43 @@ def test_numbers_that_json_lacks_are_null(station, monkeypatch):
     }
 
 
+def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(station):
+    station.post("/start_train")
+    station.stepped()
+    name = station.get("/examples")["examples"][0]
+    station.hold()
+    answers = []
+
+    def probe():
+        answers.append(station.app.test_client().get("/probe", query_string={"example": name}))
+
+    waiting = [threading.Thread(target=probe) for _ in range(CONCURRENT_REQUESTS + 8)]
+    for each in waiting:
+        each.start()
+    refused = until(lambda: list(answers), lambda refused: len(refused) == 8)
+    assert [(each.status_code, each.headers["Retry-After"]) for each in refused] == [(503, "1")] * 8
+    assert "too many" in refused[0].json["error"]
+    assert station.get("/status")["state"] == "training"
+    assert station.post("/stop") == {"status": "stopped"}
+    station.go_on()
+    for each in waiting:
+        each.join(60)
+    assert sum(answer.status_code == 200 for answer in answers) == CONCURRENT_REQUESTS
+    assert station.get("/task_config"), "places are released"
+
+
 def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
     with station.client.get("/") as answer:
         assert answer.content_type.startswith("text/html")
         assert not re.search(r"(src|href)=\W*(https?:)?//", answer.text)
 
 
-def test_an_answer_of_numbers_that_json_has_is_not_walked_through(trained, monkeypatch):
-    monkeypatch.setattr("arc.server.app.json_plain", pytest.fail)
+def test_finite_content_is_not_converted(trained, monkeypatch):
+    monkeypatch.setattr("arc.server.requests.json_plain", pytest.fail)
     assert trained.get("/metrics_history")["history"]
 
 
-def test_status_tells_how_fast_and_how_long(station):
+def test_the_status_has_throughput_progress_and_eta(station):
     station.post("/start_train", {"overrides": ["training.max_steps=100000"]})
     status = station.stepped(5)
     assert status["throughput"]["steps_per_second"] > 0
@@ -294,11 +323,11 @@ def test_status_tells_how_fast_and_how_long(station):
     assert 0 < status["progress"] < 1
 
 
-def test_a_new_run_begins_a_new_history(trained):
-    before = trained.get("/metrics_history")
-    trained.post("/start_train", {"overrides": ["training.max_steps=1"]})
-    trained.idle()
-    after = trained.get("/metrics_history")
+def test_a_new_run_begins_a_new_history(station):
+    station.finish("training.max_steps=2")
+    before = station.get("/metrics_history")
+    station.finish("training.max_steps=1")
+    after = station.get("/metrics_history")
     assert after["run_id"] == before["run_id"] + 1
     assert [row["batch_num"] for row in after["history"]] == [1]
 
@@ -307,7 +336,7 @@ def test_a_new_run_begins_a_new_history(trained):
     ("task", "shown"), [("reconstruction", "built"), ("puzzle_classification", "top")]
 )
 @pytest.mark.parametrize("bottleneck", ["communication", "autoencoder"])
-def test_samples_of_the_other_games(station, task, shown, bottleneck):
+def test_samples_of_the_other_tasks(station, task, shown, bottleneck):
     overrides = [f"task={task}", f"bottleneck={bottleneck}", "training.max_steps=1"]
     station.post("/start_train", {"overrides": overrides})
     station.idle()

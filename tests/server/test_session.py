@@ -1,4 +1,4 @@
-"""What a process is doing, from one run to the next, as the endpoint tells and steers it."""
+"""The lifecycle of runs in one process, controlled and observed through the endpoint."""
 
 import json
 import threading
@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers_cli import until
 from helpers_station import Station
 
-from arc.runs.run import make_run
+from arc.runs.run import build_run
+from arc.training.events import EvaluationEvent
 
 
 def saved(station: Station, name: str) -> dict:
     return torch.load(Path(station.session.folder) / f"{name}.pth")
 
 
-def test_it_waits_trains_and_waits_again(station):
+def test_a_process_is_idle_trains_and_is_idle_again(station):
     assert station.get("/status")["state"] == "idle"
     assert station.post("/start_train") == {"status": "started", "mode": "train"}
     status = station.stepped(2)
@@ -26,21 +28,21 @@ def test_it_waits_trains_and_waits_again(station):
     assert (station.session.folder / f"{status['run_name']}_last.pth").exists()
 
 
-def test_a_pretraining_says_so(station):
+def test_a_pretraining_has_its_own_state(station):
     assert station.post("/start_pretrain")["mode"] == "pretrain"
     status = station.stepped()
     assert (status["state"], status["mode"]) == ("pretraining", "pretrain")
     assert "pretraining" in station.post("/save_checkpoint", status=400)["error"]
 
 
-def test_a_finished_run_is_tested_and_says_so(station):
+def test_the_results_of_a_finished_run_are_published(station):
     station.post("/start_train", {"overrides": ["training.max_steps=3", "run_name=short"]})
     assert station.idle()["outcome"] == "finished"
     results = json.loads((station.session.folder / "short_results.json").read_text())
     assert results["steps"] == 3
-    told = station.get("/results")
-    assert told["results"] == {key: value for key, value in results.items() if key != "config"}
-    assert "same size" in told["table"]
+    published = station.get("/results")
+    assert published["results"] == {key: value for key, value in results.items() if key != "config"}
+    assert "same size" in published["table"]
 
 
 def test_one_run_at_a_time(station):
@@ -49,12 +51,12 @@ def test_one_run_at_a_time(station):
         assert "under way" in station.post(start, status=400)["error"]
 
 
-def test_there_is_nothing_to_stop_or_save_while_idle(station):
+def test_an_idle_process_refuses_stop_and_save(station):
     assert station.post("/stop", status=400)["error"] == "nothing is running"
     assert "no training" in station.post("/save_checkpoint", status=400)["error"]
 
 
-def test_a_stop_waits_for_the_step_under_way_and_no_longer(station):
+def test_a_stop_takes_effect_after_the_current_step(station):
     station.post("/start_train")
     step = station.stepped(2)["step"]
     station.hold()
@@ -65,43 +67,44 @@ def test_a_stop_waits_for_the_step_under_way_and_no_longer(station):
     assert station.idle()["step"] <= step + 1
 
 
-def test_a_start_while_a_run_is_stopping_waits_for_it(station):
+def test_a_start_waits_for_the_run_that_is_stopping(station):
     station.post("/start_train", {"overrides": ["run_name=first"]})
     station.stepped()
     station.hold()
     station.post("/stop")
     answers = []
-    asking = threading.Thread(
+    waiting = threading.Thread(
         target=lambda: answers.append(
             station.app.test_client().post("/start_train", json={"overrides": ["run_name=second"]})
         )
     )
-    asking.start()
-    asking.join(0.2)
-    assert asking.is_alive()
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
     station.go_on()
-    asking.join(60)
+    waiting.join(60)
     assert answers[0].status_code == 200
     station.until(lambda status: status["run_name"] == "second" and status["step"])
     assert (station.session.folder / "first_last.pth").exists()
 
 
-def test_of_those_who_wait_for_a_stop_one_starts_and_the_rest_are_told_at_once(station):
+def test_one_start_waits_for_a_stop_and_others_are_refused_at_once(station):
     station.post("/start_train")
     station.stepped()
     station.hold()
     station.post("/stop")
     answers = []
-    asking = [
+    waiting = [
         threading.Thread(
             target=lambda: answers.append(station.app.test_client().post("/start_train"))
         )
         for _ in range(3)
     ]
-    for each in asking:
+    for each in waiting:
         each.start()
+    until(lambda: len(answers), lambda count: count == 2)  # while the run still stops
     station.go_on()
-    for each in asking:
+    for each in waiting:
         each.join(20)
     assert sorted(answer.status_code for answer in answers) == [200, 400, 400]
     run = station.until(lambda status: status["step"])["run_id"]
@@ -109,17 +112,11 @@ def test_of_those_who_wait_for_a_stop_one_starts_and_the_rest_are_told_at_once(s
     assert station.idle()["run_id"] == run, "a start that was refused began a run after all"
 
 
-def test_with_nobody_left_to_ask_what_is_under_way_is_the_last(station):
-    station.post("/start_train", {"overrides": ["training.max_steps=5"]})
-    station.session.abandon()
-    station.thread.join(60)
-    assert not station.thread.is_alive()
-    assert station.get("/status")["outcome"] == "finished"
-
-
-def test_a_stop_before_the_run_is_made_is_not_lost(station, monkeypatch):
+def test_a_stop_before_the_run_is_built_is_not_lost(station, monkeypatch):
     made = threading.Event()
-    monkeypatch.setattr("helpers_station.make_run", lambda *given: made.wait() and make_run(*given))
+    monkeypatch.setattr(
+        "helpers_station.build_run", lambda *given: made.wait() and build_run(*given)
+    )
     station.post("/start_train")
     station.post("/stop")
     made.set()
@@ -154,7 +151,7 @@ def test_saves_without_a_name_are_numbered(station):
     assert all(saved(station, name)["epoch"] in (epoch, epoch + 1) for name in names)
 
 
-def test_a_name_that_is_taken_needs_overwrite(station):
+def test_an_existing_name_needs_overwrite(station):
     station.post("/start_train")
     station.post("/save_checkpoint", {"name": "mine"})
     station.until(lambda status: status["last_save"] and not status["pending_saves"])
@@ -166,7 +163,7 @@ def test_a_name_that_is_taken_needs_overwrite(station):
     assert saved(station, "mine")["step"] > first
 
 
-def test_a_run_that_cannot_be_made_is_told_and_the_next_one_runs(station):
+def test_after_a_run_that_cannot_be_built_the_next_one_runs(station):
     bad = ["data.path=/nowhere/at/all", "run_name=bad"]
     station.post("/start_train", {"overrides": bad})
     status = station.until(lambda status: status["state"] == "idle" and status["outcome"])
@@ -180,7 +177,7 @@ def test_a_run_that_cannot_be_made_is_told_and_the_next_one_runs(station):
     "overrides",
     [["task=selektion"], ["bottleneck.vocab_size=1"], ["server.port=1"], "task=selection", [3]],
 )
-def test_a_start_that_makes_no_sense_is_refused(station, overrides):
+def test_an_invalid_start_is_refused(station, overrides):
     assert station.post("/start_train", {"overrides": overrides}, 400)["error"]
     assert station.get("/status")["state"] == "idle"
 
@@ -201,20 +198,20 @@ def test_runs_one_after_the_other_have_their_own_settings(station):
     ]
 
 
-def test_a_saved_run_is_resumed_and_fine_tuned_by_name(trained):
-    name = trained.get("/status")["run_name"]
-    trained.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
-    assert trained.idle()["step"] == 8
-    trained.post("/start_train", {"resume": f"{name}_last"})  # has its length: nothing is validated
-    last = saved(trained, f"{name}_last")
-    assert trained.idle()["metrics"]["val_acc"] == last["val_acc"] is not None
-    trained.post(
+def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station):
+    name = station.finish("training.max_steps=5")["run_name"]
+    station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
+    assert station.idle()["step"] == 8
+    station.post("/start_train", {"resume": f"{name}_last"})  # it has its full length
+    status = station.idle()
+    assert (status["outcome"], status["step"]) == ("finished", None)
+    station.post(
         "/start_train",
         {"finetune": f"{name}_last.pth", "overrides": ["training.learning_rate=1e-5"]},
     )
-    status = trained.idle()
+    status = station.idle()
     assert (status["step"], status["learning_rate"]) == (8, 1e-5)
-    origin = saved(trained, f"{status['run_name']}_last")["started_from"][-1]
+    origin = saved(station, f"{status['run_name']}_last")["started_from"][-1]
     assert origin == f"finetune {name}_last.pth step 8"
 
 
@@ -224,11 +221,11 @@ def test_resume_and_finetune_exclude_each_other(trained):
     assert "exclude" in trained.post("/start_train", both, 400)["error"]
 
 
-def test_a_start_from_nothing_is_404(station):
+def test_a_start_from_a_missing_file_is_404(station):
     assert "absent" in station.post("/start_train", {"resume": "absent"}, 404)["error"]
 
 
-def test_settings_cannot_change_while_a_run_is_under_way(station):
+def test_settings_cannot_change_during_a_run(station):
     station.post("/start_train")
     assert "stop it first" in station.post("/task_config", {"batch_size": 8}, 409)["error"]
     station.post("/stop")
@@ -236,7 +233,7 @@ def test_settings_cannot_change_while_a_run_is_under_way(station):
     assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
-def test_settings_are_what_a_start_composes_and_a_checkpoint_stores(station):
+def test_a_run_has_the_settings_that_were_set_and_its_checkpoint_stores_them(station):
     changed = {"vocab_size": 9, "learning_rate": 1e-4, "num_epochs": 1, "max_grids": 48}
     answer = station.post("/task_config", changed)
     assert answer["status"] == "success"
@@ -247,7 +244,7 @@ def test_settings_are_what_a_start_composes_and_a_checkpoint_stores(station):
     assert content["config"]["bottleneck"]["vocab_size"] == 9
 
 
-def test_a_pretrained_encoder_is_taken_by_true(station):
+def test_true_selects_the_newest_pretrained_encoder(station):
     station.post("/start_pretrain", {"overrides": ["pretrain.epochs=1"]})
     station.idle()
     (row,) = station.get("/pretrained_encoders")["encoders"]
@@ -260,7 +257,7 @@ def test_a_pretrained_encoder_is_taken_by_true(station):
     assert content["use_pretrained"] is True
 
 
-def test_a_question_is_answered_in_the_middle_of_a_run_and_after_it(station):
+def test_a_query_is_answered_during_a_run_and_after_it(station):
     station.post("/start_train")
     station.stepped()
     name = station.get("/examples")["examples"][0]
@@ -270,16 +267,54 @@ def test_a_question_is_answered_in_the_middle_of_a_run_and_after_it(station):
     assert station.get(f"/probe?example={name}")["example"] == name
 
 
-def test_a_loop_that_stands_still_is_told_in_time(station, monkeypatch):
+def test_a_query_times_out_when_training_does_not_proceed(station, monkeypatch):
     station.post("/start_train")
     station.stepped()
     name = station.get("/examples")["examples"][0]
     station.hold()
     monkeypatch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
-    assert "no answer" in station.get(f"/probe?example={name}", 503)["error"]
+    assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
 
 
-def test_after_the_end_nothing_is_begun(station):
-    station.session.close()
+def test_after_shutdown_nothing_starts(station):
+    station.session.shutdown()
     assert "ends" in station.post("/start_train", status=400)["error"]
     assert "no model" in station.get("/probe?example=x", 400)["error"]
+
+
+@pytest.fixture
+def testing(station, monkeypatch):
+    """A station whose run is held in its test phase."""
+    monkeypatch.setattr("arc.runs.results.REPORT_EVERY_SECONDS", 0.0)
+    station.hold_at(EvaluationEvent)
+    station.post("/start_train", {"overrides": ["training.max_steps=3"]})
+    station.wait_until_held()
+    return station
+
+
+def test_the_test_phase_shows_its_progress(testing):
+    status = testing.get("/status")
+    assert (status["state"], status["mode"], status["outcome"]) == ("testing", "train", "finished")
+    assert status["testing"]["stage"]
+    assert 0 <= status["testing"]["progress"] <= 1
+    assert "no training" in testing.post("/save_checkpoint", status=400)["error"]
+    testing.go_on()
+    assert testing.idle()["testing"] is None
+    assert testing.get("/results")["results"]["test"]
+
+
+def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(testing):
+    assert testing.post("/stop") == {"status": "stopped"}
+    assert testing.get("/status")["state"] == "stopping"
+    testing.go_on()
+    assert testing.idle()["outcome"] == "stopped"
+    assert testing.get("/results")["results"]["stopped"]
+
+
+def test_samples_are_served_during_the_test_phase(testing):
+    run = testing.get("/status")["run_id"]
+    assert testing.get("/language")["total"] > 0
+    assert testing.get("/examples")["examples"]
+    testing.go_on()
+    testing.idle()
+    assert testing.get("/samples")["run_id"] == run

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
+from helpers_data import evaluate
 
 from arc.config.schema import ConfigError
 
@@ -16,11 +16,6 @@ def name(make_run):
         return run
 
     return start
-
-
-@torch.no_grad()
-def evaluate(run, split):
-    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1])
 
 
 def test_figures_count_the_first_and_the_five_best(name):

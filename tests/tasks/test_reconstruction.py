@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers_data import evaluate
 
 
 @pytest.fixture
@@ -14,11 +15,6 @@ def build(make_run):
         return run
 
     return start
-
-
-@torch.no_grad()
-def evaluate(run, split):
-    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1])
 
 
 def trained(run, steps=30):

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers_data import evaluate, grid
+from pydantic import TypeAdapter, ValidationError
 
 from arc.data import DataError
-from arc.data.distractors import KINDS, sample_candidates
+from arc.data.distractors import DISTRACTORS, DistractorKind, sample_candidates
 from arc.metrics import random_code_accuracy
-
-
-def grid(color, height=1, width=1):
-    return np.full((height, width), color)
 
 
 @pytest.fixture
@@ -36,12 +34,15 @@ def two_colored(save_puzzles):
     return save_puzzles({f"p{n}": (pairs[6 * n : 6 * n + 6], []) for n in range(4)})
 
 
-@torch.no_grad()
-def evaluate(run, split, **options):
-    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1], **options)
+def test_distractor_kinds_are_the_registered_ones() -> None:
+    kind = TypeAdapter(DistractorKind)
+    assert kind.json_schema()["enum"] == list(DISTRACTORS)  # what GET /task_schema lists
+    assert [kind.validate_python(name) for name in DISTRACTORS] == list(DISTRACTORS)
+    with pytest.raises(ValidationError, match=r"one of: random, .*Did you mean 'same_size'\?"):
+        kind.validate_python("same_sise")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(DISTRACTORS))
 @pytest.mark.parametrize("pairs", ["true", "false"])
 @torch.no_grad()
 def test_the_exact_figure_is_what_many_draws_come_to(play, two_colored, kind, pairs):
@@ -96,7 +97,7 @@ def test_scores_that_are_no_numbers_never_win(play, two_colored):
 def test_the_final_report_covers_every_kind_and_number(play):
     run = play("task.num_distractors=3")
     task_metrics = evaluate(run, run.corpus.training, full=True)
-    reported = [f"{kind}_{count}" for kind in KINDS for count in (9, 49, 99, 999)]
+    reported = [f"{kind}_{count}" for kind in DISTRACTORS for count in (9, 49, 99, 999)]
     assert list(task_metrics.metrics) == ["random_3", *reported]
     for name, figure in task_metrics.metrics.items():
         kind, count = name.rsplit("_", 1)

@@ -1,4 +1,4 @@
-"""The channels between sender and receiver, one file each."""
+"""The bottlenecks, one file each."""
 
 from arc.models.bottlenecks.base import BOTTLENECKS, Bottleneck, Message, straight_through
 from arc.registry import import_members

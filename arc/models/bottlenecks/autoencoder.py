@@ -1,4 +1,4 @@
-"""A continuous vector as the message: the upper bound of what a channel can carry."""
+"""Continuous messages: the latent vector itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arc.registry import ComponentConfig
 
 
 class AutoencoderConfig(ComponentConfig):
-    """The vector's length is ``model.latent_dim``; nothing else is to be chosen."""
+    """No keys; the length of the vector is ``model.latent_dim``."""
 
 
 @BOTTLENECKS.register("autoencoder", config=AutoencoderConfig)
@@ -23,11 +23,11 @@ class ContinuousBottleneck(Bottleneck):
         self.signal_width = latent_dim
 
     def forward(self, latent: Tensor) -> Message:
-        """Send the vector as it is."""
+        """Send ``latent`` unchanged."""
         return Message(latent, latent, None, latent.new_zeros(()))
 
     def read(self, content: Tensor) -> Tensor:
-        """Return the vector as it is."""
+        """Return ``content`` unchanged."""
         if content.ndim != 2 or content.shape[1] != self.signal_width:
             expected = f"[batch, {self.signal_width}]"
             raise ValueError(f"message has shape {list(content.shape)}, expected {expected}")

@@ -1,4 +1,4 @@
-"""What stands between sender and receiver: the interface of every bottleneck."""
+"""The interface of bottlenecks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOTTLENECKS: Registry[type[Bottleneck]] = Registry("bottleneck")
 
 @dataclass(frozen=True)
 class Message:
-    """What was sent, in each form that somebody needs.
+    """A batch of messages.
 
     ``content``: int64 [batch, max_length] symbols, or float32 [batch, latent_dim].
     ``signal``: float32 [batch, signal_width], what the receiver's networks read; gradients
@@ -48,10 +48,10 @@ class _StraightThrough(torch.autograd.Function):
 
 
 class Bottleneck(nn.Module, ABC):
-    """Turns a latent vector into a message, and a message into the receiver's signal.
+    """Maps latent vectors to messages, and messages to the receiver's signal.
 
-    ``read(message.content)`` equals ``message.signal`` bit for bit: there is one path from
-    what was sent to what is read, in training and in evaluation.
+    ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
+    evaluation read messages in the same way.
     """
 
     signal_width: int
@@ -67,9 +67,9 @@ class Bottleneck(nn.Module, ABC):
     def read(self, content: Tensor) -> Tensor:
         """Return the signal of ``content``: float32 [batch, signal_width].
 
-        Raises ValueError if ``content`` is not a message of this channel.
+        Raises ValueError if ``content`` is not a message of this bottleneck.
         """
 
     def set_progress(self, fraction: float) -> None:
-        """Tell the channel how much of the run is done (0 to 1), for its schedules."""
+        """Set the share of the run that is done, 0 to 1, for the bottleneck's schedules."""
         self.progress = fraction

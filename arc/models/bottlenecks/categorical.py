@@ -1,7 +1,7 @@
 """Discrete messages with free symbols: one linear head per position, one-hot codes.
 
-The channel that most of the field's papers use: no symbol is nearer to another. Here to be
-compared with; it generalises less well than the lattice (see the README's ablation).
+Most papers use this bottleneck: all symbols are equally far apart. It is included for comparison
+and generalises less well than the lattice of bottleneck=communication.
 """
 
 from __future__ import annotations

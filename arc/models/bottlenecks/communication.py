@@ -1,9 +1,9 @@
-"""Discrete messages over a lattice: the default channel.
+"""Discrete messages over a lattice: the default bottleneck.
 
 Each symbol stands for one point of a small fixed lattice, as in finite scalar quantization
-(Mentzer et al., 2023): 25 symbols are 5 x 5 points of a plane. The sender aims at a place in
-the lattice and says the nearest point; the gradient passes to the place unchanged. Nearby
-meanings get nearby codes, so that a symbol which is off by one is read as nearly right.
+(Mentzer et al., 2023): 25 symbols are 5 x 5 points of a plane. The sender computes a position
+and sends the nearest point; the gradient passes to the position unchanged. Neighbouring points
+have similar codes, so that a symbol that is off by one is still nearly correct.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from arc.models.bottlenecks.base import BOTTLENECKS
 from arc.models.bottlenecks.discrete import DiscreteBottleneck, DiscreteConfig
 
-# Under Gumbel noise at temperature 1, a place exactly on a point keeps it against one
-# neighbour with odds e^4 to 1: noise moves a symbol now and then, and to a near one.
+# Under Gumbel noise at temperature 1, a position exactly on a point keeps its symbol against one
+# neighbour with odds e^4 to 1: noise rarely changes a symbol, and then to a nearby one.
 SHARPNESS = 4.0
 
 
@@ -38,15 +38,15 @@ class LatticeBottleneck(DiscreteBottleneck):
     reach: Tensor
 
     def score(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return minus the squared distance to each point, and the place aimed at."""
-        place = self.project(latent).float().view(len(latent), self.max_length, -1).tanh()
-        distance = (place[:, :, None] - self.codes) * self.reach
-        return -SHARPNESS * distance.square().sum(-1), place
+        """Return minus the scaled squared distance to each point, and the position."""
+        position = self.project(latent).float().view(len(latent), self.max_length, -1).tanh()
+        distance = (position[:, :, None] - self.codes) * self.reach
+        return -SHARPNESS * distance.square().sum(-1), position
 
 
 @lru_cache
 def lattice_levels(vocab_size: int) -> tuple[int, ...]:
-    """Return numbers of levels whose product is ``vocab_size``, each as near to 5 as can be."""
+    """Return level counts whose product is ``vocab_size``, each as close to 5 as possible."""
 
     def splits(n: int, least: int) -> list[tuple[int, ...]]:
         whole = [(n,)] if n >= least else []

@@ -1,9 +1,9 @@
-"""What every discrete channel shares: hard symbols, noise, a stop symbol.
+"""The base of discrete bottlenecks: hard symbols, noise, a stop symbol.
 
-The length convention: with ``stop_token`` symbol 0 means stop. It is one of the
+With ``stop_token`` symbol 0 ends the message. It is one of the
 ``vocab_size`` symbols and counts in the length of a message (so an immediate stop has
 length 1, and a message that never stops has length ``max_message_length``). The receiver
-sees it, and silence (zeros) after it; symbols after it read 0.
+sees it, followed by zeros; symbols after it read 0.
 
 Shapes: B batch, L max_length, V vocab_size, D dimensions of a symbol's code.
 """
@@ -24,7 +24,7 @@ STOP = 0
 
 
 class DiscreteConfig(ComponentConfig):
-    """The keys of every discrete channel."""
+    """The keys of every discrete bottleneck."""
 
     vocab_size: Annotated[int, Field(ge=2, le=10_000)]
     max_message_length: Annotated[int, Field(ge=1, le=100)]
@@ -38,7 +38,7 @@ class DiscreteConfig(ComponentConfig):
     @model_validator(mode="after")
     def _length_can_change(self) -> DiscreteConfig:
         if self.length_cost > 0 and not self.stop_token:
-            raise ValueError("length_cost needs stop_token=true: without it all lengths are one")
+            raise ValueError("length_cost needs stop_token=true: without it all lengths are equal")
         return self
 
 
@@ -74,11 +74,11 @@ class DiscreteBottleneck(Bottleneck):
 
     @abstractmethod
     def score(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the logits [B, L, V], and [B, L, D] to pass gradients to (None: softmax)."""
+        """Return logits [B, L, V], and [B, L, D] that receives the gradient (None: softmax)."""
 
     @property
     def temperature(self) -> float:
-        """The temperature now: constant, or on its geometric way to ``temperature_final``."""
+        """The current temperature: constant, or geometric towards ``temperature_final``."""
         start, end = self.temperatures
         return start * (end / start) ** self.progress
 
@@ -110,30 +110,28 @@ class DiscreteBottleneck(Bottleneck):
             found = f"{content.dtype} {list(content.shape)}"
             raise ValueError(f"message is {found}, expected int64 [batch, {self.max_length}]")
         if content.shape[1] != self.max_length:
-            raise ValueError(
-                f"a message of {content.shape[1]} symbols: this channel's have {self.max_length}"
-            )
+            raise ValueError(f"message has {content.shape[1]} symbols, expected {self.max_length}")
         if content.numel() and not (content.min() >= 0 and content.max() < self.vocab_size):
-            raise ValueError(f"a symbol is outside 0 to {self.vocab_size - 1}")
+            raise ValueError(f"message has a symbol outside 0 to {self.vocab_size - 1}")
         content = content.long()
         return _signal(self.codes[content], self._alive(content).float())
 
     def _alive(self, symbols: Tensor) -> Tensor:
-        """Return bool [B, L]: positions up to the first stop, that one included."""
+        """Return bool [B, L]: the positions up to and including the first stop symbol."""
         if not self.stop_token:
             return torch.ones_like(symbols, dtype=torch.bool)
         stops = (symbols == STOP).long()
         return stops.cumsum(1) - stops == 0
 
     def _survival(self, probabilities: Tensor) -> Tensor:
-        """Return [B, L]: how probable it is that a message reaches each position."""
+        """Return [B, L]: the probability that the message reaches each position."""
         if not self.stop_token:
             return probabilities.new_ones(probabilities.shape[:2])
         going_on = (1 - probabilities[..., STOP]).cumprod(1)
         return torch.cat([torch.ones_like(going_on[:, :1]), going_on[:, :-1]], 1)
 
     def _entropy_cost(self, probabilities: Tensor) -> Tensor:
-        """Return minus the bonus for using all symbols alike over the batch."""
+        """Return minus the entropy bonus of the symbols over the batch."""
         if self.entropy_bonus == 0:
             return probabilities.new_zeros(())
         use = probabilities.mean(0)
@@ -141,5 +139,5 @@ class DiscreteBottleneck(Bottleneck):
 
 
 def _signal(codes: Tensor, alive: Tensor) -> Tensor:
-    """Return [B, L * (D + 1)]: each symbol's code and whether it was sent."""
+    """Return [B, L * (D + 1)]: each symbol's code, and 1 if it was sent, else 0."""
     return torch.cat([codes * alive[..., None], alive[..., None]], -1).flatten(1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, abort, request
 
-from arc.config.flat_keys import GROUPS, flat_view
+from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, SETTINGS, flat_view
 from arc.server.requests import body, checkpoint_path, optional, session
 from arc.server.schema import task_schema
 from arc.server.session import InvalidStateError
@@ -68,11 +68,14 @@ def task_config() -> dict[str, Any]:
 
 @blueprint.post("/task_config")
 def change_task_config() -> Any:
-    """Change any of the settings, all or none."""
+    """Change any of the settings, all or none; returns the 21 keys and what was changed."""
+    content = body()
     try:
-        return {"status": "success", **session().change(body())}
+        view = session().change(content)
     except InvalidStateError as error:
         return {"error": str(error)}, 409
+    extra = flat_view(session().settings.config(), EXTRA_SETTINGS)
+    return {"status": "success", **view, **{key: extra[key] for key in extra if key in content}}
 
 
 @blueprint.get("/task_schema")
@@ -82,7 +85,7 @@ def schema() -> dict[str, Any]:
     if unknown := sorted(set(options) - set(GROUPS)):
         abort(400, f"{unknown[0]}: choose among the options of {', '.join(GROUPS)}")
     config = session().settings.preview(options)
-    return {"keys": task_schema(config), "values": flat_view(config)}
+    return {"keys": task_schema(config), "values": flat_view(config, SETTINGS)}
 
 
 @blueprint.get("/config")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, request
+from flask import Blueprint, Response, abort, request
 
 from arc.server.requests import session
 from arc.server.samples import SampleViewer
@@ -13,9 +13,9 @@ blueprint = Blueprint("samples", __name__)
 
 
 @blueprint.get("/samples")
-def samples() -> dict[str, Any]:
+def samples() -> Response:
     """Return some held-out examples with the current messages and outputs."""
-    return session().samples.get()
+    return Response(session().samples.get(), content_type="application/json")
 
 
 @blueprint.get("/examples")
@@ -51,6 +51,6 @@ def _message(text: str | None) -> list[int] | None:
 
 
 @blueprint.get("/language")
-def language() -> dict[str, Any]:
+def language() -> Response:
     """Return the messages of the last validation by frequency."""
-    return session().language.get()
+    return Response(session().language.get(), content_type="application/json")

@@ -1,7 +1,7 @@
-// Talking to the endpoint: JSON in and out, one kind of error, and a token where one is wanted.
+// Requests to the endpoint: JSON in and out, one error type, and a token where one is required.
 
 export class ApiError extends Error {
-  /** `status` is the HTTP status, or 0 when the server did not answer at all. */
+  /** `status` is the HTTP status, or 0 when the server did not answer. */
   constructor(message, status, body = {}) {
     super(message);
     this.status = status;
@@ -11,8 +11,8 @@ export class ApiError extends Error {
 
 const TOKEN = "arc.token";
 const TIMEOUT_MS = 15000;
-let askToken = null; // set by the page: async (wasWrong) => token or null
-let asking = null; // the one open question, shared by all requests that wait for it
+let askToken = null; // set by main.js: async (wasWrong) => token or null
+let asking = null; // the open token prompt, shared by all requests that wait for it
 
 export const onTokenWanted = (ask) => (askToken = ask);
 
@@ -25,7 +25,7 @@ export const post = (path, body) =>
     body: body === undefined ? undefined : JSON.stringify(body),
   });
 
-/** Download `path`: a plain link cannot carry the token, so with one the file is fetched first. */
+/** Download `path`. A plain link cannot send the token, so with a token the file is fetched first. */
 export async function download(path, name) {
   const link = document.createElement("a");
   link.download = name;
@@ -77,7 +77,7 @@ async function failure(response) {
   try {
     body = await response.json();
   } catch {
-    // an error page of something in between
+    // an error page of a proxy
   }
   const text = typeof body?.error === "string" ? body.error : `HTTP ${response.status}`;
   return new ApiError(text, response.status, body ?? {});

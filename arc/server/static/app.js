@@ -1,14 +1,14 @@
-// What the panels share: the latest status, events between panels, toasts and spoken lines.
+// Shared by the panels: the latest status, events, toasts, screen reader announcements.
 
 import { byId, h, setText } from "./dom.js";
 
 export class App extends EventTarget {
   status = null; // the last answer of /status
-  lost = null; // since when the server has not answered
-  refresh = () => {}; // asks for the status at once; set by the status panel
+  lost = null; // when the connection was lost
+  refresh = () => {}; // fetches the status at once; set by the status panel
 
-  on(event, hear) {
-    this.addEventListener(event, (each) => hear(each.detail));
+  on(event, handler) {
+    this.addEventListener(event, (each) => handler(each.detail));
   }
 
   emit(event, detail) {
@@ -19,18 +19,18 @@ export class App extends EventTarget {
     return Boolean(this.status?.running);
   }
 
-  /** Why nothing can be asked of the server now; null when it can. */
+  /** Why no request can be sent now; null when one can. */
   get unreachable() {
     if (this.lost) return "No connection to the run";
     return this.status ? null : "Waiting for the run's status";
   }
 
-  /** Say something to screen readers. */
+  /** Announce text to screen readers. */
   announce(text) {
     setText(byId("live"), text);
   }
 
-  /** A short message that goes away, or, when bad, stays until it is closed. */
+  /** A short message that disappears, or, when bad, stays until it is closed. */
   toast(text, kind = "") {
     const close = h("button.plain", { type: "button", "aria-label": "Dismiss", onclick: () => box.remove() }, "×");
     const box = h(`div.toast${kind && `.${kind}`}`, { role: kind === "bad" ? "alert" : "status" }, h("span", {}, text), close);
@@ -40,6 +40,6 @@ export class App extends EventTarget {
     if (kind !== "bad") setTimeout(() => box.remove(), 5000);
   }
 
-  /** Show the server's own words. */
+  /** Show an error message of the server. */
   fail = (error) => this.toast(error.message, "bad");
 }

@@ -1,5 +1,5 @@
-// One hand-drawn SVG line chart: faint raw range under a smoothed line, dashed references with
-// their names, a crosshair whose values stand in the legend, zoom by dragging, and a keyboard.
+// An SVG line chart: the raw range faint under a smoothed line, dashed reference lines with labels,
+// a crosshair with values in the legend, zoom by dragging, keyboard support.
 
 import { h, s, setText } from "./dom.js";
 import { figure } from "./format.js";
@@ -7,7 +7,7 @@ import { extent, lowerBound, path, smooth } from "./series.js";
 import { spread, xLabel, xTicks, yScale } from "./scale.js";
 
 const MARGIN = { left: 44, right: 10, top: 8, bottom: 20 };
-const DOTS = 60; // so few points are shown as points too
+const DOTS = 60; // lines of at most this many points also show them
 
 export class Chart {
   /**
@@ -32,19 +32,19 @@ export class Chart {
     const head = h("div.chart-head", {}, h("h3", {}, title, unit && h("small", {}, ` ${unit}`)), this.where, ...tools);
     this.element = h("figure.chart", {}, head, this.legend, this.plot, h("figcaption", {}, this.summary), this.spoken);
     this.grid = s("g", { class: "axes" });
-    this.curves = s("svg", {}); // an inner svg clips what leaves the plot
+    this.curves = s("svg", {}); // an inner svg clips to the plot
     this.marks = s("g", { class: "marks" });
     this.cross = s("g", { class: "cross" });
     this.brush = s("rect", { class: "brush", y: MARGIN.top, width: 0 });
     this.svg.append(this.grid, this.curves, this.marks, this.brush, this.cross);
-    this.size = [0, 0]; // told by the browser: to ask for it would lay out the page for each chart
+    this.size = [0, 0]; // from ResizeObserver: reading it would force a layout for each chart
     new ResizeObserver(([{ contentRect }]) => this.#resize(contentRect)).observe(this.plot);
     this.#listen();
   }
 
   /**
    * `lines`: [{label, style, x, y, least, most, n, raw}], columns sorted by x; `raw` lines are
-   * smoothed. `references`: [{label, value}]. `empty`: what to say without data.
+   * smoothed. `references`: [{label, value}]. `empty`: the text without data.
    */
   update(lines, references, summary, empty) {
     this.lines = lines.filter((line) => line.n > 0);
@@ -82,7 +82,7 @@ export class Chart {
     this.hover(this.view.hover ?? null);
   }
 
-  /** Put the crosshair at `x`, or take it away with null. */
+  /** Put the crosshair at `x`; null removes it. */
   hover(x) {
     this.cross.replaceChildren();
     if (x !== null && this.lines.length && this.py) {
@@ -169,7 +169,7 @@ export class Chart {
     const { left, right, top, bottom } = this.inner;
     const shown = this.references.filter(({ value }) => !this.log || value > 0);
     const rules = shown.map(({ value }) => s("line", { x1: left, x2: right, y1: this.py(value), y2: this.py(value) }));
-    const beside = (y) => (y - 3 < top + 8 ? y + 10 : y - 3); // above its rule, or below one at the top
+    const beside = (y) => (y - 3 < top + 8 ? y + 10 : y - 3); // above its line, or below one at the top
     const labels = spread(shown.map((each) => ({ ...each, y: beside(this.py(each.value)) })), 11, top + 8, bottom - 2);
     const texts = labels.map(({ label, value, y }) => s("text", { x: right - 3, y, class: "end" }, `${label} ${figure(value, 3)}`));
     this.marks.replaceChildren(...rules, ...texts);

@@ -1,4 +1,4 @@
-// Modal questions in the platform's own <dialog>: focus is kept inside and goes back afterwards.
+// Modal dialogs with the native <dialog>, which traps and restores the focus.
 
 import { h } from "./dom.js";
 
@@ -27,7 +27,7 @@ export function show(title, content, buttons, { wide = false } = {}) {
   });
 }
 
-/** Ask before something that matters; true when confirmed. */
+/** Ask for confirmation; true when confirmed. */
 export async function confirm(title, text, label, kind = "primary") {
   const buttons = [
     { label: "Cancel", value: "" },
@@ -36,7 +36,7 @@ export async function confirm(title, text, label, kind = "primary") {
   return (await show(title, h("p", {}, text), buttons)) === "yes";
 }
 
-/** Ask for a line or more of text; resolves to the text or null. */
+/** Ask for one or more lines of text; resolves to the text or null. */
 export async function prompt(title, text, { label, type = "text", lines = 1, hint = "", ok = "OK" }) {
   const field =
     lines > 1
@@ -53,7 +53,7 @@ export async function prompt(title, text, { label, type = "text", lines = 1, hin
   ];
   if (lines === 1) {
     field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter") return; // the form's first button would be Cancel
+      if (event.key !== "Enter") return; // would press the first button, Cancel
       event.preventDefault();
       field.form.parentElement.close("yes");
     });

@@ -1,4 +1,4 @@
-// Building elements. Text only ever enters as text nodes, so nothing the server says can be markup.
+// Builds elements. Text is only ever inserted as text nodes, so no server string becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -30,17 +30,17 @@ function fill(element, attributes, children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Set text only where it differs, so that selections and live regions are left in peace. */
+/** Set text only where it differs, so that selections and live regions are not disturbed. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** A short line in place of content: what is missing and why. `kind`: "", "bad". */
+/** A short line in place of missing content. `kind`: "", "bad". */
 export function note(text, kind = "") {
   return h(`p.note${kind && `.${kind}`}`, { role: kind === "bad" ? "alert" : null }, text);
 }
 
-/** Disable a control and say why, in a tooltip and to screen readers; null enables it. */
+/** Disable a control with the reason as its tooltip; null enables it and removes the tooltip. */
 export function disable(element, reason) {
   element.disabled = reason !== null;
   if (reason === null) {
@@ -52,7 +52,7 @@ export function disable(element, reason) {
   }
 }
 
-/** A button that runs async `action`, is busy meanwhile, and lets `failed` show what went wrong. */
+/** A button that runs async `action`, is marked busy meanwhile, and passes errors to `failed`. */
 export function actionButton(spec, label, action, failed) {
   const button = h(`button.${spec}`, { type: "button" }, label);
   button.addEventListener("click", async () => {
@@ -70,7 +70,7 @@ export function actionButton(spec, label, action, failed) {
   return button;
 }
 
-/** Copy text; on plain http the clipboard is closed to scripts, so fall back on a selection. */
+/** Copy text. On plain http the clipboard API is unavailable, so fall back on a selection. */
 export async function copyText(text) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(text);
@@ -83,7 +83,7 @@ export async function copyText(text) {
   area.remove();
 }
 
-/** Remembered choices of this browser; nothing breaks where storage is off. */
+/** Choices stored in this browser, where storage is available. */
 export const memory = {
   get(key, fallback) {
     try {
@@ -96,7 +96,7 @@ export const memory = {
     try {
       localStorage.setItem(`arc.${key}`, JSON.stringify(value));
     } catch {
-      // then it lasts as long as the page
+      // without storage, the choice lasts as long as the page
     }
   },
 };

@@ -1,4 +1,4 @@
-// Numbers as people read them. Anything missing or not finite becomes a dash.
+// Formats numbers. Anything missing or not finite becomes a dash.
 
 export const DASH = "–";
 
@@ -33,9 +33,7 @@ export function duration(seconds) {
 
 export const clock = (date) => date.toTimeString().slice(0, 8);
 
-export const words = (key) => String(key).replaceAll("_", " ");
-
-/** A value of a configuration as Hydra and YAML write it. */
+/** A configuration value as Hydra and YAML write it. */
 export function plain(value) {
   if (value === null || value === undefined) return "null";
   if (Array.isArray(value)) return `[${value.map(plain).join(", ")}]`;

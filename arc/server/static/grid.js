@@ -1,4 +1,4 @@
-// ARC grids on canvas, in ARC's ten colours; digits on request; wrong cells crossed out.
+// ARC grids on canvas, in ARC's ten colours, optionally with digits; wrong cells are crossed out.
 
 import { h, memory } from "./dom.js";
 
@@ -7,8 +7,8 @@ export const COLORS = [
   "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25",
 ]; // prettier-ignore
 const NAMES = ["black", "blue", "red", "green", "yellow", "grey", "magenta", "orange", "azure", "maroon"];
-const LIGHT = new Set([3, 4, 5, 7, 8]); // colours that dark ink stands out on
-const DIGIT_CELL = 11; // px; smaller cells have no room for a digit
+const LIGHT = new Set([3, 4, 5, 7, 8]); // colours that need dark digits
+const DIGIT_CELL = 11; // px; the smallest cell that fits a digit
 const painters = new WeakMap();
 
 let digits = memory.get("digits", false);
@@ -24,7 +24,7 @@ export function setDigits(on) {
 
 /**
  * A canvas of `grid`, at most about `size` px wide and high. Cells that differ from `target` are
- * crossed out; `role` is what the grid is, for those who hear it instead of seeing it.
+ * crossed out; `role` names the grid for screen readers.
  */
 export function gridView(grid, { size = 120, target = null, role = "Grid" } = {}) {
   const [rows, columns] = [grid?.length ?? 0, grid?.[0]?.length ?? 0];
@@ -40,7 +40,7 @@ export function gridView(grid, { size = 120, target = null, role = "Grid" } = {}
   return canvas;
 }
 
-/** The number of cells of `grid` that differ from `target`; all, where the sizes differ. */
+/** The number of cells of `grid` that differ from `target`; all if the sizes differ. */
 export function wrongCells(grid, target) {
   if (!target) return 0;
   let wrong = 0;
@@ -87,7 +87,7 @@ function draw(canvas, grid, target, cell) {
   }
 }
 
-/** A cross in white under black, so that it shows on all ten colours; an outline beside digits. */
+/** A black cross on a white one, visible on all ten colours; an outline where digits are shown. */
 function cross(ink, x, y, side, outline) {
   const inset = Math.max(1, side * 0.18);
   ink.beginPath();

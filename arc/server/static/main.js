@@ -18,7 +18,7 @@ import { mountTabs } from "./tabs.js";
 
 const KEYS = {
   s: "save a checkpoint (under the name typed beside Save, or a default one)",
-  l: "show the log; again: back to the examples",
+  l: "show the log; again: back to the tab before",
   "/": "filter the list in view",
   "?": "this help",
 };
@@ -30,32 +30,25 @@ const CHART_KEYS = {
 
 const app = new App();
 onTokenWanted((wrong) =>
-  prompt("This run wants a token", wrong ? "That token was not accepted." : "The one set as server.token.", { label: "token", type: "password", ok: "Use it" }),
+  prompt("A token is required", wrong ? "That token was not accepted." : "Enter the value of server.token.", { label: "Token", type: "password", ok: "Continue" }),
 );
-const { tabs, select, current } = mountTabs(app);
+const { tabs, select, current, previous } = mountTabs(app);
 const settings = mountSettings(app);
 const controls = mountControls(app, settings);
-mountCharts(app);
+mountCharts(app, tabs.charts);
 mountResults(app);
 mountExamples(app, tabs.examples);
 mountLanguage(app, tabs.language);
 mountCheckpoints(app, tabs.checkpoints);
 mountConfig(app, tabs.config);
 mountLog(app, tabs.log);
-select(memory.get("tab", "examples"));
-if (!current()) select("examples");
+select(memory.get("tab", "charts"));
+if (!current()) select("charts");
 mountStatus(app);
-app.on("run", () => document.querySelectorAll("#toasts .bad").forEach((toast) => toast.remove())); // of the run before
+app.on("run", () => document.querySelectorAll("#toasts .bad").forEach((toast) => toast.remove()));
 
 mountTheme();
 mountKeys();
-const sidebar = byId("settings-box");
-const wide = matchMedia("(min-width: 900px)");
-const remembered = () => (wide.matches ? "settings" : "settings-below"); // above the charts they are in the way
-const unfold = () => (sidebar.open = memory.get(remembered(), wide.matches));
-wide.addEventListener("change", unfold);
-sidebar.querySelector("summary").addEventListener("click", () => memory.set(remembered(), !sidebar.open)); // what people do, not we
-unfold();
 
 function mountTheme() {
   const button = byId("theme");
@@ -72,7 +65,7 @@ function mountTheme() {
     try {
       localStorage.setItem("arc.theme", chosen); // read by theme.js, before the first paint
     } catch {
-      // then it lasts as long as the page
+      // without storage, the choice lasts as long as the page
     }
     paint();
   });
@@ -82,7 +75,7 @@ function mountTheme() {
 function mountKeys() {
   const acts = {
     s: () => controls.save(),
-    l: () => select(current() === "log" ? "examples" : "log", true),
+    l: () => select(current() === "log" ? previous() : "log", true),
     "/": focusFilter,
     "?": help,
   };
@@ -110,7 +103,7 @@ function help() {
   box.addEventListener("change", () => memory.set("keys", box.checked));
   const content = [
     h("dl.keys", {}, rows(KEYS), rows(CHART_KEYS)),
-    h("label.inline", {}, box, " single keys are on"),
+    h("label.inline", {}, box, " enable single-key shortcuts"),
   ];
   show("Keyboard", content, [{ label: "Close", value: "" }]);
 }

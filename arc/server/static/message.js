@@ -1,22 +1,22 @@
-// Messages: symbols as chips, to read or to edit one by one, and vectors as bars.
+// Messages: symbols as chips, read-only or editable, and vectors as bars.
 
 import { h, s } from "./dom.js";
 import { figure } from "./format.js";
 
-/** Give an element the hue of a symbol; the number itself always stands beside it. */
+/** Give an element the hue of a symbol; the number itself is always shown too. */
 function tint(element, symbol) {
   element.style.setProperty("--hue", String((symbol * 137.5) % 360));
 }
 
-/** A message to read. `other`: a message to compare with; symbols that differ are marked. */
+/** A read-only message; symbols that differ from the message `other` are marked. */
 export function messageView(message, { length = null, other = null } = {}) {
-  const heard = length ?? message.length;
-  const spoken = message.slice(0, heard).join(" ");
+  const end = length ?? message.length;
+  const read = message.slice(0, end).join(" ");
   const differs = (i) => other !== null && other[i] !== message[i];
   const count = message.filter((_, i) => differs(i)).length;
-  const label = `Message ${spoken}${other ? `; ${count} of ${message.length} symbols differ` : ""}`;
+  const label = `Message ${read}${other ? `; ${count} of ${message.length} symbols differ` : ""}`;
   const chips = message.map((symbol, i) => {
-    const chip = h(`span.chip${i >= heard ? ".silent" : ""}${differs(i) ? ".differs" : ""}`, {}, symbol);
+    const chip = h(`span.chip${i >= end ? ".unused" : ""}${differs(i) ? ".differs" : ""}`, {}, symbol);
     tint(chip, symbol);
     return chip;
   });
@@ -24,8 +24,8 @@ export function messageView(message, { length = null, other = null } = {}) {
 }
 
 /**
- * A message to edit: each chip takes numbers, arrow up and down, or its own two small buttons;
- * arrow left and right go to the neighbours. `changed(message)` hears every edit. Returns
+ * An editable message: each chip takes a number, arrow up and down, or its two buttons; arrow
+ * left and right move between chips. `changed(message)` is called on every edit. Returns
  * {element, set(message, length, sent)}, where symbols that differ from `sent` are marked.
  */
 export function messageEditor(vocabulary, changed) {
@@ -41,15 +41,15 @@ export function messageEditor(vocabulary, changed) {
     changed(message);
   }
 
-  function mark(heard = message.length) {
+  function mark(end = message.length) {
     chips.forEach(({ box, input }, i) => {
       const typing = input === document.activeElement && input.value === "";
       if (!typing && input.valueAsNumber !== message[i]) input.value = message[i];
       tint(box, message[i]);
       const differs = message[i] !== sent[i];
       box.classList.toggle("differs", differs);
-      box.classList.toggle("silent", i >= heard);
-      box.title = differs ? `sent: ${sent[i]}` : i >= heard ? "after the stop symbol: silence" : "";
+      box.classList.toggle("unused", i >= end);
+      box.title = differs ? `original: ${sent[i]}` : i >= end ? "ignored: after the stop symbol" : "";
     });
   }
 
@@ -118,7 +118,7 @@ export function vectorView(vector, other = null) {
   return h("div.vector-box", {}, svg, h("p.hint", {}, label));
 }
 
-/** The cosine between two vectors. */
+/** The cosine similarity of two vectors. */
 export function cosine(a, b) {
   let [dot, aa, bb] = [0, 0, 0];
   a.forEach((value, i) => {

@@ -1,9 +1,9 @@
-// Repeats a request without ever overlapping itself; backs off while it fails, rests while unseen.
+// Repeats a request without overlap; backs off while it fails, pauses while the page is hidden.
 
 const LONGEST_MS = 15000;
 
 /**
- * Call async `task` every `every()` ms while `active()`; `hidden: true` goes on in a hidden tab.
+ * Call async `task` every `every()` ms while `active()`; `hidden: true` continues in a hidden tab.
  * Returns `now()`, which runs it at once (or right after the call in flight).
  */
 export function poll(task, { every, active = () => true, hidden = false }) {
@@ -18,7 +18,7 @@ export function poll(task, { every, active = () => true, hidden = false }) {
       again = true;
       return;
     }
-    if (!active() || (document.hidden && !hidden)) return; // whoever shows it calls now()
+    if (!active() || (document.hidden && !hidden)) return; // now() is called again when it is shown
     busy = true;
     try {
       await task();

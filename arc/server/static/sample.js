@@ -1,4 +1,4 @@
-// What the receiver made of a message: candidates with probabilities, a grid built, or puzzles.
+// The receiver's output: candidates with probabilities, a reconstructed grid, or puzzles.
 
 import { h, note } from "./dom.js";
 import { integer, percent } from "./format.js";
@@ -6,13 +6,13 @@ import { gridView, wrongCells } from "./grid.js";
 
 const FIRST = 12;
 
-/** "right" or "wrong" in words and a sign, never by colour alone. */
+/** "correct" or "wrong" as a sign and a word, never by colour alone. */
 export function verdict(correct) {
   if (correct === null || correct === undefined) return null;
-  return h(`span.verdict.${correct ? "right" : "wrong"}`, {}, correct ? "✓ right" : "✗ wrong");
+  return h(`span.verdict.${correct ? "correct" : "wrong"}`, {}, correct ? "✓ correct" : "✗ wrong");
 }
 
-/** One line about the outcome, for cards. */
+/** The outcome in one line, for cards. */
 export function outcome(sample) {
   if (sample.candidates?.length) {
     const target = sample.candidates.find((each) => each.is_target);
@@ -28,14 +28,14 @@ export function outcome(sample) {
 }
 
 /**
- * Everything that the receiver answered; `state.all` remembers whether all candidates show, and
- * `state.distractors` is how many the game has.
+ * The receiver's output in full. `state.all`: whether all candidates are shown; `state.distractors`:
+ * the task's number of distractors.
  */
 export function answer(sample, state) {
   if (sample.candidates?.length) return candidates(sample, state);
   if (sample.built) return built(sample);
   if (sample.top?.length) return puzzles(sample);
-  return note("The receiver gave no answer to show.");
+  return note("No receiver output.");
 }
 
 function bar(probability) {
@@ -52,7 +52,7 @@ function candidates(sample, state) {
   const shown = state.all ? ranked : few;
   const items = shown.map((each) => {
     const place = ranked.indexOf(each) + 1;
-    const marks = [place === 1 && "picked", each.is_target && "target"].filter(Boolean);
+    const marks = [place === 1 && "predicted", each.is_target && "target"].filter(Boolean);
     const style = `${each.is_target ? ".target" : ""}${place === 1 ? ".picked" : ""}`;
     return h(
       `li.candidate${style}`,
@@ -63,8 +63,8 @@ function candidates(sample, state) {
       h("span.marks", {}, marks.length ? `${each.is_target ? "◎" : "▸"} ${marks.join(", ")}` : ""),
     );
   });
-  const text = `The target is number ${rank + 1} of ${ranked.length}, with ${percent(100 * ranked[rank]?.probability)} %.`;
-  const fewer = (state.distractors ?? 0) >= ranked.length && ` The game has ${integer(state.distractors)} distractors; ${ranked.length - 1} of them stand here.`;
+  const text = `Target ranked ${rank + 1} of ${ranked.length}, probability ${percent(100 * ranked[rank]?.probability)} %.`;
+  const fewer = (state.distractors ?? 0) >= ranked.length && ` Shown with ${ranked.length - 1} of the task's ${integer(state.distractors)} distractors.`;
   const more =
     ranked.length > FIRST &&
     h("button.quiet", { type: "button", onclick: () => state.toggle() }, state.all ? `Show the first ${FIRST}` : `Show all ${ranked.length}`);
@@ -75,7 +75,7 @@ function built(sample) {
   const wanted = sample.target ?? sample.grid;
   const wrong = wrongCells(sample.built, wanted);
   const cells = wanted.length * wanted[0].length;
-  const text = wrong ? `${integer(wrong)} of ${integer(cells)} cells are wrong, crossed out below.` : `All ${integer(cells)} cells are right.`;
+  const text = wrong ? `${integer(wrong)} of ${integer(cells)} cells wrong (crossed out).` : `All ${integer(cells)} cells correct.`;
   return h(
     "div.answer",
     {},
@@ -83,8 +83,8 @@ function built(sample) {
     h(
       "div.pair",
       {},
-      h("figure", {}, h("figcaption", {}, "built"), gridView(sample.built, { size: 260, target: wanted, role: "Built grid" })),
-      h("figure", {}, h("figcaption", {}, "wanted"), gridView(wanted, { size: 260, role: "Wanted grid" })),
+      h("figure", {}, h("figcaption", {}, "Reconstruction"), gridView(sample.built, { size: 260, target: wanted, role: "Reconstruction" })),
+      h("figure", {}, h("figcaption", {}, "Target"), gridView(wanted, { size: 260, role: "Target grid" })),
     ),
   );
 }
@@ -99,10 +99,10 @@ function puzzles(sample) {
       h("span", {}, each.side),
       bar(each.probability),
       h("span.value", {}, `${percent(100 * each.probability)} %`),
-      h("span.marks", {}, each.is_target ? "◎ right one" : ""),
+      h("span.marks", {}, each.is_target ? "◎ correct" : ""),
     ),
   );
-  const right = sample.top.findIndex((each) => each.is_target);
-  const text = right < 0 ? `The right puzzle is not among the first ${rows.length}.` : `The right puzzle is number ${right + 1}.`;
+  const rank = sample.top.findIndex((each) => each.is_target);
+  const text = rank < 0 ? `Correct class not among the top ${rows.length}.` : `Correct class ranked ${rank + 1}.`;
   return h("div.answer", {}, h("p", {}, text), h("ol.puzzles", {}, rows));
 }

@@ -1,4 +1,4 @@
-// Axes: round tick values for linear and logarithmic scales, and labels that don't run together.
+// Axes: round tick values for linear and logarithmic scales, and labels that do not overlap.
 
 import { duration, figure } from "./format.js";
 

@@ -1,10 +1,10 @@
-// Long series in bounded memory: growing columns of numbers, smoothing, and min/max per pixel.
+// Long series in bounded memory: growing columns of numbers, smoothing, min/max per pixel.
 
 const LIMIT = 200000;
 
-/** Rows of numbers as columns; beyond LIMIT rows, two neighbours become one that keeps their range. */
+/** Rows of numbers as columns; beyond LIMIT rows, neighbours are merged and keep their range. */
 export class Columns {
-  /** `names`: plain columns; `ranged`: columns that come with a least and a greatest value. */
+  /** `names`: plain columns; `ranged`: columns with a minimum and a maximum. */
   constructor(names, ranged) {
     this.plain = names;
     this.ranged = ranged;
@@ -79,8 +79,8 @@ export function lowerBound(x, n, at) {
 }
 
 /**
- * Running mean with weights that fall off along x, relative to the range `x0..x1` in view, so that
- * the same setting looks alike on a short run and a long one. Gaps (NaN) stay gaps.
+ * Running mean with weights that decay along x, relative to the range `x0..x1` in view, so that the
+ * same setting looks alike on short and long runs. Gaps (NaN) stay gaps.
  */
 export function smooth(x, y, n, strength, x0, x1) {
   const out = new Float64Array(n);
@@ -106,7 +106,7 @@ export function smooth(x, y, n, strength, x0, x1) {
   return out;
 }
 
-/** The least and greatest finite value over rows [from, to); `positive` leaves out what log cannot. */
+/** The minimum and maximum finite value over rows [from, to); `positive` skips values <= 0. */
 export function extent(least, most, from, to, positive = false) {
   let [low, high] = [Infinity, -Infinity];
   for (let i = from; i < to; i++) {
@@ -119,8 +119,8 @@ export function extent(least, most, from, to, positive = false) {
 
 /**
  * An SVG path over rows [from, to) with at most four points a pixel column: the first value, the
- * least, the greatest and the last, so that no outlier is lost. `px` and `py` map to pixels; `px`
- * is linear, so that a column is told by its end along x instead of by each row's pixel.
+ * minimum, the maximum and the last, so that no outlier is lost. `px` and `py` map to pixels; `px`
+ * is linear, so a column is delimited by its end along x instead of by each row's pixel.
  */
 export function path(x, y, least, most, from, to, px, py) {
   const parts = [];
@@ -148,7 +148,7 @@ export function path(x, y, least, most, from, to, px, py) {
     const count = i - start;
     parts.push(open ? "L" : "M", count === 1 ? px(x[i - 1]).toFixed(1) : column, " ", py(first).toFixed(1));
     if (low !== high) parts.push("V", py(low).toFixed(1), "V", py(high).toFixed(1), "V", py(end).toFixed(1));
-    else if (!open && (i === to || y[i] !== y[i])) parts.push("h.1"); // a lone point still shows
+    else if (!open && (i === to || y[i] !== y[i])) parts.push("h.1"); // an isolated point stays visible
     open = true;
   }
   return parts.join("");

@@ -1,15 +1,16 @@
-// Tabs with the keyboard that people expect of them; panels are told when they come into view.
+// Tabs with the usual keyboard support; panels are notified when they come into view.
 
 import { byId, memory } from "./dom.js";
 
-/** Returns {name: tab}, tab = {active, shown: [called on show]}, and select(name). */
+/** Returns {tabs, select, current, previous}; tabs[name] = {active, shown: [called on show]}. */
 export function mountTabs(app) {
   const buttons = [...document.querySelectorAll('[role="tab"]')];
   const tabs = Object.fromEntries(buttons.map((button) => [button.dataset.tab, { active: false, shown: [] }]));
-  let current = null;
+  let [current, previous] = [null, "charts"];
 
   function select(name, focus = false) {
     if (!tabs[name]) return;
+    if (name !== current) previous = current ?? previous;
     current = name;
     for (const button of buttons) {
       const on = button.dataset.tab === name;
@@ -17,10 +18,11 @@ export function mountTabs(app) {
       button.tabIndex = on ? 0 : -1;
       byId(button.dataset.tab).hidden = !on;
       tabs[button.dataset.tab].active = on;
+      if (on) button.parentElement.scrollLeft = button.offsetLeft - 40; // the row scrolls on narrow screens
       if (on && focus) button.focus();
     }
     memory.set("tab", name);
-    for (const hear of tabs[name].shown) hear();
+    for (const act of tabs[name].shown) act();
   }
 
   buttons.forEach((button, i) => {
@@ -33,5 +35,5 @@ export function mountTabs(app) {
     });
   });
   app.on("tab", (name) => select(name));
-  return { tabs, select, current: () => current };
+  return { tabs, select, current: () => current, previous: () => previous };
 }

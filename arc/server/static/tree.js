@@ -1,11 +1,11 @@
-// A nested configuration as a foldable outline.
+// A nested configuration as a collapsible outline.
 
 import { h } from "./dom.js";
 import { plain } from "./format.js";
 
 const SHORT = 160;
 
-/** Objects fold; everything else is one line, long values cut with the whole in the tooltip. */
+/** Objects collapse; other values take one line, long ones shortened with the rest in the tooltip. */
 export function treeView(tree, open = true) {
   const entries = Object.entries(tree ?? {});
   const leaves = entries.filter(([, value]) => !isBranch(value));

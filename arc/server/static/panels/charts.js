@@ -1,4 +1,4 @@
-// The charts: follows /metrics_history, keeps it in bounded memory, draws all with one x axis.
+// The charts: polls /metrics_history, stores it in bounded memory, draws all with one x axis.
 
 import { get } from "../api.js";
 import { Chart } from "../chart.js";
@@ -10,22 +10,21 @@ import { accuracyView, entropyView, gradientView, lossView, rateView, useView } 
 
 const HISTORY = [["batch_num", "epoch", "batch", "seconds", "learning_rate", "grad_norm"], ["loss", "accuracy"]];
 
-export function mountCharts(app) {
+export function mountCharts(app, tab) {
   const host = byId("charts");
   const history = new Columns(...HISTORY);
   let validations = [];
   let run = null;
   let frame = 0;
-  let visible = true;
   const view = { byTime: memory.get("byTime", false), smoothing: memory.get("smoothing", 0.6), range: [0, 1], zoomed: null, hover: null };
   const on = { hover, zoom };
 
-  const toggle = (chart, label, pressed, act) => {
+  const toggle = (name, label, pressed, act) => {
     const button = h("button.toggle", { type: "button", "aria-pressed": String(pressed) }, label);
     button.addEventListener("click", () => {
       const next = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(next));
-      memory.set(chart, next);
+      memory.set(name, next);
       act(next);
     });
     return button;
@@ -36,8 +35,8 @@ export function mountCharts(app) {
   const charts = [
     [new Chart({ title: "Loss", view, on, tools: [log] }), lossView],
     [new Chart({ title: "Accuracy", unit: "%", view, on, bounds: [0, 100], tools: [baselines] }), accuracyView],
-    [new Chart({ title: "Message entropy", unit: "bits, held-out", view, on, bounds: [0, Infinity] }), entropyView],
-    [new Chart({ title: "Symbol use", unit: "%, held-out", view, on, bounds: [0, 100] }), useView],
+    [new Chart({ title: "Message entropy", unit: "bits, validation", view, on, bounds: [0, Infinity] }), entropyView],
+    [new Chart({ title: "Symbol use", unit: "%, validation", view, on, bounds: [0, 100] }), useView],
     [new Chart({ title: "Gradient norm", view, on, bounds: [0, Infinity] }), gradientView],
     [new Chart({ title: "Learning rate", view, on, bounds: [0, Infinity] }), rateView],
   ];
@@ -81,7 +80,7 @@ export function mountCharts(app) {
     frame ||= requestAnimationFrame(draw);
   }
 
-  /** One update of all charts; how long it took is left on the section for tests to read. */
+  /** Update all charts; the duration is stored in a data attribute for tests. */
   function draw() {
     frame = 0;
     const began = performance.now();
@@ -114,7 +113,7 @@ export function mountCharts(app) {
   }
 
   async function fetchMore() {
-    // Ask from one step back: a validation may arrive after the row of its own step.
+    // Start one step back: a validation may arrive after the row of its step.
     const last = Math.max(history.last("batch_num") || 0, 0);
     const answer = await get(last > 1 ? `/metrics_history?since=${last - 1}` : "/metrics_history");
     if (answer.run_id !== run) {
@@ -124,7 +123,7 @@ export function mountCharts(app) {
       validations = [];
       view.zoomed = null;
       byId("follow").hidden = true;
-      if (restart) return fetchMore(); // that answer began in the middle of another run
+      if (restart) return fetchMore(); // that answer started in the middle of another run
     }
     let newest = history.length ? history.last("batch_num") : -Infinity;
     for (const row of answer.history ?? []) {
@@ -140,12 +139,9 @@ export function mountCharts(app) {
 
   const now = poll(fetchMore, {
     every: () => (app.running ? 2000 : 8000),
-    active: () => visible && !app.lost,
+    active: () => tab.active && !app.lost,
   });
-  new IntersectionObserver(([entry]) => {
-    visible = entry.isIntersecting;
-    if (visible) now();
-  }).observe(host);
+  tab.shown.push(now);
   app.on("run", now);
   app.on("connection", (up) => up && now());
   redraw();

@@ -1,27 +1,29 @@
-// Saved runs: what each file holds, and what can be done with it.
+// Checkpoints and pretrained encoders: their contents, and buttons to resume, fine-tune, download.
 
 import { download, get, post } from "../api.js";
 import { prompt, show } from "../dialog.js";
 import { actionButton, byId, disable, h, note, setText } from "../dom.js";
-import { DASH, figure, integer, percent, words } from "../format.js";
+import { DASH, figure, integer, percent } from "../format.js";
+import { label, words } from "../labels.js";
 import { poll } from "../poll.js";
 import { splitOverrides } from "./settings.js";
 import { treeView } from "../tree.js";
 
-const TITLES = ["file", "task", "channel", "step", "held-out %", "held-out loss", "MB", "saved", ""];
-const MEANINGS = {
-  "held-out %": "By the last validation before the save, on the validation puzzles",
-  "held-out loss": "By the last validation before the save, on the validation puzzles",
-};
+const COLUMNS = ["filename", "task_type", "bottleneck_type", "step", "val_acc", "val_loss", "size_mb", "modified", ""];
+const ENCODER_COLUMNS = ["filename", "task_type", "val_acc", "epoch", ""];
+const TITLES = { filename: "File", val_acc: "Validation accuracy (%)", size_mb: "Size (MB)", modified: "Saved" };
+const NUMBERS = ["step", "epoch", "val_acc", "val_loss", "size_mb"];
+const title = (key) => TITLES[key] ?? label(key);
 
 const stem = (filename) => String(filename).replace(/\.pth$/, "");
 
 export function mountCheckpoints(app, tab) {
   const host = byId("checkpoints");
-  const filter = h("input", { type: "search", placeholder: "filter", "aria-label": "Filter checkpoints by name", autocomplete: "off", "data-filter": "" });
+  const filter = h("input", { type: "search", placeholder: "Filter", "aria-label": "Filter checkpoints by name", autocomplete: "off", "data-filter": "" });
   const count = h("span.hint", { role: "status" });
+  const folder = h("code.hint", { title: "checkpoint.dir" });
   const [files, encoders] = [h("div.scroll"), h("div.scroll")];
-  host.append(h("div.toolbar", {}, h("h3", {}, "Checkpoints"), filter, count), files, h("h3", {}, "Pretrained encoders"), encoders);
+  host.append(h("div.toolbar", {}, h("h3", {}, "Checkpoints"), filter, count, folder), files, h("h3", {}, "Pretrained encoders"), encoders);
   let [rows, shown, starters] = [[], null, []];
 
   async function load() {
@@ -46,56 +48,55 @@ export function mountCheckpoints(app, tab) {
     const matching = rows.filter((row) => row.filename.toLowerCase().includes(wanted));
     setText(count, rows.length ? `${integer(matching.length)} of ${integer(rows.length)}` : "");
     starters = [];
-    if (!rows.length) files.replaceChildren(note("Nothing saved yet in this folder."));
-    else files.replaceChildren(table(TITLES, matching.map(row)));
+    if (!rows.length) files.replaceChildren(note("No checkpoints in this folder yet."));
+    else files.replaceChildren(table(COLUMNS, matching.map(row)));
     lock();
   }
 
   function row(each) {
     const name = stem(each.filename);
-    const get_it = downloader(name);
+    const size = [cell("size_mb", figure(each.size_mb, 3)), cell("modified", each.modified ?? DASH)];
     if (each.error) {
-      return h("tr.broken", { "data-name": name }, cell("file", nameView(name)), h("td", { colspan: 5, "data-label": "" }, `✗ ${each.error}`), cell("MB", figure(each.size_mb, 3), true), cell("saved", each.modified), h("td.actions", {}, get_it));
+      return h("tr.broken", { "data-name": name }, cell("filename", nameView(name)), h("td", { colspan: 5 }, `✗ ${each.error}`), size, h("td.actions", {}, downloader(name)));
     }
-    const resume = actionButton("plain", "resume", () => start("resume", name), app.fail);
-    const tune = actionButton("plain", "fine-tune", () => start("finetune", name), app.fail);
+    const resume = actionButton("plain", "Resume", () => start("resume", name), app.fail);
+    const tune = actionButton("plain", "Fine-tune", () => start("finetune", name), app.fail);
     starters.push(resume, tune);
     const vector = (each.vocab_size ?? null) === null;
-    const channel = `${words(each.bottleneck_type ?? DASH)} ${vector ? (each.latent_dim ?? "") : `${each.max_message_length ?? "?"}×${each.vocab_size}`}`;
+    const bottleneck = `${words(each.bottleneck_type ?? DASH)} ${vector ? (each.latent_dim ?? "") : `${each.max_message_length ?? "?"}×${each.vocab_size}`}`;
     return h(
       "tr",
       { "data-name": name },
-      cell("file", nameView(name)),
-      cell("task", words(each.task_type ?? DASH)),
-      cell("channel", channel),
-      cell("step", integer(each.step), true),
-      cell("held-out %", percent(each.val_acc), true),
-      cell("held-out loss", figure(each.val_loss, 3), true),
-      cell("MB", figure(each.size_mb, 3), true),
-      cell("saved", each.modified ?? DASH),
-      h("td.actions", {}, inspector(name), resume, tune, get_it),
+      cell("filename", nameView(name)),
+      cell("task_type", words(each.task_type ?? DASH)),
+      cell("bottleneck_type", bottleneck),
+      cell("step", integer(each.step)),
+      cell("val_acc", percent(each.val_acc)),
+      cell("val_loss", figure(each.val_loss, 3)),
+      size,
+      h("td.actions", {}, inspector(name), resume, tune, downloader(name)),
     );
   }
 
   function encoderTable(list) {
-    if (!list.length) return note("No pretrained encoder yet.");
+    if (!list.length) return note("No pretrained encoders yet.");
     const lines = list.map((each) => {
       const name = stem(each.filename);
       return h(
         "tr",
         { "data-name": name },
-        cell("file", nameView(name)),
-        cell("pretrained on", words(each.task_type ?? DASH)),
-        cell("held-out %", percent(each.val_acc), true),
-        cell("epoch", integer(each.epoch), true),
+        cell("filename", nameView(name)),
+        cell("task_type", words(each.task_type ?? DASH)),
+        cell("val_acc", percent(each.val_acc)),
+        cell("epoch", integer(each.epoch)),
         h("td.actions", {}, inspector(name), downloader(name)),
       );
     });
-    return table(["file", "pretrained on", "held-out %", "epoch", ""], lines);
+    return table(ENCODER_COLUMNS, lines);
   }
 
-  const inspector = (name) => actionButton("plain", "inspect", () => inspect(name), app.fail);
-  const downloader = (name) => actionButton("plain", "download", () => download(`/download/${encodeURIComponent(name)}.pth`, `${name}.pth`), app.fail);
+  const inspector = (name) => actionButton("plain", "Inspect", () => inspect(name), app.fail);
+  const downloader = (name) => actionButton("plain", "Download", () => download(`/download/${encodeURIComponent(name)}.pth`, `${name}.pth`), app.fail);
 
   async function inspect(name) {
     const { metadata } = await get(`/checkpoint?name=${encodeURIComponent(name)}`);
@@ -105,10 +106,10 @@ export function mountCheckpoints(app, tab) {
   async function start(how, name) {
     const resume = how === "resume";
     const text = resume
-      ? "The run goes on exactly where it was saved. Lengths are totals: to train longer, raise the limit."
-      : "A new run with these weights, and all else fresh.";
+      ? "Continues the run exactly from this checkpoint. Lengths are totals: to train longer, raise the limit."
+      : "Starts a new run from these weights, with a fresh optimizer and fresh counters.";
     const typed = await prompt(`${resume ? "Resume" : "Fine-tune"} ${name}`, text, {
-      label: "overrides, as on the command line (may stay empty)",
+      label: "Overrides (optional), as on the command line",
       lines: 3,
       hint: resume ? "training.max_minutes=20" : "training.learning_rate=1e-4 model.dropout=0.1",
       ok: resume ? "Resume" : "Fine-tune",
@@ -123,6 +124,7 @@ export function mountCheckpoints(app, tab) {
   function lock() {
     const reason = app.unreachable ?? (app.running ? `A run is ${app.status.state}: stop it first` : null);
     for (const button of starters) disable(button, reason);
+    setText(folder, app.status?.folder ?? "");
   }
 
   filter.addEventListener("input", render);
@@ -132,13 +134,14 @@ export function mountCheckpoints(app, tab) {
   app.on("connection", (up) => (up ? now() : lock()));
 }
 
-/** A file's name, which may be broken where a word of it ends. */
+/** A file name that may wrap after an underscore. */
 const nameView = (name) => h("code", {}, name.split(/(?<=_)/).flatMap((word) => [h("wbr"), word]));
 
-const cell = (label, content, number = false) => h(`td${number ? ".number" : ""}`, { "data-label": label }, content);
+const isNumber = (key) => (NUMBERS.includes(key) ? ".number" : "");
 
-function table(titles, rows) {
-  const numbers = new Set(["step", "epoch", "held-out %", "held-out loss", "MB"]);
-  const head = titles.map((title) => h(`th${numbers.has(title) ? ".number" : ""}`, { scope: "col", title: MEANINGS[title] ?? "" }, title || h("span.vh", {}, "actions")));
+const cell = (key, content) => h(`td.${key}${isNumber(key)}`, { "data-label": title(key) }, content);
+
+function table(columns, rows) {
+  const head = columns.map((key) => h(`th${isNumber(key)}`, { scope: "col", title: key }, key ? title(key) : h("span.vh", {}, "Actions")));
   return h("table.rows.stacking", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
 }

@@ -1,4 +1,4 @@
-// The resolved configuration, and the overrides that would reproduce it.
+// The resolved configuration, and the command that reproduces it.
 
 import { get } from "../api.js";
 import { actionButton, byId, copyText, h, note } from "../dom.js";

@@ -1,10 +1,10 @@
-// Start, pretrain, stop and save: each disabled with its reason, busy while asked, errors as they come.
+// Start, pretrain, stop and save buttons; a disabled button has the reason as its tooltip.
 
 import { post } from "../api.js";
 import { confirm } from "../dialog.js";
 import { actionButton, byId, disable, h, setText } from "../dom.js";
 
-/** `settings` gives {changed(), apply(), overrides()}. Returns {save(), begin(path, body)}. */
+/** `settings` gives {changed(), apply(), overrides()}. Returns {save()}. */
 export function mountControls(app, settings) {
   const reason = h("p.hint", { id: "control-reason" });
   const start = actionButton("primary", "Start training", () => begin("/start_train"), app.fail);
@@ -12,7 +12,7 @@ export function mountControls(app, settings) {
   const stop = actionButton("danger", "Stop", askStop, app.fail);
   const name = h("input.mono", {
     id: "save-name",
-    placeholder: "name (optional)",
+    placeholder: "checkpoint name",
     "aria-label": "Name of the checkpoint to save",
     autocomplete: "off",
     spellcheck: "false",
@@ -20,26 +20,24 @@ export function mountControls(app, settings) {
   });
   const saveButton = actionButton("quiet", "Save", save, app.fail);
   name.addEventListener("keydown", (event) => event.key === "Enter" && saveButton.click());
-  byId("controls").append(
-    h("div.row", {}, start, pretrain, stop),
-    h("div.row", {}, name, saveButton),
-    reason,
-  );
+  byId("controls").append(h("div.row", {}, start, pretrain, stop), h("div.row", {}, name, saveButton), reason, settings.toggle);
 
-  async function begin(path, body = {}) {
+  async function begin(path) {
     if (settings.changed()) await settings.apply();
-    const overrides = body.overrides ?? settings.overrides();
-    const full = { ...body, ...(overrides.length ? { overrides } : {}) };
-    const answer = await post(path, full);
+    const overrides = settings.overrides();
+    const answer = await post(path, overrides.length ? { overrides } : {});
     app.toast(`${answer.mode === "pretrain" ? "Pretraining" : "Training"} started`, "good");
     app.refresh();
   }
 
   async function askStop() {
-    const text = "It stops after the current step and saves its last state; you can resume it exactly.";
-    if (!(await confirm("Stop the run?", text, "Stop the run", "danger"))) return;
+    const [what, text, done] =
+      app.status?.state === "testing"
+        ? ["test", "The test ends at once. Results computed so far are kept.", "Stopping the test"]
+        : ["run", "The run stops after the current step and saves its last state. It can be resumed exactly.", "Stopping after the current step"];
+    if (!(await confirm(`Stop the ${what}?`, text, `Stop the ${what}`, "danger"))) return;
     await post("/stop");
-    app.toast("Stopping after the current step", "good");
+    app.toast(done, "good");
     app.refresh();
   }
 
@@ -55,7 +53,7 @@ export function mountControls(app, settings) {
       answer = await post("/save_checkpoint", body);
     } catch (error) {
       if (error.status !== 409) throw error;
-      const text = "What it holds now would be lost.";
+      const text = "The existing file will be replaced.";
       if (!(await confirm(`Overwrite ${wanted}?`, text, "Overwrite", "danger"))) return;
       answer = await post("/save_checkpoint", { ...body, overwrite: true });
     }
@@ -68,21 +66,21 @@ export function mountControls(app, settings) {
     const away = app.unreachable;
     const state = app.status?.state;
     const busy = app.running ? `A run is ${state}: stop it first` : null;
+    const stopping = state === "stopping" ? "The run is already stopping" : null;
+    const unsaved = { testing: "Training has ended; the best checkpoint is being tested", pretraining: "Pretraining saves the encoder at each new best" };
+    const noSave = stopping ?? unsaved[state] ?? null;
     disable(start, away ?? busy);
     disable(pretrain, away ?? busy);
-    const ends = { stopping: "The run is stopping already", testing: "Training has ended; the best state is being tested" };
-    const ending = ends[state] ?? null;
-    disable(stop, away ?? (app.running ? ending : "Nothing is running"));
-    const early = state === "pretraining" ? "Pretraining saves its encoder by itself at each new best" : null;
-    disable(saveButton, away ?? (app.running ? (early ?? ending) : "Nothing is running, so there is nothing to save"));
+    disable(stop, away ?? (app.running ? stopping : "Nothing is running"));
+    disable(saveButton, away ?? (app.running ? noSave : "Nothing is running"));
     name.disabled = saveButton.disabled;
     setText(start, settings.changed() ? "Apply and start" : "Start training");
     setText(pretrain, settings.changed() ? "Apply and pretrain" : "Pretrain encoder");
-    const text = away ?? (app.running ? (ending ?? early ?? "Another start waits until this run ends.") : "Stop and save need a run.");
-    setText(reason, text);
+    setText(stop, state === "testing" ? "Stop test" : "Stop");
+    setText(reason, away ?? (app.running ? (noSave ?? "A new run can start when this one has ended.") : "Stop and Save need a run."));
   }
 
   for (const event of ["status", "connection", "settings"]) app.on(event, update);
   update();
-  return { save: () => saveButton.click(), saveReason: () => saveButton.dataset.why ?? null, begin };
+  return { save: () => saveButton.click() };
 }

@@ -1,4 +1,4 @@
-// The latest examples that the run looked at, as cards; a card opens in the explorer below.
+// The latest validation examples of the run as cards; a card opens in the explorer below.
 
 import { get } from "../api.js";
 import { byId, h, note, setText } from "../dom.js";
@@ -17,7 +17,7 @@ export function mountExamples(app, tab) {
   const cards = h("div.cards", { tabindex: "0", role: "region", "aria-label": "Latest examples" });
   const explorer = mountExplorer(app, tab);
   host.append(
-    h("div.toolbar", {}, h("h3", {}, "Latest from the run"), step, h("label.inline", {}, digits, " digits")),
+    h("div.toolbar", {}, h("h3", {}, "Latest examples"), step, h("label.inline", {}, digits, " show digits")),
     cards,
     explorer.element,
   );
@@ -32,7 +32,7 @@ export function mountExamples(app, tab) {
     if (stamp === shown) return;
     shown = stamp;
     setText(step, answer.samples?.length ? `at step ${integer(answer.step)}` : "");
-    if (!answer.samples?.length) cards.replaceChildren(note("The run has looked at no examples yet."));
+    if (!answer.samples?.length) cards.replaceChildren(note("No examples yet."));
     else cards.replaceChildren(...answer.samples.map(card));
     if (app.running && answer.samples?.length && answer.run_id === app.status.run_id) explorer.follow();
   }
@@ -40,15 +40,15 @@ export function mountExamples(app, tab) {
   function card(sample) {
     const mark = verdict(sample.correct);
     const open = () => explorer.open(sample.example, sample);
-    const said = sample.message
+    const message = sample.message
       ? messageView(sample.message, { length: sample.length })
       : h("span.hint", {}, sample.vector ? `vector of ${sample.vector.length}` : "");
     return h(
       "button.card",
       { type: "button", onclick: open, title: `${sample.example}: open below` },
-      gridView(sample.grid, { size: 96, role: `Sent grid ${sample.example}` }),
+      gridView(sample.grid, { size: 96, role: `Sender input ${sample.example}` }),
       h("span.id", {}, sample.puzzle),
-      said,
+      message,
       h("span.outcome", {}, mark, mark && " ", outcome(sample)),
     );
   }

@@ -1,5 +1,5 @@
-// Pick any held-out grid, see what is said about it and what the receiver makes of it; edit the
-// message symbol by symbol; hold one grid against another.
+// Shows the message and the receiver's output for any validation grid; messages can be edited
+// symbol by symbol, and two grids compared.
 
 import { get } from "../api.js";
 import { h, setText } from "../dom.js";
@@ -9,59 +9,59 @@ import { cosine, messageEditor, messageView, vectorView } from "../message.js";
 import { answer, outcome, verdict } from "../sample.js";
 
 export function mountExplorer(app, tab) {
-  const filter = h("input", { type: "search", placeholder: "puzzle id", "aria-label": "Filter held-out grids by puzzle id", autocomplete: "off", spellcheck: "false", "data-filter": "" });
-  const list = h("select.mono", { size: 14, "aria-label": "Held-out grids" });
+  const filter = h("input", { type: "search", placeholder: "puzzle ID", "aria-label": "Filter validation grids by puzzle ID", autocomplete: "off", spellcheck: "false", "data-filter": "" });
+  const list = h("select.mono", { size: 14, "aria-label": "Validation grids" });
   const found = h("p.hint", { role: "status" });
   const compare = h("input", { type: "checkbox", id: "compare" });
-  const mate = (card) => (compare.checked ? (card === first ? second : first) : null);
-  const first = mountCard(app, "The grid", { changed: renew, mate });
-  const second = mountCard(app, "Compared with", { changed: renew, mate });
+  const other = (card) => (compare.checked ? (card === first ? second : first) : null);
+  const first = mountCard(app, "Grid", { changed: compareCards, other });
+  const second = mountCard(app, "Compared with", { changed: compareCards, other });
   const between = h("div.between");
   let examples = [];
-  let ran = null;
+  let listedRun = null;
   let loading = false;
 
   const picker = h(
     "div.picker",
     {},
-    h("label.stack", {}, h("span", {}, "Held-out grids ", h("kbd", {}, "/")), filter),
+    h("label.stack", {}, h("span", {}, "Validation grids ", h("kbd", {}, "/")), filter),
     list,
     found,
-    h("label.inline", {}, compare, " put the next beside this one"),
+    h("label.inline", {}, compare, " compare with a second grid"),
   );
   const view = h("div.views", {}, first.element, second.element);
-  const element = h("section.explorer", { "aria-label": "Explore a held-out grid" }, h("h3", {}, "Ask the agents"), h("div.split", {}, picker, h("div", {}, between, view)));
+  const element = h("section.explorer", { "aria-label": "Explore validation grids" }, h("h3", {}, "Explore validation grids"), h("div.split", {}, picker, h("div", {}, between, view)));
   second.element.hidden = true;
 
   async function loadList() {
-    if (loading || (ran === app.status?.run_id && examples.length)) return;
+    if (loading || (listedRun === app.status?.run_id && examples.length)) return;
     loading = true;
     await readList();
     loading = false;
   }
 
   async function readList() {
-    ran = app.status?.run_id;
+    listedRun = app.status?.run_id;
     try {
       examples = (await get("/examples")).examples ?? [];
     } catch (error) {
       examples = [];
       list.replaceChildren();
       setText(found, error.message);
-      ran = null;
+      listedRun = null;
       return;
     }
     showList();
-    if (!examples.length) return; // a run that is still being made has no model to ask
+    if (!examples.length) return; // the model is still being built
     if (!first.example) pick(examples[0]);
-    else first.ask();
+    else first.load();
   }
 
   function showList() {
     const wanted = filter.value.trim().toLowerCase();
     const matching = wanted ? examples.filter((each) => each.toLowerCase().includes(wanted)) : examples;
     list.replaceChildren(...matching.map((each) => h("option", { value: each }, each)));
-    setText(found, examples.length ? `${integer(matching.length)} of ${integer(examples.length)} grids` : "No held-out grids yet.");
+    setText(found, examples.length ? `${integer(matching.length)} of ${integer(examples.length)} grids` : "No validation grids yet.");
     list.value = first.example ?? "";
   }
 
@@ -70,8 +70,8 @@ export function mountExplorer(app, tab) {
     card.open(example, sample);
   }
 
-  /** Show what differs between the two, once both have answered. */
-  function renew() {
+  /** Show the difference between the two, once both are loaded. */
+  function compareCards() {
     const [a, b] = [first.sample, second.sample];
     first.against(compare.checked ? b : null);
     second.against(compare.checked ? a : null);
@@ -94,22 +94,22 @@ export function mountExplorer(app, tab) {
     if (compare.checked && !second.example) {
       const other = examples.find((each) => each !== first.example);
       if (other) second.open(other);
-    } else if (compare.checked) second.ask();
-    renew();
+    } else if (compare.checked) second.load();
+    compareCards();
   });
   tab.shown.push(loadList);
   app.on("run", () => tab.active && loadList());
-  app.on("status", ({ running, step }) => running && step && tab.active && loadList()); // the corpus loads after the start
+  app.on("status", ({ running, step }) => running && step && tab.active && loadList()); // the corpus is loaded after the start
   app.on("connection", (up) => up && tab.active && loadList());
 
   return {
     element,
-    /** Ask anew, unless somebody is editing: the model has changed. */
+    /** Load again with the current model, unless the user is editing. */
     follow() {
       const cards = [first, ...(compare.checked ? [second] : [])];
       const busy = cards.some((card) => card.element.contains(document.activeElement));
       const own = cards.find((card) => card.unedited());
-      if (own && !busy) own.ask();
+      if (own && !busy) own.load();
     },
     open(example, sample = null) {
       pick(example, sample);
@@ -122,31 +122,31 @@ export function mountExplorer(app, tab) {
 function difference(a, b) {
   if (a.message && b.message) {
     const count = a.message.filter((symbol, i) => symbol !== b.message[i]).length;
-    return count ? `${count} of ${a.message.length} symbols differ, marked with a dot and an outline.` : "Both grids get the same message: the receiver cannot tell them apart.";
+    return count ? `${count} of ${a.message.length} symbols differ, marked with a dot and an outline.` : "Both grids have the same message, so the receiver cannot distinguish them.";
   }
-  if (a.vector && b.vector) return `Cosine between the two vectors: ${figure(cosine(a.vector, b.vector), 3)}. The other one is drawn as a line.`;
+  if (a.vector && b.vector) return `Cosine similarity of the two vectors: ${figure(cosine(a.vector, b.vector), 3)}. The line shows the other vector.`;
   return "";
 }
 
-/** What the receiver made, at the same step, of the message that was sent. */
-function asSent(sample) {
+/** The receiver's output, at the same step, for the original message. */
+function originalOutcome(sample) {
   const before = { ...sample, ...sample.as_sent };
-  return [" heard as sent: ", verdict(before.correct) ?? "", " ", outcome(before)];
+  return [" receiver output: ", verdict(before.correct) ?? "", " ", outcome(before)];
 }
 
-/** One grid with its message and the receiver's answer; `mate(card)`: the one it is held against. */
-function mountCard(app, title, { changed, mate }) {
+/** A grid with its message and the receiver's output; `other(card)`: the card to compare with. */
+function mountCard(app, title, { changed, other }) {
   const card = { example: null, sample: null };
   const [name, state] = [h("code"), h("p.hint", { role: "status" })];
   const show = { all: false, toggle: () => ((show.all = !show.all), render()) };
-  const reset = h("button.quiet", { type: "button", onclick: () => send(null) }, "Reset to what was sent");
-  const again = h("button.quiet", { type: "button", onclick: () => card.ask() }, "Ask again");
-  // The places stand still while their contents change: an editor that moved would lose its focus.
-  const [seen, caption, chips, beside, right, answered] = [h("figure"), h("p.caption"), h("div"), h("div.stack"), h("span"), h("div")];
-  const top = h("div.asked-top", {}, seen, h("div.stack", {}, caption, chips, beside));
-  const body = h("div.stack", { hidden: true }, top, h("h5", {}, "the receiver answers ", right), answered);
-  card.element = h("article.asked", {}, h("header", {}, h("h4", {}, `${title} `, name), again), state, body);
-  let [edited, other, editor, vocabulary] = [null, null, null, 0];
+  const reset = h("button.quiet", { type: "button", onclick: () => send(null) }, "Reset message");
+  const again = h("button.quiet", { type: "button", onclick: () => card.load() }, "Refresh");
+  // These elements stay in place while their contents change, so that the editor keeps its focus.
+  const [input, caption, chips, extra, mark, output] = [h("figure"), h("p.caption"), h("div"), h("div.stack"), h("span"), h("div")];
+  const top = h("div.probe-top", {}, input, h("div.stack", {}, caption, chips, extra));
+  const body = h("div.stack", { hidden: true }, top, h("h5", {}, "Receiver output ", mark), output);
+  card.element = h("article.probe", {}, h("header", {}, h("h4", {}, `${title} `, name), again), state, body);
+  let [edited, reference, editor, vocabulary] = [null, null, null, 0];
   let [busy, due] = [false, false];
 
   card.open = (example, sample) => {
@@ -155,32 +155,32 @@ function mountCard(app, title, { changed, mate }) {
     editor = card.sample = null;
     render();
     if (sample) take(sample);
-    return card.ask();
+    return card.load();
   };
 
   card.against = (sample) => {
-    if (other === sample) return;
-    other = sample;
+    if (reference === sample) return;
+    reference = sample;
     render();
   };
 
-  /** Ask for the current message; while one question is open, only the newest next one is kept. */
-  card.ask = async () => {
+  /** Request the current message; during a request, only the newest next one is queued. */
+  card.load = async () => {
     if (!card.example) return;
     if (busy) {
       due = true;
       return;
     }
     busy = true;
-    if (!card.sample) setText(state, "asking between two steps …");
+    if (!card.sample) setText(state, "Waiting for the model …");
     card.element.setAttribute("aria-busy", "true");
     const example = card.example;
-    const other = mate(card)?.unedited() ?? null; // asked with this one: the model changes meanwhile
-    const query = new URLSearchParams({ example, ...(edited ? { message: edited.join(",") } : {}), ...(other ? { beside: other } : {}) });
+    const second = other(card)?.unedited() ?? null; // in the same request, so that both use one model
+    const query = new URLSearchParams({ example, ...(edited ? { message: edited.join(",") } : {}), ...(second ? { beside: second } : {}) });
     try {
       const { beside, ...sample } = await get(`/probe?${query}`);
       if (example === card.example && !due) take(sample);
-      if (beside && mate(card)?.unedited() === beside.example) mate(card).take({ step: sample.step, ...beside });
+      if (beside && other(card)?.unedited() === beside.example) other(card).take({ step: sample.step, ...beside });
     } catch (error) {
       setText(state, error.message);
       state.classList.add("bad");
@@ -189,16 +189,16 @@ function mountCard(app, title, { changed, mate }) {
     card.element.removeAttribute("aria-busy");
     if (due) {
       due = false;
-      card.ask();
+      card.load();
     }
   };
 
   function send(message) {
     edited = message;
-    card.ask();
+    card.load();
   }
 
-  /** The example whose own message is shown, if any. */
+  /** The example whose original message is shown, if any. */
   card.unedited = () => (edited ? null : card.example);
 
   card.take = take;
@@ -206,8 +206,8 @@ function mountCard(app, title, { changed, mate }) {
   function take(sample) {
     card.sample = sample;
     state.classList.remove("bad");
-    const when = sample.step ? `asked at step ${integer(sample.step)}` : "";
-    setText(state, [sample.edited ? "the receiver hears an edited message" : "as the sender said it", when].filter(Boolean).join(", "));
+    const when = sample.step ? `step ${integer(sample.step)}` : "";
+    setText(state, [sample.edited ? "Edited message" : "Original message", when].filter(Boolean).join(", "));
     render();
     changed();
   }
@@ -216,19 +216,19 @@ function mountCard(app, title, { changed, mate }) {
     const { sample } = card;
     body.hidden = !sample;
     if (!sample) return;
-    seen.replaceChildren(h("figcaption", {}, "the sender sees"), gridView(sample.grid, { size: 200, role: "Sent grid" }));
-    right.replaceChildren(verdict(sample.correct) ?? "");
+    input.replaceChildren(h("figcaption", {}, "Sender input"), gridView(sample.grid, { size: 200, role: "Sender input" }));
+    mark.replaceChildren(verdict(sample.correct) ?? "");
     show.distractors = app.status?.num_distractors;
-    answered.replaceChildren(answer(sample, show));
+    output.replaceChildren(answer(sample, show));
     if (sample.message) showMessage(sample);
     else showVector(sample);
   }
 
   function showVector({ vector }) {
     editor = null;
-    setText(caption, vector ? "the vector" : "nothing was sent");
-    chips.replaceChildren(vector ? vectorView(vector, other?.vector) : "");
-    beside.replaceChildren();
+    setText(caption, vector ? "Vector" : "No message");
+    chips.replaceChildren(vector ? vectorView(vector, reference?.vector) : "");
+    extra.replaceChildren();
   }
 
   function showMessage(sample) {
@@ -240,13 +240,13 @@ function mountCard(app, title, { changed, mate }) {
       chips.replaceChildren(editor.element);
     }
     editor.set(edited ?? message, length, sent);
-    setText(caption, `the message: ${message.length} of ${vocabulary} symbols; change them and see`);
+    setText(caption, `Message: ${message.length} symbols, vocabulary of ${vocabulary}; edit to see the receiver's output`);
     const lines = [
-      sample.edited && h("p", {}, "sent: ", messageView(sent, { other: message }), ...asSent(sample)),
-      other?.message && h("p", {}, "the other grid's: ", messageView(other.message, { other: message, length: other.length })),
+      sample.edited && h("p", {}, "original: ", messageView(sent, { other: message }), ...originalOutcome(sample)),
+      reference?.message && h("p", {}, "other grid: ", messageView(reference.message, { other: message, length: reference.length })),
       sample.edited && reset,
     ];
-    beside.replaceChildren(...lines.filter(Boolean));
+    extra.replaceChildren(...lines.filter(Boolean));
   }
 
   return card;

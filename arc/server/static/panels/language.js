@@ -1,4 +1,4 @@
-// The language: which messages are sent how often, about what, and which symbols stand where.
+// Message statistics: how often each message is sent, for which grids, and symbol use by position.
 
 import { get } from "../api.js";
 import { byId, h, note, setText } from "../dom.js";
@@ -14,13 +14,13 @@ export function mountLanguage(app, tab) {
   const state = h("p.summary", { role: "status" });
   const readout = h("p.hint.readout");
   const [heat, table] = [h("div.scroll"), h("div.scroll")];
-  host.append(state, h("h3", {}, "Symbol use by place"), heat, readout, h("h3", {}, "Messages"), table);
+  host.append(state, h("h3", {}, "Symbol use by position"), heat, readout, h("h3", {}, "Messages"), table);
   let shown = null;
   let all = false;
   let latest = null;
 
   async function load() {
-    if (!latest) show(note("Asking between two steps …"));
+    if (!latest) show(note("Waiting for the model …"));
     const answer = await get("/language").catch((error) => {
       if (shown === null) show(note(error.message, error.status === 409 ? "" : "bad"));
       throw error;
@@ -43,10 +43,10 @@ export function mountLanguage(app, tab) {
     const { messages = [], positions = [], distinct, total, step } = latest;
     if (!messages.length) {
       const vector = app.status?.running && (app.status.vocab_size ?? null) === null;
-      show(note(vector ? "This run sends a vector: there are no symbols to count." : "No messages yet. A channel of vectors has none."));
+      show(note(vector ? "Continuous bottleneck: no symbols to count." : "No messages yet."));
       return;
     }
-    setText(state, `${integer(distinct)} different messages for ${integer(total)} held-out grids, at step ${integer(step)}.`);
+    setText(state, `${integer(distinct)} distinct messages for ${integer(total)} validation grids, at step ${integer(step)}.`);
     heat.replaceChildren(heatTable(positions));
     setText(readout, "");
     table.replaceChildren(messageTable(messages, total));
@@ -54,20 +54,20 @@ export function mountLanguage(app, tab) {
 
   function heatTable(positions) {
     const columns = positions[0]?.length ?? 0;
-    const head = h("tr", {}, h("th", { scope: "col" }, "place"), Array.from({ length: columns }, (_, symbol) => h("th", { scope: "col" }, symbol)));
-    const rows = positions.map((counts, place) => {
+    const head = h("tr", {}, h("th", { scope: "col" }, "position"), Array.from({ length: columns }, (_, symbol) => h("th", { scope: "col" }, symbol)));
+    const rows = positions.map((counts, position) => {
       const sum = counts.reduce((a, b) => a + b, 0) || 1;
       const cells = counts.map((count, symbol) => {
         const share = count / sum;
-        const text = `place ${place + 1}, symbol ${symbol}: ${integer(count)} times, ${percent(100 * share)} %`;
+        const text = `position ${position + 1}, symbol ${symbol}: ${integer(count)} times, ${percent(100 * share)} %`;
         const cell = h("td", { title: text }, count ? integer(count) : "·");
         cell.style.setProperty("--share", `${Math.round(100 * Math.min(1, share * 2.5))}%`);
         if (share > 0.22) cell.className = "strong";
         return cell;
       });
-      return h("tr", {}, h("th", { scope: "row" }, place + 1), cells);
+      return h("tr", {}, h("th", { scope: "row" }, position + 1), cells);
     });
-    const whole = h("table.heat", {}, h("caption.vh", {}, "How often each symbol stands at each place"), h("thead", {}, head), h("tbody", {}, rows));
+    const whole = h("table.heat", {}, h("caption.vh", {}, "Count of each symbol at each position"), h("thead", {}, head), h("tbody", {}, rows));
     whole.addEventListener("pointerover", (event) => setText(readout, event.target.title ?? ""));
     whole.addEventListener("pointerleave", () => setText(readout, ""));
     return whole;
@@ -79,7 +79,7 @@ export function mountLanguage(app, tab) {
       const grids = (each.examples ?? []).map(({ example, grid }) =>
         h(
           "button.thumb",
-          { type: "button", title: `${example}: ask the agents about it`, onclick: () => explore(example) },
+          { type: "button", title: `${example}: open in Examples`, onclick: () => explore(example) },
           gridView(grid, { size: 44, role: example }),
         ),
       );
@@ -92,7 +92,7 @@ export function mountLanguage(app, tab) {
         h("td.thumbs", {}, grids),
       );
     });
-    const titles = ["message", "times", "%", "about"].map((title, i) => h(`th${i && i < 3 ? ".number" : ""}`, { scope: "col" }, title));
+    const titles = ["Message", "Count", "Share (%)", "Grids"].map((title, i) => h(`th${i && i < 3 ? ".number" : ""}`, { scope: "col" }, title));
     const more =
       messages.length > FIRST &&
       h("button.quiet", { type: "button", onclick: () => ((all = !all), render()) }, all ? `Show the first ${FIRST}` : `Show all ${integer(messages.length)}`);

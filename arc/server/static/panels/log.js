@@ -1,4 +1,4 @@
-// The log's tail: follows the newest line unless one has scrolled up to read.
+// The end of the log; follows the newest line unless the user has scrolled up.
 
 import { get } from "../api.js";
 import { byId, h, note, setText } from "../dom.js";
@@ -9,10 +9,10 @@ const KEPT = 2000;
 
 export function mountLog(app, tab) {
   const host = byId("log");
-  const filter = h("input", { type: "search", placeholder: "filter", "aria-label": "Filter the log", autocomplete: "off", "data-filter": "" });
+  const filter = h("input", { type: "search", placeholder: "Filter", "aria-label": "Filter the log", autocomplete: "off", "data-filter": "" });
   const count = h("span.hint");
   const box = h("ol.log", { tabindex: "0", "aria-label": "Log" });
-  const newest = h("button.quiet", { type: "button", hidden: true, onclick: () => (box.scrollTop = box.scrollHeight) }, "↓ newest");
+  const newest = h("button.quiet", { type: "button", hidden: true, onclick: () => (box.scrollTop = box.scrollHeight) }, "↓ Newest");
   const state = h("div");
   host.append(h("div.toolbar", {}, h("h3", {}, "Log"), filter, count, newest), state, box);
   let last = 0;
@@ -29,14 +29,14 @@ export function mountLog(app, tab) {
     }
     const lines = answer.lines ?? [];
     const follow = atEnd();
-    if (lines.length && lines.at(-1).n < last) restart(); // another process answers now
+    if (lines.length && lines.at(-1).n < last) restart(); // the server was restarted
     const fresh = lines.filter((each) => each.n > last);
     if (fresh.length) last = fresh.at(-1).n;
     box.append(...fresh.map(line));
     while (box.children.length > KEPT) box.firstChild.remove();
     if (fresh.length) narrow();
     if (follow) box.scrollTop = box.scrollHeight;
-    state.replaceChildren(box.children.length ? "" : note("Nothing logged yet."));
+    state.replaceChildren(box.children.length ? "" : note("No log lines yet."));
   }
 
   function restart() {

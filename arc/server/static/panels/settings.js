@@ -1,24 +1,27 @@
-// The settings: a form built from what the server says each key is; sends only what was changed.
+// The settings form, built from /task_schema; sends only the changed keys. Its panel is folded
+// during a run, and otherwise open on wide screens unless the user has closed it.
 
 import { ApiError, get, post } from "../api.js";
-import { actionButton, byId, disable, h, note, setText } from "../dom.js";
-import { plain, words } from "../format.js";
+import { actionButton, byId, disable, h, memory, note, setText } from "../dom.js";
+import { plain } from "../format.js";
+import { label, words } from "../labels.js";
 
 const GROUPS = {
-  Game: ["task_type", "num_distractors", "use_input_output_pairs"],
-  Channel: ["bottleneck_type", "vocab_size", "max_message_length", "temperature"],
+  Task: ["task_type", "num_distractors", "distractors", "use_input_output_pairs"],
+  Bottleneck: ["bottleneck_type", "vocab_size", "max_message_length", "stop_token", "temperature"],
   Model: ["hidden_dim", "latent_dim", "num_conv_layers"],
-  Data: ["max_grids", "filter_grid_size"],
-  Training: ["batch_size", "learning_rate", "num_epochs", "use_pretrained", "freeze_encoder"],
+  Data: ["max_grids", "filter_grid_size", "augment"],
+  Training: ["seed", "batch_size", "learning_rate", "max_steps", "num_epochs", "use_pretrained", "freeze_encoder"],
   Pretraining: ["pretrain_task_type", "pretrain_epochs", "pretrain_learning_rate", "load_pretrained_before_pretrain"],
 };
-const OPTIONS = ["task_type", "bottleneck_type", "pretrain_task_type"]; // what decides which keys there are
-const MISSING = "Not part of the task or channel chosen above";
-const OTHERS = 4; // so many settings of a run with other ones are told
+const OPTIONS = ["task_type", "bottleneck_type", "pretrain_task_type"]; // these decide which other keys apply
+const MISSING = "Does not apply to the chosen task or bottleneck";
+const SHOWN = 4; // differences from the current run that are listed
 
-/** Returns {changed(), apply(), overrides()}. */
+/** Returns {changed(), apply(), overrides(), toggle}; `toggle` is the button of the panel. */
 export function mountSettings(app) {
   const host = byId("settings");
+  const toggle = mountPanel(app);
   const help = h("p.hint.help-line", { "aria-live": "off" });
   const state = h("p.hint", { role: "status" });
   const applyButton = actionButton("primary", "Apply", apply, app.fail);
@@ -30,7 +33,7 @@ export function mountSettings(app) {
     spellcheck: "false",
   });
   let fields = new Map(); // key → field
-  let [schema, values, base] = [null, {}, {}]; // base: the values, were the options applied that are chosen
+  let [schema, values, base] = [null, {}, {}]; // base: the values with the chosen options
   let turn = 0;
 
   async function load() {
@@ -42,7 +45,7 @@ export function mountSettings(app) {
       build();
     } catch (error) {
       const again = h("button.quiet", { type: "button", onclick: load }, "Try again");
-      host.replaceChildren(note(`The settings could not be read: ${error.message}`, "bad"), again);
+      host.replaceChildren(note(`The settings could not be loaded: ${error.message}`, "bad"), again);
     }
   }
 
@@ -60,7 +63,7 @@ export function mountSettings(app) {
       "fieldset",
       {},
       h("legend", {}, "More"),
-      h("label.stack", {}, "overrides for the next start, as on the command line", overrides),
+      h("label.stack", {}, "Overrides for the next run, as on the command line", overrides),
     );
     const foot = h("div.foot", {}, state, h("div.row", {}, applyButton, revert));
     host.replaceChildren(...sets, extra, help, foot);
@@ -71,10 +74,10 @@ export function mountSettings(app) {
     const field = makeField(about, `set-${key}`);
     field.label = h("label", { for: `set-${key}` }, label(key));
     field.element.addEventListener("input", update);
-    field.element.addEventListener("focusin", () => setText(help, [about.help, range(about)].filter(Boolean).join(" · ")));
+    field.element.addEventListener("focusin", () => setText(help, [about.key, about.help, range(about)].filter(Boolean).join(" · ")));
     if (OPTIONS.includes(key)) field.element.addEventListener("input", () => choose().catch(app.fail));
     fields.set(key, field);
-    field.row = h("div.field", { title: about.help ?? "" }, field.label, field.element);
+    field.row = h("div.field", { title: about.help ? `${about.key}: ${about.help}` : about.key }, field.label, field.element);
     return field.row;
   }
 
@@ -84,7 +87,7 @@ export function mountSettings(app) {
     update();
   }
 
-  /** Show the keys that the chosen options have; what was typed stays where it still has a place. */
+  /** Show the keys that apply to the chosen options; keep typed values of keys that still apply. */
   async function choose() {
     const mine = ++turn;
     const options = OPTIONS.filter((key) => fields.get(key).get() !== values[key]);
@@ -100,7 +103,7 @@ export function mountSettings(app) {
     update();
   }
 
-  /** The keys whose field says something else than the server's value. */
+  /** The keys whose field differs from the server's value. */
   function changes() {
     const changed = {};
     for (const [key, field] of fields) {
@@ -114,7 +117,7 @@ export function mountSettings(app) {
   const absent = (key) => base[key] === undefined || (base[key] === null && !schema[key].nullable);
 
   function update() {
-    const locked = app.unreachable ?? (app.running ? "The settings wait until this run ends" : null);
+    const locked = app.unreachable ?? (app.running ? "Settings are locked during a run" : null);
     const changed = changes();
     for (const [key, field] of fields) {
       const reason = locked ?? (absent(key) ? MISSING : null);
@@ -124,21 +127,21 @@ export function mountSettings(app) {
     }
     overrides.disabled = locked !== null;
     const count = Object.keys(changed).length;
-    disable(applyButton, locked ?? (count ? null : "Nothing was changed"));
-    disable(revert, count ? null : "Nothing was changed");
+    disable(applyButton, locked ?? (count ? null : "No changes"));
+    disable(revert, count ? null : "No changes");
     const named = Object.keys(changed).map(label).join(", ");
-    setText(state, locked ? `${locked}.${others()}` : count ? `Changed, not yet applied: ${named}.` : "As the next start will use them.");
+    setText(state, locked ? `${locked}.${others()}` : count ? `Not applied yet: ${named}.` : "The next run uses these settings.");
     app.emit("settings");
   }
 
-  /** What the run under way has otherwise: one that was resumed brings its own settings. */
+  /** How the current run differs: a resumed run has its own settings. */
   function others() {
     if (!app.running || app.unreachable) return "";
     const status = app.status;
     const differ = Object.keys(values).filter((key) => key in status && plain(status[key]) !== plain(values[key]));
-    const [few, more] = [differ.slice(0, OTHERS), differ.length - OTHERS];
-    const told = few.map((key) => `${label(key)} ${plain(status[key] ?? "none")}`).join(", ");
-    return told && ` They are the next one's; this one has ${told}${more > 0 ? ` and ${more} more, all under Config` : ""}.`;
+    const listed = differ.slice(0, SHOWN).map((key) => `${label(key)} ${plain(status[key] ?? "none")}`);
+    if (differ.length > SHOWN) listed.push(`${differ.length - SHOWN} more (see Config)`);
+    return listed.length ? ` They apply to the next run. This run has: ${listed.join(", ")}.` : "";
   }
 
   async function apply() {
@@ -147,35 +150,58 @@ export function mountSettings(app) {
       invalid.reportValidity();
       throw new ApiError(`${label(invalid.id.replace(/^set-|-w$/g, ""))}: ${invalid.validationMessage}`, 0);
     }
-    const answer = await post("/task_config", changes());
-    fill(answer);
+    fill({ ...base, ...(await post("/task_config", changes())) });
     app.toast("Settings applied", "good");
     app.refresh();
   }
 
   app.on("status", update);
   const changed = () => schema !== null && Object.keys(changes()).length > 0;
-  app.on("connection", (up) => (up && !changed() ? load() : update())); // what was typed outlives a lost connection
+  app.on("connection", (up) => (up && !changed() ? load() : update())); // keeps typed values
   app.on("run", () => schema && !changed() && load());
   load();
   return {
     changed,
     apply,
+    toggle,
     overrides: () => splitOverrides(overrides.value),
   };
 }
 
-/** Split at spaces outside of quotes and brackets, as a shell and Hydra together would. */
+/** Split at spaces outside quotes and brackets, like a shell. */
 export function splitOverrides(text) {
   const parts = text.match(/(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\{[^}]*\}|[^\s"'[\]{}])+/g) ?? [];
   return parts.map((part) => part.replace(/^(["'])(.*)\1$/, "$2"));
 }
 
-const label = (key) => words(key).replace("num ", "").replace("max message length", "message length");
+/** The button that opens and closes the panel. Only the user's choice between runs is stored. */
+function mountPanel(app) {
+  const panel = byId("settings-box");
+  const wide = matchMedia("(min-width: 900px)");
+  const button = h("button.quiet.disclosure", { type: "button", id: "settings-toggle", "aria-controls": "settings-box" }, "Settings");
+  const show = (open) => {
+    panel.hidden = !open;
+    button.setAttribute("aria-expanded", String(open));
+  };
+  const reset = () => show(app.status !== null && !app.running && wide.matches && memory.get("settings", true));
+  button.addEventListener("click", () => {
+    show(panel.hidden);
+    if (!app.running && wide.matches) memory.set("settings", !panel.hidden);
+    if (!panel.hidden) panel.scrollIntoView({ block: "nearest" });
+  });
+  let running = null;
+  app.on("status", () => {
+    if (app.running !== running) reset();
+    running = app.running;
+  });
+  wide.addEventListener("change", reset);
+  reset();
+  return button;
+}
 
 function range({ minimum, maximum, nullable, type }) {
   const low = minimum ?? null;
-  const high = maximum ?? null;
+  const high = maximum <= Number.MAX_SAFE_INTEGER ? maximum : null;
   const ends = low !== null && high !== null ? `${low} to ${high}` : low !== null ? `at least ${low}` : high !== null ? `at most ${high}` : "";
   const empty = nullable ? (type === "size" ? "empty: any size" : "empty: no limit") : "";
   return [ends, empty].filter(Boolean).join("; ");

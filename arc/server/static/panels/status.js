@@ -1,8 +1,9 @@
-// The status strip: what the run is doing, in one look; and whether the server still answers.
+// The status strip: state, progress and metrics of the run, and whether the server responds.
 
 import { get } from "../api.js";
 import { byId, h, setText } from "../dom.js";
-import { clock, DASH, duration, figure, integer, percent, words } from "../format.js";
+import { clock, DASH, duration, figure, integer, percent } from "../format.js";
+import { words } from "../labels.js";
 import { poll } from "../poll.js";
 
 const STATES = {
@@ -16,6 +17,7 @@ const STATES = {
   failed: "✗ failed",
   lost: "⚡ no connection",
 };
+const STAGES = { test: "Testing", controls: "Testing controls", validation: "Testing on the validation set" };
 
 export function mountStatus(app) {
   const facts = byId("facts");
@@ -31,11 +33,11 @@ export function mountStatus(app) {
         lose(error);
         throw error;
       }
-      find();
+      reconnect();
       const fresh = status.run_id !== app.status?.run_id;
       app.status = status;
       show(status);
-      speak(status);
+      announceChanges(status);
       if (fresh) app.emit("run", status);
       app.emit("status", status);
     },
@@ -53,17 +55,17 @@ export function mountStatus(app) {
     byId("lost").hidden = false;
     const outcome = app.status?.state === "idle" && app.status.outcome;
     byId("lost").classList.toggle("quiet", Boolean(outcome));
-    if (outcome) { // nothing went wrong: a process that was started for one run ends with it
-      setText(byId("lost-text"), `The run has ${outcome === "failed" ? "failed" : outcome}, and its process has ended since ${clock(app.lost)}. What is shown is its end; another run at this address will show by itself.`);
+    if (outcome) { // usually no fault: a process started for one run exits with it
+      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and the server has not responded since ${clock(app.lost)}; a process started for one run exits with it. The page shows the last state, and reconnects when a server runs at this address.`);
       return;
     }
-    const why = error.status ? `the server answers: ${error.message}` : "the server does not answer";
-    setText(byId("lost-text"), `Connection lost since ${clock(app.lost)} (${why}). What is shown is from then; trying again.`);
+    const why = error.status ? `server error: ${error.message}` : "the server does not respond";
+    setText(byId("lost-text"), `Connection lost at ${clock(app.lost)} (${why}). The page shows the last known state; reconnecting.`);
     paintState("lost");
     document.title = "no connection · arc";
   }
 
-  function find() {
+  function reconnect() {
     if (!app.lost) return;
     app.lost = null;
     byId("lost").hidden = true;
@@ -80,18 +82,27 @@ export function mountStatus(app) {
   function show(status) {
     const state = status.running || status.state !== "idle" ? status.state : (status.outcome ?? "idle");
     paintState(state);
-    setText(byId("run-name"), status.run_name ?? (status.running ? "reading the data, making the model …" : "no run yet"));
+    setText(byId("run-name"), status.run_name ?? (status.running ? "Loading data and building the model …" : "No run yet"));
     byId("run-name").title = status.run_name ?? "";
     const failed = state === "failed" && status.error;
     byId("failure").hidden = !failed;
     setText(byId("failure"), failed ? `The run failed: ${status.error}` : "");
-    const bar = byId("progress");
-    bar.hidden = typeof status.progress !== "number";
-    if (state === "testing") bar.removeAttribute("value"); // how long it takes is not known
-    else bar.value = status.progress ?? 0;
+    showProgress(status);
     for (const [name, [value, title]] of Object.entries(facts_of(status))) put(name, value, title);
     const lead = status.running ? `${percent(status.metrics?.val_acc ?? status.metrics?.accuracy)} % · ` : "";
     document.title = `${lead}${STATES[state] ?? state} · arc`;
+  }
+
+  /** The bar and its text: of the test while testing, otherwise of the training. */
+  function showProgress({ running, state, testing, progress }) {
+    const tests = state === "testing";
+    const share = tests ? testing?.progress : progress;
+    const known = typeof share === "number";
+    byId("progress-box").hidden = !running || !(known || tests);
+    if (known) byId("progress").value = share;
+    else byId("progress").removeAttribute("value");
+    const parts = [known && `${Math.round(100 * share)} %`, tests && typeof testing?.eta_seconds === "number" && `${duration(testing.eta_seconds)} left`];
+    setText(byId("progress-text"), `${tests ? `${STAGES[testing?.stage] ?? STAGES.test} … ` : ""}${parts.filter(Boolean).join(", ")}`.trim());
   }
 
   function put(name, value, title = "") {
@@ -105,10 +116,9 @@ export function mountStatus(app) {
     cell.title = title;
   }
 
-  function speak(status) {
+  function announceChanges(status) {
     const saves = status.recent_saves ?? [];
     const fresh = saves.filter((save) => save.time > (seen.saved ?? "") && !automatic(save.name));
-    const end = status.outcome && `${status.run_id} ${status.outcome}`;
     if (seen.state !== undefined) {
       if (status.state !== seen.state) {
         const why = status.outcome === "failed" ? `: ${status.error}` : "";
@@ -120,7 +130,7 @@ export function mountStatus(app) {
         else app.toast(`Saving ${save.name} failed: ${save.error}`, "bad");
       }
     }
-    seen = { state: status.state, saved: saves.at(-1)?.time ?? seen.saved, end };
+    seen = { state: status.state, saved: saves.at(-1)?.time ?? seen.saved };
   }
 
   now();
@@ -128,42 +138,42 @@ export function mountStatus(app) {
 
 const automatic = (name) => /_(best|last|epoch_\d+)(\.pth)?$/.test(name ?? "");
 
-/** Name → [value, tooltip], in the order shown. */
+/** Label → [value, tooltip], in display order. */
 function facts_of(status) {
   const { metrics = {}, throughput = {} } = status;
   const vector = status.vocab_size === null || status.vocab_size === undefined;
-  const channel = vector
+  const code = vector
     ? `vector${status.latent_dim ? ` of ${status.latent_dim}` : ""}`
-    : `${status.max_message_length} of ${status.vocab_size} symbols`;
+    : `length ${status.max_message_length}, vocabulary ${status.vocab_size}`;
   const steps = typeof status.step === "number" && status.step > 0;
   const loss = steps && metrics.loss === null ? "not finite ⚠" : figure(metrics.loss);
-  const game = words(status.task_type ?? DASH);
+  const task = words(status.task_type ?? DASH);
   const others = status.num_distractors ? `, ${status.num_distractors} distractors` : "";
   const pairs = status.use_input_output_pairs ? ", pairs" : "";
+  const share = (value) => (typeof value === "number" ? `${percent(value)} %` : DASH);
   const pretrains = status.mode === "pretrain";
   return {
-    task: [pretrains ? `pretraining on ${words(status.pretrain_task_type ?? DASH)}` : game + others + pairs],
-    channel: [pretrains ? "none: the sender's encoder alone" : `${words(status.bottleneck_type ?? DASH)}, ${channel}`],
-    epoch: [status.epoch ? `${integer(status.epoch)}, batch ${integer(status.batch)}/${integer(status.batches_per_epoch)}` : DASH],
-    step: [integer(status.step)],
-    loss: [loss, loss.endsWith("⚠") ? "The last loss was NaN or infinite" : ""],
-    "accuracy %": [percent(metrics.accuracy)],
-    "held-out %": [percent(metrics.val_acc), "on the validation puzzles"],
-    "steps/s": [figure(throughput.steps_per_second, 3)],
-    "targets/s": [figure(throughput.targets_per_second, 3)],
-    elapsed: [duration(status.seconds)],
-    "time left": [status.running ? duration(status.eta_seconds) : DASH],
-    device: [[status.device, status.precision].filter(Boolean).join(", ") || DASH],
-    "last save": saving(status),
-    folder: [status.folder ?? DASH, status.folder ?? ""],
+    Task: [pretrains ? `pretraining on ${words(status.pretrain_task_type ?? DASH)}` : task + others + pairs, pretrains ? "pretrain" : "task"],
+    Bottleneck: [pretrains ? "none (encoder only)" : `${words(status.bottleneck_type ?? DASH)}, ${code}`, "bottleneck"],
+    Epoch: [status.epoch ? `${integer(status.epoch)}, batch ${integer(status.batch)}/${integer(status.batches_per_epoch)}` : DASH],
+    Step: [integer(status.step)],
+    "Training loss": [loss, loss.endsWith("⚠") ? "loss: the last value was NaN or infinite" : "loss"],
+    "Training accuracy": [share(metrics.accuracy), "accuracy"],
+    "Validation accuracy": [share(metrics.val_acc), "val_acc"],
+    "Steps/s": [figure(throughput.steps_per_second, 3), "steps_per_second"],
+    "Examples/s": [figure(throughput.examples_per_second ?? throughput.targets_per_second, 3), "examples_per_second"],
+    Elapsed: [duration(status.seconds), "seconds"],
+    "Time left": [status.running ? duration(status.testing?.eta_seconds ?? status.eta_seconds) : DASH, "eta_seconds"],
+    Device: [[status.device, status.precision].filter(Boolean).join(", ") || DASH],
+    "Last save": saving(status),
   };
 }
 
-/** A run's own files go by their last word: its name stands in the header already. */
+/** Without the run's name, which the header shows. */
 const shortly = (name, run) => (run && name.startsWith(`${run}_`) ? name.slice(run.length + 1) : name);
 
 function saving({ pending_saves: pending, last_save: last, run_name: run }) {
-  if (pending?.length) return [`⟳ writing ${pending.map((name) => shortly(name, run)).join(", ")}`, pending.join(", ")];
+  if (pending?.length) return [`⟳ saving ${pending.map((name) => shortly(name, run)).join(", ")}`, pending.join(", ")];
   if (!last) return ["none yet"];
   if (last.state === "failed") return [`✗ ${shortly(last.name, run)} failed`, last.error ?? ""];
   return [`✓ ${shortly(last.name, run)} ${last.time.slice(11, 19)}`, `${last.name}, ${last.time}`];

@@ -1,0 +1,63 @@
+"""The receiver of reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arc.data.grids import MAX_GRID_SIZE
+from arc.models.encoder import SizeEmbedding
+from arc.models.ragged import LATTICE, CellBlock, Layout, activate, spread
+from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+
+
+@RECEIVERS.register("reconstruction")
+class ReconstructionReceiver(Receiver):
+    """Decodes a grid of a given size: the message is spread over its cells and convolved.
+
+    A coarse image, linear in the message, is added to the logits (see ARCEncoder).
+    """
+
+    def __init__(self, shape: ReceiverShape) -> None:
+        super().__init__(shape)
+        hidden = shape.hidden_dim
+        self.message = nn.Sequential(nn.Linear(shape.signal_width, 2 * hidden), nn.GELU())
+        self.coarse = nn.Linear(shape.signal_width, LATTICE**2 * shape.num_colors)
+        self.lattice = nn.Linear(2 * hidden, LATTICE**2 * hidden)
+        self.rows = nn.Linear(2 * hidden, MAX_GRID_SIZE * hidden)
+        self.columns = nn.Linear(2 * hidden, MAX_GRID_SIZE * hidden)
+        self.size = SizeEmbedding(2 * hidden)
+        self.blocks = nn.ModuleList(
+            CellBlock(hidden, shape.dropout) for _ in range(shape.num_conv_layers)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.color = nn.Linear(hidden, shape.num_colors)
+
+    def forward(self, signal: Tensor, layout: Layout) -> Tensor:
+        """Return the logits of every cell of ``layout``: float32 [cells, num_colors]."""
+        meaning = self.message(signal) + self.size(layout.sizes)
+        rows = self.rows(meaning).view(len(signal) * MAX_GRID_SIZE, -1)
+        columns = self.columns(meaning).view(len(signal) * MAX_GRID_SIZE, -1)
+        start = layout.grid * MAX_GRID_SIZE
+        x = spread(self.lattice(meaning), layout).to(rows.dtype)
+        x = x + F.embedding(start + layout.row, rows) + F.embedding(start + layout.column, columns)
+        for block in self.blocks:
+            x = block(x, layout)
+        coarse = spread(self.coarse(signal).float(), layout)
+        return self.color(activate(self.norm, x)).float() + coarse
+
+    def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
+        shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
+        if shape.shape != (len(signal), 2):
+            raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(shape.shape)}")
+        if not (shape.min() >= 1 and shape.max() <= MAX_GRID_SIZE):
+            raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
+        logits = self(signal, Layout.of(shape)).split(shape.prod(1).tolist())
+        return [
+            cells.t().reshape(-1, height, width)
+            for cells, (height, width) in zip(logits, shape.tolist(), strict=True)
+        ]

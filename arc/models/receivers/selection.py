@@ -1,0 +1,60 @@
+"""The receiver of selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arc.data.grids import Grids
+from arc.models.encoder import ARCEncoder
+from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+
+
+@RECEIVERS.register("selection")
+class SelectionReceiver(Receiver):
+    """Scores candidates by the cosine between the message and the candidate's own encoding."""
+
+    def __init__(self, shape: ReceiverShape) -> None:
+        super().__init__(shape)
+        self.encoder = ARCEncoder(
+            shape.num_colors,
+            shape.embedding_dim,
+            shape.hidden_dim,
+            shape.latent_dim,
+            shape.num_conv_layers,
+            dropout=shape.dropout,
+        )
+        self.message = nn.Linear(shape.signal_width, shape.latent_dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def embed(self, candidates: Grids) -> Tensor:
+        """Encode ``candidates`` [pool]: unit vectors, float32 [pool, latent_dim]."""
+        return F.normalize(self.encoder(candidates), dim=-1)
+
+    def score(self, signal: Tensor, embedded: Tensor) -> Tensor:
+        """Return the logit of each embedded candidate for each message: [batch, pool]."""
+        wanted = F.normalize(self.message(signal).float(), dim=-1)
+        with torch.autocast(signal.device.type, enabled=False):  # bf16 would make ties
+            return wanted @ embedded.t() * self.log_scale.exp().clamp(max=100.0)
+
+    def forward(self, signal: Tensor, pool: Grids) -> Tensor:
+        """Score every grid of a shared ``pool`` for every message: float32 [batch, pool]."""
+        return self.score(signal, self.embed(pool))
+
+    def receive(self, signal: Tensor, *, candidates: Sequence[Sequence[Any]]) -> Tensor:
+        """Return float32 [batch, k], the logits of each message's own k candidate grids."""
+        counts = {len(row) for row in candidates}
+        if len(candidates) != len(signal) or len(counts) != 1:
+            raise ValueError(
+                f"candidates: expected {len(signal)} lists of one length, "
+                f"got {len(candidates)} of lengths {sorted(counts)}"
+            )
+        flat = Grids.from_arrays([grid for row in candidates for grid in row], signal.device)
+        scores = self(signal, flat).view(len(signal), len(signal), -1)
+        own = torch.arange(len(signal), device=signal.device)
+        return scores[own, own]

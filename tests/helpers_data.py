@@ -1,0 +1,39 @@
+"""Grids made by hand, and shortcuts to what tests look at in splits and evaluations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from arc.data import Split
+from arc.data.grids import content_key
+from arc.tasks import TaskMetrics
+
+
+def grid(color: int, height: int = 1, width: int = 1) -> np.ndarray:
+    """Return a grid of one colour."""
+    return np.full((height, width), color)
+
+
+def histogram(array: np.ndarray) -> np.ndarray:
+    """Count the cells of each colour."""
+    return np.bincount(array.ravel(), minlength=10)
+
+
+def contents(split: Split) -> set[bytes]:
+    """Return the content keys of the grids that the examples of ``split`` use."""
+    grids = split.grids.arrays()
+    return {content_key(grids[index]) for index in torch.cat([split.sender, split.target]).unique()}
+
+
+def puzzles_of(split: Split) -> set[str]:
+    """Return the puzzles that have an example in ``split``."""
+    return {place.split()[0] for place in split.example_ids}
+
+
+@torch.no_grad()
+def evaluate(run: Any, split: Split, **options: Any) -> TaskMetrics:
+    """Evaluate a run's model on ``split`` with the messages of its own sender."""
+    return run.task.evaluate(run.model, split, run.task.send_all(run.model, split)[1], **options)
