@@ -196,13 +196,8 @@ def check_fault(run: Training, fault: Any) -> None:
     before = run.step()
     start = len(run.logged)
     with fault(run) as cause:
-<<<<<<< HEAD
-        report = re.compile(f"save failed: .*{cause}")
-        until(lambda: report.search(run.logged, start), f"{fault.__name__}: a message")
-=======
         report = re.compile(f"save failed: .*{cause}.*; training continues")
-        until(lambda: report.search(run.said, heard), f"{fault.__name__}: a report")
->>>>>>> origin/HEAD
+        until(lambda: report.search(run.logged, start), f"{fault.__name__}: a message")
         left = set(run.leftovers())  # the next save may be writing its own already
         until(lambda: left.isdisjoint(run.leftovers()), "no temporary files")
     healed = time.time()
