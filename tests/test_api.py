@@ -95,7 +95,8 @@ def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path)
     assert torch.load(last)["step"] == 5
     tuned = train(config, finetune=last, output=tmp_path / "out")
     assert tuned.checkpoints.last is not None
-    assert torch.load(tuned.checkpoints.last)["started_from"] == [f"finetune {last.name} step 5"]
+    origins = torch.load(tuned.checkpoints.last)["started_from"]
+    assert origins == [f"resume {last.name} step 3", f"finetune {last.name} step 5"]
 
 
 def test_a_callback_can_stop_the_run(config: RunConfig, tmp_path: Path) -> None:
@@ -153,6 +154,6 @@ ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_are_one_line(case: str, tmp_path: Path) -> None:
     call, part = ERRORS[case]
-    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
         call(tmp_path)
     assert part in str(error.value)

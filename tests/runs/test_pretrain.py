@@ -262,6 +262,7 @@ def test_the_same_command_starts_a_run_from_an_encoder_and_continues_it(
     (tmp_path / "checkpoints" / "pretraining_results.json").unlink()
     path = tmp_path / "checkpoints" / source.name
     same = [*SELECTION[:2], f"encoder.pretrained={path}", "resume=auto", "run_name=pretraining"]
+    same.append("model.latent_dim=16")
     for length in ("training.stop_at_step=2", "training.stop_at_step=4"):
         outcome = run_here(tmp_path, *tiny(arc_folder), *same, length)
         assert outcome.status == 0, outcome.err

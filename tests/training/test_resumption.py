@@ -158,7 +158,7 @@ def test_a_step_that_fails_leaves_the_state_before_it(
 ) -> None:
     whole = make_trainer()
     expected = rest(whole)
-    trainer, events = make_trainer(), []
+    trainer, events = make_trainer(), list[Any]()
     take_step = trainer.task.step
 
     def failing_step(*arguments: Any, **options: Any) -> Any:
@@ -169,8 +169,7 @@ def test_a_step_that_fails_leaves_the_state_before_it(
 
     monkeypatch.setattr(trainer.task, "step", failing_step)
     with pytest.raises(MemoryError):
-        for event in trainer.run(RunControl()):
-            events.append(seen(event))
+        events.extend(map(seen, trainer.run(RunControl())))
     monkeypatch.undo()
     assert trainer.step == step - 1
     resumed = resume(make_trainer, stored(trainer))
