@@ -41,7 +41,7 @@ bench-page: $(INSTALLED) ## loading and drawing times of the dashboard (needs ch
 	$(RUN) benchmarks/page.py $(ARGS)
 
 bench-tasks: $(INSTALLED) ## every task, bottleneck and pair mode on real data (resumable)
-	$(RUN) benchmarks/ablation.py games $(ARGS)
+	$(RUN) benchmarks/ablation.py tasks $(ARGS)
 
 ablation: $(INSTALLED) ## the contribution of each part of the recipe (resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)

@@ -20,11 +20,11 @@ from arc.checkpointing import load, read_checkpoint
 from arc.config import RunConfig, parse_config
 from arc.config.builders import build_task
 from arc.config.hydra_main import compose_tree
-from arc.config.overrides import overlay
+from arc.config.overrides import key_of, overlay, refuse_names
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
 from arc.runs import Outcome, build_run, run_to_end
-from arc.runs.plan import plan_from, read_source
+from arc.runs.plan import group_choices, plan_from, read_source
 from arc.runs.results import evaluate_checkpoint
 from arc.training import Callback, RunControl, pick_device
 from arc.training.allocator import configure_allocator
@@ -71,10 +71,12 @@ def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
     With ``base``, a checkpoint's file, its stored configuration takes the place of conf/. Raises
     ConfigError for an unknown key or an invalid value.
     """
-    tree = compose_tree(overrides)
+    refuse_names(overrides)
     if base is None:
-        return parse_config(tree)
+        return parse_config(compose_tree(overrides))
     stored = read_checkpoint(base)["config"]
+    choices = group_choices(stored, {key_of(override) for override in overrides})
+    tree = compose_tree([*choices, *overrides])
     return parse_config(overlay(stored, tree, list(overrides)))
 
 

@@ -1,10 +1,10 @@
 """Tables of training runs: each row a set of overrides, each cell one run of ``arc.train``.
 
-``recipe`` takes the default recipe apart; ``games`` plays every task through every channel;
-``encoders`` pretrains, and ``pretraining`` shows what games make of those encoders.
-A cell's results are kept in ``--folder`` and not run again, so an interrupted table goes on.
-Run one table at a time on an idle machine: cells are given equal wall-clock, and with
-``--jobs`` equal shares of its cores.
+``recipe`` varies the default recipe; ``tasks`` trains every task with every bottleneck;
+``encoders`` pretrains encoders, and ``pretraining`` trains tasks from them. Results are kept in
+``--folder``, so an interrupted table can be continued. Run one table at a time on an idle
+machine: every cell gets the same wall-clock time and, with ``--jobs``, an equal share of the
+cores.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ RECIPE = {
     "free symbols, Gumbel noise": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
     "batch of 32": ["training.batch_size=32"],
     "1 distractor in training": ["task.num_distractors=1"],
-    "constant learning rate": ["training.schedule=constant"],
+    "constant learning rate": ["schedule=constant"],
     "augmentation": ["data.augment=true"],
     "a continuous vector": ["bottleneck=autoencoder"],
 }
 PAIRS = "task.use_input_output_pairs=true"
-SETTINGS = {  # where the default recipe, made for selection, learns its few examples by heart
+SETTINGS = {  # where the default recipe, tuned for selection, overfits
     "reconstruction": [
         *("data.augment=true", "training.batch_size=32", "model.latent_dim=256"),
-        "training.max_minutes=10",  # a row's own length counts, not --minutes
+        "training.max_minutes=10",  # overrides --minutes
     ],
     "reconstruction, communication": ["bottleneck.max_message_length=20"],
     "selection, pairs": ["data.augment=true", "model.dropout=0.2"],
 }
-GAMES = {
+TASKS = {
     f"{task}{', pairs' if pairs else ''}, {bottleneck}": [
         f"task={task}",
         f"bottleneck={bottleneck}",
@@ -59,7 +59,7 @@ GAMES = {
     for bottleneck in ("communication", "autoencoder")
 }
 PRETRAININGS = {"binary": "binary", "selection": "selection", "puzzle_classification": "puzzle"}
-WIDE = "model.latent_dim=256"  # an encoder that serves both games
+WIDE = "model.latent_dim=256"  # an encoder for both tasks
 ENCODERS = {
     f"encoder by {name}": ["mode=pretrain", f"pretrain={name}", WIDE] for name in PRETRAININGS
 }
@@ -72,7 +72,7 @@ STARTS: dict[str, list[str]] = {"scratch": []} | {
     for frozen in (False, True)
     for name, label in PRETRAININGS.items()
 }
-PLAYED = {
+TRAINED = {
     "selection": [],
     "reconstruction by vector": [
         *("task=reconstruction", "bottleneck=autoencoder"),
@@ -80,13 +80,13 @@ PLAYED = {
     ],
 }
 PRETRAINED = {
-    f"{game}, from {start}": [*overrides, WIDE, *encoder]
-    for game, overrides in PLAYED.items()
+    f"{task}, from {start}": [*overrides, WIDE, *encoder]
+    for task, overrides in TRAINED.items()
     for start, encoder in STARTS.items()
 }
 TABLES = {
     "recipe": RECIPE,
-    "games": GAMES,
+    "tasks": TASKS,
     "encoders": ENCODERS,
     "pretraining": PRETRAINED,
 }
@@ -95,7 +95,7 @@ TABLES = {
 def run_cell(
     folder: Path, name: str, overrides: list[str], seed: int, minutes: float, threads: int
 ) -> Any:
-    """Train one cell on so many ``threads`` unless its results are there; returns them."""
+    """Return the results of one cell, trained on ``threads`` threads unless they exist."""
     slug = "".join(c if c.isalnum() else "-" for c in name)
     cell = folder / f"{slug}_{seed}"
     path = cell / f"{cell.name}_results.json"
@@ -104,6 +104,7 @@ def run_cell(
         shutil.rmtree(cell, ignore_errors=True)
         command = [
             *(sys.executable, "-m", "arc.train", f"run_name={cell.name}", f"seed={seed}"),
+            *("training.max_steps=null", "training.schedule_by=time"),
             *(f"training.max_minutes={minutes}", "server.enabled=false"),
             *(f"checkpoint.dir={cell}", f"hydra.run.dir={cell}/log"),
             *(override.format(folder=folder, seed=seed) for override in overrides),
@@ -118,8 +119,8 @@ def median_and_range(values: list[float]) -> str:
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def figures(results: dict[str, Any]) -> dict[str, float]:
-    """Return what the tables show of one run, by column."""
+def columns(results: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of one run by column of the table."""
     shown = {}
     for of, name in (
         ("validation", "random_99"),
@@ -136,12 +137,12 @@ def figures(results: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run the cells that are missing and print the table in Markdown."""
+    """Run the missing cells and print the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--minutes", type=float, default=3.0, help="of training, per cell")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=None, help="only the first so many rows")
+    parser.add_argument("--rows", type=int, default=None, help="only the first ROWS rows")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, sharing the cores")
     parser.add_argument("--folder", type=Path, default=None, help="default: outputs/TABLE")
     arguments = parser.parse_args()
@@ -154,12 +155,12 @@ def main() -> None:
             (name, seed): pool.submit(
                 run_cell, folder, name, overrides, seed, arguments.minutes, threads
             )
-            for seed in range(arguments.seeds)  # outermost: a table cut short has whole seeds
+            for seed in range(arguments.seeds)  # outermost: seeds stay complete
             for name, overrides in table.items()
         }
         rows = []
         for name in table:
-            shown = [figures(cells[name, seed].result()) for seed in range(arguments.seeds)]
+            shown = [columns(cells[name, seed].result()) for seed in range(arguments.seeds)]
             row = {key: median_and_range([cell[key] for cell in shown]) for key in shown[0]}
             rows.append({"run": name, **row})
         print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"))

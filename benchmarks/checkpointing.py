@@ -1,8 +1,8 @@
-"""What a save costs a run: the stall, the time in all, and how soon it is durable.
+"""The cost of a save: stall, total slowdown, and time until the file is durable.
 
-All in one process, since machines differ and are noisy: the stall beside a memcpy into memory that
-was touched before, the time in all beside a blocking ``torch.save`` and fsync, the way to the
-disk beside a raw write and fsync of as many bytes. Run by ``make saves``.
+Each is reported next to a reference measured in the same process: a memcpy into touched memory, a
+blocking ``torch.save`` with fsync, and a raw write with fsync of the same size. Run by
+``make bench-checkpointing``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def timed(call: Callable[[], object], times: int = 5) -> float:
 
 
 def blocking_save(path: Path, content: Any) -> None:
-    """Save as one would without a writer."""
+    """Save in the calling thread, without a writer."""
     with path.open("wb") as file:
         torch.save(content, file)
         file.flush()
@@ -72,7 +72,7 @@ def raw_write(path: Path, size: int) -> None:
 
 
 def wait(writer: CheckpointWriter, start: float, durations: list[float]) -> None:
-    """Take down how long after ``start`` nothing is being written."""
+    """Append the time from ``start`` until nothing is being written."""
     writer.wait()
     durations.append(time.perf_counter() - start)
 
@@ -112,7 +112,7 @@ def main() -> None:
         size = tensor_bytes(content())
         source, copy = torch.ones(size, dtype=torch.uint8), torch.ones(size, dtype=torch.uint8)
         memcpy = timed(lambda: copy.copy_(source))
-        names = (Path(folder) / f"{number}" for number in itertools.count())  # new, as a save's is
+        names = (Path(folder) / f"{number}" for number in itertools.count())  # new files
         raw = timed(lambda: raw_write(next(names), size), 3)
         blocking = timed(lambda: blocking_save(next(names), content()), 3)
 
@@ -124,7 +124,7 @@ def main() -> None:
 
         stalls, plain, saving = [], [], []
         durable: list[float] = []
-        for _ in range(arguments.saves):  # turn about, so that a machine's moods hit both alike
+        for _ in range(arguments.saves):  # alternating, so that other load affects both
             plain.append(steps())
             start = time.perf_counter()
             writer.request(path)
@@ -140,17 +140,17 @@ def main() -> None:
     kept = 100 * statistics.median(plain) / statistics.median(saving)
     rows = [
         ("state", f"{size / 1e6:.0f} MB", ""),
-        ("a step without saving", f"{1e3 * step:.0f} ms", ""),
+        ("step without saving", f"{1e3 * step:.0f} ms", ""),
         ("stall", f"{1e3 * statistics.median(stalls):.1f} ms",
-         f"{statistics.median(stalls) / memcpy:.2f} x a touched memcpy ({1e3 * memcpy:.1f} ms)"),
-        ("training time lost in all", f"{1e3 * statistics.median(costs):.0f} ms",
+         f"{statistics.median(stalls) / memcpy:.2f} x memcpy ({1e3 * memcpy:.1f} ms)"),
+        ("training time lost in total", f"{1e3 * statistics.median(costs):.0f} ms",
          f"{statistics.median(costs) / blocking:.2f} x a blocking save ({1e3 * blocking:.0f} ms)"),
         ("speed while saving", f"{kept:.0f} %", f"over {arguments.steps} steps with one save"),
         ("durable after", f"{1e3 * statistics.median(durable):.0f} ms",
          f"{statistics.median(durable) / raw:.2f} x a raw write and fsync ({1e3 * raw:.0f} ms)"),
     ]  # fmt: skip
     print(f"model={arguments.model}, {torch.get_num_threads()} threads")
-    print(tabulate(rows, headers=("what", "measured", "beside")))
+    print(tabulate(rows, headers=("what", "measured", "reference")))
 
 
 if __name__ == "__main__":

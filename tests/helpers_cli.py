@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
@@ -162,3 +163,17 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 def run(cwd: Path, *arguments: str, package: Path = CHECKOUT) -> Outcome:
     """Run ``python -m arc.train`` in a new process."""
     return finish(start(cwd, *arguments, package=package))
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Return where two trees differ, apart from times and file names."""
+    if isinstance(one, dict):
+        keys = (one.keys() | other.keys()) - {"seconds", "created", "started_from"}
+        return [
+            each for key in keys for each in differences(one[key], other[key], f"{place}.{key}")
+        ]
+    if isinstance(one, list | tuple):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [each for n, pair in pairs for each in differences(*pair, place=f"{place}[{n}]")]
+    same = one.equal(other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [place]

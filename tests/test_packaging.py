@@ -65,7 +65,7 @@ def test_the_wheel_holds_every_module_and_every_configuration(wheel: Path) -> No
     static = CHECKOUT / "arc" / "server" / "static"
     page = {path.relative_to(CHECKOUT) for path in static.rglob("*") if path.is_file()}
     assert Path("arc/server/static/index.html") in page
-    assert held == {path.as_posix() for path in modules | conf | page}
+    assert held == {path.as_posix() for path in modules | conf | page | {Path("arc/py.typed")}}
 
 
 def test_help_from_another_folder(installed: Path, tmp_path: Path) -> None:

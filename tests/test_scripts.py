@@ -70,7 +70,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "argv", [str(where), *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(where), run_name="__main__")
-        return Outcome(ended.value.code, *capsys.readouterr())
+        return Outcome(int(ended.value.code or 0), *capsys.readouterr())
 
     return call
 
@@ -223,7 +223,7 @@ def test_diff_shows_what_differs_alone(folder: Path, here: Any) -> None:
         "training.learning_rate",
     }
     assert rows["training.learning_rate"].split() == ["0.001", "0.002"]
-    assert here(INSPECT, "--diff", one, one).out == "the configurations are the same\n"
+    assert here(INSPECT, "--diff", one, one).out == "the configurations are identical\n"
 
 
 @pytest.mark.parametrize("where", [INSPECT, LOAD], ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""From a file back to the model that it holds."""
+"""Rebuilds a model from its checkpoint."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from arc.models import ARCAutoencoder, ARCEncoder
 
 
 class MismatchError(CheckpointError):
-    """Weights and architecture do not belong together."""
+    """The weights do not fit the architecture."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A rebuilt ``model`` in eval mode, its ``config``, and the file's plain ``metadata``."""
+    """A ``model`` in eval mode, its ``config``, and the file's ``metadata`` as plain types."""
 
     model: ARCAutoencoder
     config: RunConfig
@@ -34,7 +34,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A rebuilt ``encoder`` in eval mode, its run's ``config``, and the file's ``metadata``."""
+    """An ``encoder`` in eval mode, its run's ``config``, and the file's ``metadata``."""
 
     encoder: ARCEncoder
     config: RunConfig
@@ -44,11 +44,10 @@ class LoadedEncoder:
 def read_checkpoint(
     path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
 ) -> dict[str, Any]:
-    """Check every byte of a file and read its whole content.
+    """Check every byte of a file and return its content in the current format.
 
-    With ``mmap`` tensors stay on the disk until they are touched. Raises CheckpointError (or
-    a subclass that says which check failed): before memory is taken for what the file
-    declares, and before ``torch.load`` sees it.
+    With ``mmap``, tensors stay on the disk until they are accessed. Raises CheckpointError or a
+    subclass; all checks precede ``torch.load`` and any allocation of declared sizes.
     """
     with Archive(path) as archive:
         archive.verify()
@@ -63,7 +62,7 @@ def read_checkpoint(
 
 
 def stored_config(path: str | Path, content: dict[str, Any]) -> RunConfig:
-    """Return the configuration that ``content`` was made with; raises CheckpointError."""
+    """Return the configuration stored in ``content``; raises CheckpointError."""
     try:
         tree = dict(content["config"])
         if "checkpoint" in tree:
@@ -76,21 +75,21 @@ def stored_config(path: str | Path, content: dict[str, Any]) -> RunConfig:
 
 
 def config_fault(error: ConfigError, content: dict[str, Any]) -> str:
-    """Say in one line why the configuration in ``content`` is refused."""
+    """Return one line that explains why the configuration in ``content`` is refused."""
     if not error.missing:
         return f"its config is not valid: {'; '.join(str(error).splitlines())}"
     return (
-        f"its config lacks {', '.join(error.missing)}, which this version needs; the file comes "
-        f"from arc_version {content.get('arc_version', 'unknown')}, this is {arc.__version__}"
+        f"its config lacks {', '.join(error.missing)}; the file was written by arc_version "
+        f"{content.get('arc_version', 'unknown')}, this is {arc.__version__}"
     )
 
 
 def load(
     path: str | Path, map_location: str | torch.device = "cpu", *, mmap: bool = False
 ) -> Loaded:
-    """Rebuild the model strictly from the configuration that ``path`` stores, in eval mode.
+    """Rebuild the model of ``path`` from its stored configuration, in eval mode.
 
-    Raises CheckpointError, naming the file and the check that failed.
+    All weights must fit. Raises CheckpointError, which names the file and the failed check.
     """
     content = read_checkpoint(path, map_location, mmap=mmap)
     config = stored_config(path, content)
@@ -101,15 +100,15 @@ def load(
 
 
 def load_encoder(path: str | Path, map_location: str | torch.device = "cpu") -> LoadedEncoder:
-    """Rebuild the sender's encoder from a pretrained encoder's file, or from a run's.
+    """Rebuild the sender's encoder from a pretrained encoder's file or a run's checkpoint.
 
-    Raises CheckpointError, naming the file and the check that failed.
+    Raises CheckpointError, which names the file and the failed check.
     """
     content = read_checkpoint(path, map_location)
     config = stored_config(path, content)
     weights = content.get("encoder_state_dict")
     if not isinstance(weights, dict):
-        raise NotACheckpointError(f"{path}: holds no encoder_state_dict")
+        raise NotACheckpointError(f"{path}: no encoder_state_dict")
     with torch.device("meta"):
         _refuse_mismatch(path, build_encoder(config), weights)
     encoder = build_encoder(config)
@@ -119,30 +118,29 @@ def load_encoder(path: str | Path, map_location: str | torch.device = "cpu") -> 
 
 
 def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) -> ARCAutoencoder:
-    """Build the model of a stored configuration, unless it is far larger than its weights.
+    """Build the model of a stored configuration after comparing it with the stored weights.
 
-    The check runs on torch's meta device, so that a configuration of absurd sizes takes no
-    memory.
+    The comparison uses torch's meta device, so a configuration with huge sizes costs no memory.
     """
     weights = content.get("model_state_dict")
     if not isinstance(weights, dict) and "encoder_architecture" in content:
         raise NotACheckpointError(
-            f"{path}: holds an encoder alone; load_encoder reads it, and encoder.pretrained=… "
-            "starts a training from it"
+            f"{path}: contains only an encoder; use load_encoder, or train from it with "
+            "encoder.pretrained=…"
         )
     if not isinstance(weights, dict):
-        raise NotACheckpointError(f"{path}: holds no model_state_dict")
+        raise NotACheckpointError(f"{path}: no model_state_dict")
     try:
         with torch.device("meta"):
             shape = build_model(config)
     except (RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its config builds no model: {error}") from None
+        raise CheckpointError(f"{path}: no model can be built from its config: {error}") from None
     _refuse_mismatch(path, shape, weights)
     return build_model(config)
 
 
 def fit_weights(path: str | Path, model: ARCAutoencoder, weights: dict[str, Any]) -> None:
-    """Load ``weights`` into ``model``; raises MismatchError naming what does not fit."""
+    """Load ``weights`` into ``model``; raises MismatchError if they do not fit."""
     _refuse_mismatch(path, model, weights)
     model.load_state_dict(weights)
 
@@ -157,7 +155,7 @@ def _refuse_mismatch(path: str | Path, model: nn.Module, weights: dict[str, Any]
 
 
 def mismatches(model: nn.Module, weights: dict[str, Any]) -> list[str]:
-    """Say of each tensor that is missing, unknown or of another shape what the matter is."""
+    """Return one line for each tensor that is missing, unknown, or of another shape."""
     wanted, faults = model.state_dict(), []
     for name in wanted.keys() | weights.keys():
         if name not in weights:

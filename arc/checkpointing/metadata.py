@@ -25,7 +25,7 @@ def _to_version_2(content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config.get("training"), dict):
         return {**content, "format_version": 2}
     training = {**config["training"], "schedule_by": "time", "best_metric": None}
-    optimizer = {"name": "adamw", "betas": [0.9, 0.999]}
+    optimizer: dict[str, Any] = {"name": "adamw", "betas": [0.9, 0.999]}
     schedule: dict[str, Any] = {}
     for section, old, new in (
         (optimizer, "weight_decay", "weight_decay"),

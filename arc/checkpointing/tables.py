@@ -1,4 +1,4 @@
-"""Checkpoints as tables for people; reads metadata only, and needs no torch."""
+"""Tables of checkpoints; reads metadata only and does not import torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from arc.checkpointing.metadata import read_metadata
 from arc.trees import leaves
 
 SECTIONS = {
-    "Training state": ("epoch", "batch", "step", "seconds", "val_loss", "val_acc"),
-    "Task": (
+    "Training state": ["epoch", "batch", "step", "seconds", "val_loss", "val_acc"],
+    "Task": [
         "task_type",
         "bottleneck_type",
         "num_distractors",
         "use_input_output_pairs",
         "num_classes",
-    ),
-    "Architecture": (
+    ],
+    "Architecture": [
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",
@@ -30,31 +30,25 @@ SECTIONS = {
         "vocab_size",
         "max_message_length",
         "num_parameters",
-    ),
-    "Training": ("batch_size", "learning_rate", "num_epochs", "temperature", "freeze_encoder"),
-    "Data": ("max_grids", "filter_grid_size", "data_fingerprint"),
-    "Provenance": (
-        "format_version",
-        "arc_version",
-        "torch_version",
-        "created",
-        "started_from",
-    ),
+    ],
+    "Training": ["batch_size", "learning_rate", "num_epochs", "temperature", "freeze_encoder"],
+    "Data": ["max_grids", "filter_grid_size", "data_fingerprint"],
+    "Provenance": ["format_version", "arc_version", "torch_version", "created", "started_from"],
 }
-ENCODER_SECTIONS = {  # of a pretrained encoder, which knows of no game
+ENCODER_SECTIONS = {  # of a pretrained encoder, which has no task
     "Training state": SECTIONS["Training state"],
-    "Pretraining": ("pretrain_task_type", "pretrain_learning_rate", "pretrain_epochs"),
-    "Architecture": (
+    "Pretraining": ["pretrain_task_type", "pretrain_learning_rate", "pretrain_epochs"],
+    "Architecture": [
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",
         "embedding_dim",
         "num_parameters",
-    ),
+    ],
     "Data": SECTIONS["Data"],
     "Provenance": SECTIONS["Provenance"],
 }
-COLUMNS = (
+COLUMNS = [
     "epoch",
     "batch",
     "step",
@@ -66,7 +60,7 @@ COLUMNS = (
     "latent_dim",
     "vocab_size",
     "max_message_length",
-)
+]
 ROW = ("filename", "size_mb", "modified", *COLUMNS)
 NARROW = {
     "filename": "file",
@@ -83,12 +77,12 @@ WIDTH = 120
 
 
 def is_encoder(metadata: dict[str, Any]) -> bool:
-    """Return whether a file holds a pretrained encoder alone."""
+    """Return whether a file is a pretrained encoder's, not a run's."""
     return "encoder_architecture" in metadata
 
 
 def sections(metadata: dict[str, Any]) -> str:
-    """Lay one checkpoint's metadata out in a table a section; val_acc in percent."""
+    """Return one checkpoint's metadata as text, a table for each section; val_acc in percent."""
     parts = []
     layout = ENCODER_SECTIONS if is_encoder(metadata) else SECTIONS
     for title, keys in layout.items():
@@ -100,7 +94,7 @@ def sections(metadata: dict[str, Any]) -> str:
 def list_folder(folder: Path) -> list[dict[str, Any]]:
     """Return a row for each ``.pth`` of a folder, newest first.
 
-    A file that cannot be read is a row with ``error``; one that vanishes meanwhile is none.
+    A file that cannot be read becomes a row with ``error``; one that disappears is left out.
     """
     found = []
     with os.scandir(folder) as entries:
@@ -110,7 +104,7 @@ def list_folder(folder: Path) -> list[dict[str, Any]]:
                     found.append((entry.stat().st_mtime, Path(entry.path)))
                 except FileNotFoundError:
                     continue
-                except OSError:  # its row says why
+                except OSError:  # its row shows the error
                     found.append((entry.stat(follow_symlinks=False).st_mtime, Path(entry.path)))
     return [row(path) for _, path in sorted(found, key=lambda item: item[0], reverse=True)]
 
@@ -136,7 +130,7 @@ def list_encoders(folder: Path) -> list[dict[str, Any]]:
 
 
 def row(path: Path) -> dict[str, Any]:
-    """Return one file as a row: name, size, time, and its metadata's main columns."""
+    """Return one file as a row: name, size, time, and the main metadata."""
     base: dict[str, Any] = {"filename": path.name, "path": str(path)}
     try:
         status = path.stat()
@@ -153,29 +147,29 @@ def row(path: Path) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
-    """Lay rows out, one file a line, and below them why a file could not be read.
+    """Return rows as text, one file per line, followed by the errors.
 
-    The main columns within WIDTH characters, or all of them where ``wide`` is set.
+    Shows the main columns within WIDTH characters, or all columns if ``wide`` is set.
     """
     columns = {key: key for key in ROW} if wide else NARROW
     cells = [[shown(row.get(key)) for key in columns] for row in rows]
-    text = _laid_out(columns, cells)
+    text = _format_rows(columns, cells)
     excess = len(text.splitlines()[1]) - WIDTH
     if excess > 0 and not wide:
         room = max(max(len(name) for name, *_ in cells) - excess, 24)
-        text = _laid_out(columns, [[shortened(name, room), *rest] for name, *rest in cells])
+        text = _format_rows(columns, [[shortened(name, room), *rest] for name, *rest in cells])
     errors = [f"error: {row['error']}" for row in rows if "error" in row]
     return "\n".join([text, "", *errors]) if errors else text
 
 
-def _laid_out(columns: dict[str, str], cells: list[list[str]]) -> str:
+def _format_rows(columns: dict[str, str], cells: list[list[str]]) -> str:
     align = ["right" if key in NUMBERS else "left" for key in columns]
     headers = list(columns.values())
     return tabulate(cells, headers, colalign=align, disable_numparse=True)
 
 
 def shortened(name: str, room: int) -> str:
-    """Return ``name`` with its middle left out if it is longer than ``room``."""
+    """Return ``name``, with its middle replaced by "…" if it is longer than ``room``."""
     if len(name) <= room:
         return name
     head = room // 3
@@ -183,7 +177,7 @@ def shortened(name: str, room: int) -> str:
 
 
 def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two configurations: dotted key -> (first, second)."""
+    """Return the differences of two configurations: dotted key -> (first, second)."""
     left, right = leaves(first), leaves(second)
     return {
         key: (left.get(key), right.get(key))
@@ -193,16 +187,16 @@ def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[An
 
 
 def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
-    """Lay out what differs between two stored configurations."""
+    """Return the differences of two stored configurations as a table."""
     changed = changes(first["config"], second["config"])
     rows = [(key, exact(left), exact(right)) for key, (left, right) in changed.items()]
     if not rows:
-        return "the configurations are the same"
+        return "the configurations are identical"
     return tabulate(rows, headers=("key", *names), disable_numparse=True)
 
 
 def shown(value: Any) -> str:
-    """Return a value as a table shows it: four digits of a fraction, a list as its items."""
+    """Return a value for a table: fractions with four digits, lists as their items."""
     if type(value) is float:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple) and value:
@@ -211,7 +205,7 @@ def shown(value: Any) -> str:
 
 
 def exact(value: Any) -> str:
-    """Return a value as text that differs where values differ."""
+    """Return a value as text, without rounding."""
     if value is None or value == []:
         return "–"
     if type(value) is bool:

@@ -1,9 +1,9 @@
-"""CheckpointPolicy while training goes on.
+"""Writes checkpoints in the background while training continues.
 
-Anybody may ask for a save, from any thread. The loop offers its state between two steps;
-the writer copies it into buffers of its own, which takes one memcpy, and a thread does the
-rest: serialise, sync, rename. One save is written at a time. What is asked for meanwhile
-waits for the next copy, and all that waits is written from that one.
+Saves can be requested from any thread. Between two steps the training thread offers its state;
+the writer copies it into its own buffers, which costs one memcpy, and a thread serializes, syncs
+and renames the file. One copy is written at a time; all requests that arrive meanwhile are
+written from the next one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from arc.checkpointing.format import write_checkpoint
 
 log = logging.getLogger(__name__)
 Content = dict[str, Any]
-Place = tuple[Any, ...]  # the keys that lead to a tensor in a tree
+KeyPath = tuple[Any, ...]  # the keys that lead to a tensor in a tree
 MAX_ERRORS = 100
-RECENT = 16
+MAX_RECENT = 16
 
 
 @dataclass(frozen=True)
 class Save:
-    """One finished save; ``error`` is None if the file is durable. ``time``: since the epoch."""
+    """A finished save; ``error`` is None if the file is on the disk. ``time``: Unix time."""
 
     path: Path
     error: str | None
@@ -39,15 +39,15 @@ class Save:
 
 
 class HostBuffers:
-    """Copies of tensors in memory that was allocated and touched before it is needed."""
+    """Host memory for copies of tensors, allocated and touched in advance."""
 
     def __init__(self) -> None:
-        self._buffers: dict[Place, torch.Tensor] = {}
+        self._buffers: dict[KeyPath, torch.Tensor] = {}
 
     def copy(self, tree: Any) -> Any:
-        """Return ``tree`` with every tensor copied into its buffer; all else is shared.
+        """Return ``tree`` with every tensor copied into its buffer; other values are shared.
 
-        Tensors that are one memory in ``tree`` (an encoder's, in the model's state) stay one.
+        Tensors that share memory in ``tree``, as the encoder's do with the model's, still do.
         """
         copied = self._copy(tree, (), {})
         if torch.cuda.is_available():
@@ -55,36 +55,36 @@ class HostBuffers:
         return copied
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Free the buffers."""
         self._buffers.clear()
 
-    def _copy(self, tree: Any, place: Place, seen: dict[Any, torch.Tensor]) -> Any:
+    def _copy(self, tree: Any, path: KeyPath, seen: dict[Any, torch.Tensor]) -> Any:
         if isinstance(tree, torch.Tensor):
             same = (tree.data_ptr(), tree.shape, tree.stride(), tree.dtype, tree.device)
             if same not in seen:
-                seen[same] = self._buffer(place, tree).copy_(tree, non_blocking=True)
+                seen[same] = self._buffer(path, tree).copy_(tree, non_blocking=True)
             return seen[same]
         if isinstance(tree, dict):
-            return {key: self._copy(item, (*place, key), seen) for key, item in tree.items()}
+            return {key: self._copy(item, (*path, key), seen) for key, item in tree.items()}
         if isinstance(tree, list | tuple):
-            parts = (self._copy(item, (*place, n), seen) for n, item in enumerate(tree))
+            parts = (self._copy(item, (*path, n), seen) for n, item in enumerate(tree))
             return type(tree)(parts)
         return tree
 
-    def _buffer(self, place: Place, tensor: torch.Tensor) -> torch.Tensor:
-        buffer = self._buffers.get(place)
+    def _buffer(self, path: KeyPath, tensor: torch.Tensor) -> torch.Tensor:
+        buffer = self._buffers.get(path)
         if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
             buffer = torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-            self._buffers[place] = buffer
+            self._buffers[path] = buffer
         return buffer
 
 
 class CheckpointWriter:
-    """Writes checkpoints in the background; ``offer`` is called by the training thread only.
+    """Writes checkpoints in the background; only the training thread may call ``offer``.
 
-    A save that fails, at whatever point, costs its file and nothing else: it is logged and kept
-    in ``errors``, and training and later saves go on. ``failures`` counts them all.
-    ``on_change`` is called with the writer, from any thread, when ``pending`` or ``recent`` is new.
+    A failed save is logged and kept in ``errors``; training and later saves continue.
+    ``failures`` counts all failed saves. ``on_change`` is called with the writer, from any
+    thread, when ``pending`` or ``recent`` changes.
     """
 
     def __init__(self) -> None:
@@ -96,32 +96,29 @@ class CheckpointWriter:
         self._unsaved: dict[Path, Save] = {}
         self.failures = 0
         self.on_change: Callable[[CheckpointWriter], None] = lambda writer: None
-        self._recent: deque[Save] = deque(maxlen=RECENT)
+        self._recent: deque[Save] = deque(maxlen=MAX_RECENT)
         self._thread = self._start()
 
     @property
     def errors(self) -> list[Save]:
-        """The failed saves, newest last, that no later save of the same name made good.
-
-        At most MAX_ERRORS, so that a disk that stays full does not fill the memory.
-        """
+        """The last MAX_ERRORS failed saves that were not retried successfully, newest last."""
         with self._changed:
             return list(self._unsaved.values())
 
     @property
     def recent(self) -> list[Save]:
-        """The saves that ended last, newest last."""
+        """The last finished saves, newest last."""
         with self._changed:
             return list(self._recent)
 
     @property
     def pending(self) -> list[Path]:
-        """What is being written or waits to be, in order."""
+        """The files that are being written or waiting, in order."""
         with self._changed:
             return (self._writing[0] if self._writing else []) + self._pending
 
     def request(self, path: Path) -> None:
-        """Ask for a save of the next state that the loop offers; safe from any thread."""
+        """Request a save of the next state that is offered; may be called from any thread."""
         with self._changed:
             if self._closed:
                 raise CheckpointError(f"{path}: the run has ended")
@@ -130,42 +127,42 @@ class CheckpointWriter:
         self.on_change(self)
 
     def warm_up(self, content: Content) -> None:
-        """Allocate and touch the buffers for a state like ``content``, if there is memory."""
+        """Allocate and touch buffers for states like ``content``, if there is enough memory."""
         try:
             self._buffers.copy(content)
-        except Exception:  # the edge of the saving: a run may train that cannot be saved
+        except Exception:  # a failure to save must not end training
             self._buffers.clear()
-            log.exception("no memory set aside for saves; each one will ask for it")
+            log.exception("buffers for saves could not be allocated; each save will try again")
 
     def offer(self, make_content: Callable[[], Content]) -> None:
-        """Copy the state if a save waits and none is being written; returns at once if not.
+        """Copy the state if a save is waiting and none is being written; never blocks.
 
-        A copy that fails (for want of memory, say) fails all that waits for it.
+        If the copy fails, for example for lack of memory, all waiting saves fail.
         """
-        if not self._pending:  # a look without the lock: a request that is missed waits a step
+        if not self._pending:  # unlocked: a request missed here is served after the next step
             return
         with self._changed:
             if self._writing is not None:
                 return
         try:
             self._hand_over(self._buffers.copy(make_content()))
-        except Exception as failure:  # the edge of the saving: a fault in it must not end training
+        except Exception as failure:  # a failure to save must not end training
             self._buffers.clear()
             self._fail_pending(failure)
 
     def save(self, path: Path, make_content: Callable[[], Content]) -> None:
-        """Copy the state of this very moment, after a save under way, and write it."""
+        """Write the current state; blocks until it is copied, after any save in progress."""
         self.request(path)
         self.wait()
         self.offer(make_content)
 
     def wait(self) -> None:
-        """Return when nothing is being written."""
+        """Block until nothing is being written."""
         with self._changed:
             self._changed.wait_for(lambda: self._writing is None)
 
     def close(self, make_content: Callable[[], Content]) -> list[Save]:
-        """Finish what is under way and what waits; returns ``errors``. May be called again."""
+        """Finish all saves and return ``errors``. May be called more than once."""
         while True:
             self.wait()
             with self._changed:
@@ -180,15 +177,15 @@ class CheckpointWriter:
     # -- the training thread ---------------------------------------------------------------
 
     def _hand_over(self, content: Content) -> None:
-        """Give all that waits to the thread, which is started anew if it died."""
+        """Pass all waiting saves to the thread, which is restarted if it died."""
         if not self._thread.is_alive():
             self._thread = self._start()
-        with self._changed:  # only now: a name is always either waiting or being written
+        with self._changed:  # at once, so that a save is always either waiting or being written
             self._writing, self._pending = (self._pending, content), []
             self._changed.notify_all()
 
     def _fail_pending(self, failure: Exception) -> None:
-        log.error("the state could not be copied; training goes on", exc_info=failure)
+        log.error("the state could not be copied; training continues", exc_info=failure)
         with self._changed:
             paths, self._pending = self._pending, []
         for path in paths:
@@ -206,13 +203,13 @@ class CheckpointWriter:
             self._write(*work)
 
     def _next(self) -> tuple[list[Path], Content] | None:
-        """Wait for work; returns None at the end."""
+        """Wait for work; returns None when the writer is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._writing is not None or self._closed)
             return self._writing
 
     def _write(self, paths: list[Path], content: Content) -> None:
-        """Write every path; whatever ends this, nobody waits for it any longer."""
+        """Write every path; even if the thread ends here, no caller keeps waiting."""
         left = list(paths)
         try:
             while left:
@@ -220,7 +217,7 @@ class CheckpointWriter:
                 del left[0]
         finally:
             for path in left:
-                self._note(Save(path, f"{path}: the writer's thread ended"))
+                self._note(Save(path, f"{path}: the writer thread ended"))
             with self._changed:
                 self._writing = None
                 self._changed.notify_all()
@@ -230,10 +227,10 @@ class CheckpointWriter:
         try:
             write_checkpoint(path, content)
         except CheckpointError as failure:
-            log.error(f"save failed: {failure}; training goes on")
+            log.error(f"save failed: {failure}; training continues")
             return Save(path, str(failure))
-        except Exception as failure:  # the edge of a thread: a fault must not end the saving
-            log.exception(f"save failed: {path}; training goes on")
+        except Exception as failure:  # one failure must not end the thread
+            log.exception(f"save failed: {path}; training continues")
             return Save(path, f"{path}: {failure!r}")
         return Save(path, None)
 

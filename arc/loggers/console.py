@@ -45,7 +45,8 @@ class ConsoleProgress(Callback):
 
     def close(self) -> None:
         """Remove the bar."""
-        self._bar.stop()
+        if self.console.is_terminal:
+            self._bar.stop()
 
     def _show_step(self, event: StepEvent) -> None:
         self._rates.add(event.targets)

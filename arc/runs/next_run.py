@@ -66,9 +66,10 @@ class NextRun:
         resume: str | None = None,
         finetune: str | None = None,
     ) -> RunPlan:
-        """RunPlan a run with further ``overrides``, in Hydra's grammar; a start is a file's path.
+        """Plan a run with further ``overrides``, in Hydra's grammar.
 
-        Raises ConfigError or CheckpointError for what cannot be done.
+        ``resume`` and ``finetune`` are paths of checkpoints. Raises ConfigError or CheckpointError if
+        the run is not possible.
         """
         with self._lock:
             for override in overrides:
@@ -76,7 +77,7 @@ class NextRun:
                     raise ConfigError(f"{override}: not an override of the run")
             starts = {"resume": resume, "finetune": finetune, "mode": mode}
             fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
-            if resume or finetune:  # what its file says stands, but for what is asked for now
+            if resume or finetune:  # the stored configuration with these overrides
                 typed = [*_of_process(self._overrides), *overrides, *fixed]
             else:
                 typed = [*self._merge(overrides), *overrides, *fixed]

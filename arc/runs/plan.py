@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -109,6 +109,11 @@ def stored_group_choices(typed: list[str]) -> list[str]:
         stored = read_metadata(paths[0])["config"] if paths else {}
     except (CheckpointError, HydraException):
         return []
+    return group_choices(stored, given)
+
+
+def group_choices(stored: Mapping[str, Any], given: Collection[str]) -> list[str]:
+    """Return the group choices of a ``stored`` configuration, without the ``given`` groups."""
     return [
         f"{group}={option}"
         for group, section in stored.items()

@@ -1,1 +1,1 @@
-"""The control endpoint and its page, served beside a run."""
+"""The HTTP API of a process and its dashboard."""

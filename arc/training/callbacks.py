@@ -41,19 +41,24 @@ class CallbackList(Callback):
             try:
                 callback.on_event(event)
             except (Exception, SystemExit) as error:
-                self._handle(callback, error)
+                self._disable(callback, error)
+                self._close(callback)
 
     def close(self) -> None:
         """Close each callback."""
         for callback in list(self._callbacks):
-            try:
-                callback.close()
-            except (Exception, SystemExit) as error:
-                self._handle(callback, error)
+            self._close(callback)
 
-    def _handle(self, callback: Callback, error: BaseException) -> None:
+    def _close(self, callback: Callback) -> None:
+        try:
+            callback.close()
+        except (Exception, SystemExit) as error:
+            self._disable(callback, error)
+
+    def _disable(self, callback: Callback, error: BaseException) -> None:
         if callback.required:
             raise error
         name = type(callback).__name__
         log.error(f"{name} failed and is disabled; training continues: {error!r}", exc_info=error)
-        self._callbacks.remove(callback)
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)

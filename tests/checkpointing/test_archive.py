@@ -1,12 +1,10 @@
-"""Files that were damaged on the disk, and files that a stranger made."""
+"""The metadata of files, and archives and trees that are refused."""
 
 import io
 import json
 import math
 import os
 import pickle
-import random
-import resource
 import tracemalloc
 import zipfile
 from collections import OrderedDict
@@ -19,15 +17,15 @@ import numpy as np
 import pytest
 import torch
 
-from arc.checkpointing import load, read_checkpoint, read_metadata, write_checkpoint
+from arc.checkpointing import read_checkpoint, read_metadata, write_checkpoint
 from arc.checkpointing.archive import Archive, quick_metadata
 from arc.checkpointing.errors import CheckpointError
-from arc.checkpointing.metadata import metadata_of
+from arc.checkpointing.metadata import FORMAT_VERSION, metadata_of
 from arc.checkpointing.stubs import TensorStub
 
 MIB = 2**20
 CONTENT: dict[str, Any] = {
-    "format_version": 1,
+    "format_version": FORMAT_VERSION,
     "config": {"seed": 3, "task": {"name": "selection"}},
     "step": 7,
     "val_loss": math.nan,
@@ -57,38 +55,6 @@ def memory_of_at_most(size: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def text_of(content: Any) -> str:
-    return repr({**content, "model_state_dict": None}) + repr(
-        {name: (w.dtype, w.tolist()) for name, w in content["model_state_dict"].items()}
-    )
-
-
-def test_every_flipped_bit_is_reported_or_changes_nothing(path: Path, small: bytes) -> None:
-    expected, metadata = text_of(CONTENT), read_metadata(path)
-    noise, reported = random.Random(0), 0
-    for _ in range(300):
-        place = noise.randrange(8 * len(small))
-        damaged = bytearray(small)
-        damaged[place // 8] ^= 1 << place % 8
-        path.write_bytes(damaged)
-        try:
-            content, said = read_checkpoint(path), read_metadata(path)
-        except CheckpointError:
-            reported += 1
-        else:
-            assert (text_of(content), said) == (expected, metadata), place
-    assert reported > 100
-
-
-def test_a_file_cut_at_any_length_is_refused(path: Path, small: bytes) -> None:
-    noise = random.Random(1)
-    for length in [*noise.sample(range(len(small)), 40), 0, len(small) - 1]:
-        path.write_bytes(small[:length])
-        for reader in (read_checkpoint, read_metadata):
-            with pytest.raises(CheckpointError, match=str(path)):
-                reader(path)
-
-
 def test_metadata_is_the_same_by_every_way(one: Any, small: bytes, path: Path) -> None:
     for file in (one.path, path):
         with Archive(file) as archive:
@@ -96,8 +62,8 @@ def test_metadata_is_the_same_by_every_way(one: Any, small: bytes, path: Path) -
         whole = metadata_of(torch.load(file))
         assert quick_metadata(file) == recorded == json.loads(json.dumps(rebuilt)) == whole
         assert read_metadata(file) == recorded
-    assert recorded["num_parameters"] == 8
-    assert recorded["val_loss"] is None
+    assert whole["num_parameters"] == 8
+    assert whole["val_loss"] is None
 
 
 def test_a_file_written_again_by_torch_has_metadata(changed: Callable[..., Path], one: Any) -> None:
@@ -119,8 +85,8 @@ def refused(path: Path, match: str) -> None:
     assert len(str(error.value).splitlines()) == 1
 
 
-def pack(path: Path, records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
-    with zipfile.ZipFile(path, "w", method) as archive:
+def pack(path: Path, records: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, record in records.items():
             archive.writestr(name, record)
 
@@ -145,13 +111,8 @@ def test_code_and_classes_are_refused_by_name(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_archives_that_torch_would_not_write(path: Path, small: bytes) -> None:
+def test_archives_that_torch_would_not_write(path: Path) -> None:
     tree = {"archive/data.pkl": pickle.dumps({}, 2)}
-    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr(*next(iter(tree.items())))
-    refused(path, "duplicate record")
-    pack(path, {**tree, "archive/data/0": bytes(10 * MIB)}, zipfile.ZIP_DEFLATED)
-    refused(path, "compressed")
     pack(path, {"archive/data/0": bytes(8)})
     refused(path, r"no data\.pkl")
     pack(path, {**tree, "elsewhere/x": b""})
@@ -211,21 +172,6 @@ def test_tensors_that_their_bytes_do_not_hold(case: str, path: Path) -> None:
         refused(path, "elements|impossible")
 
 
-COPIES = b"h\x01h\x00\x85R" * 200  # torch.Size(the list), on and on
-BOMBS = {
-    "a memo of billions": b"\x80\x02}r\xff\xff\xff\x7f.",
-    "half a gigabyte of bytes": b"\x80\x05\x96" + (512 * MIB).to_bytes(8, "little") + b".",
-    "a list 200 times": b"(" + b"N" * 100_000 + b"lq\x00ctorch\nSize\nq\x01(" + COPIES + b"l.",
-}
-
-
-@pytest.mark.parametrize("case", BOMBS)
-def test_a_small_tree_takes_little_memory(case: str, path: Path) -> None:
-    pack(path, {"x/data.pkl": BOMBS[case]})
-    with memory_of_at_most(32 * MIB), pytest.raises(CheckpointError, match=str(path)):
-        read_metadata(path)
-
-
 def test_a_tree_without_end_is_refused(path: Path) -> None:
     itself: dict[str, Any] = {}
     itself["x"] = itself
@@ -237,14 +183,3 @@ def test_a_tree_without_end_is_refused(path: Path) -> None:
         assert path.stat().st_size < 10_000
         with pytest.raises(CheckpointError, match=str(path)):
             read_metadata(path)
-
-
-def test_a_huge_architecture_takes_no_memory(changed: Callable[..., Path]) -> None:
-    def grow(content: dict[str, Any]) -> None:
-        content["config"]["model"].update(hidden_dim=4096, num_conv_layers=64)
-
-    path = changed(grow)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(CheckpointError, match="weights do not fit"):
-        load(path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB

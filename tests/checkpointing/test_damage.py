@@ -35,7 +35,8 @@ def digest(value: Any) -> str:
 
 def outside_of_tensors(path: Path) -> list[int]:
     """Return the places of all bytes that belong to no tensor."""
-    content, rest, place = path.read_bytes(), [], 0
+    content, place = path.read_bytes(), 0
+    rest: list[int] = []
     with zipfile.ZipFile(path) as archive:
         for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
             if "/data/" in entry.filename and entry.file_size:

@@ -1,6 +1,6 @@
-"""A stranger's files: refused in one line, with little memory, and without running anything.
+"""Hostile files: refused in one line, with little memory, and without running their code.
 
-Each file meets each reader in a process of its own, whose memory is measured.
+Each reader reads each file in a process of its own, whose memory is measured.
 """
 
 import io
@@ -64,8 +64,8 @@ print(json.dumps([in_a_child(readers[name], path) for name, path in tries]))
 """
 
 
-def pack(path: Path, records: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
-    with zipfile.ZipFile(path, "w", method) as archive:
+def pack(path: Path, records: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, record in records.items():
             archive.writestr(name, record)
 
@@ -79,7 +79,7 @@ def with_tree(path: Path, tree: bytes, **records: bytes) -> None:
 
 
 def compressed(path: Path) -> None:
-    """Much in little."""
+    """64 MiB in a small file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", pickle.dumps({}, 2), zipfile.ZIP_STORED)
         with archive.open("x/data/0", "w", force_zip64=True) as record:
@@ -88,7 +88,7 @@ def compressed(path: Path) -> None:
 
 
 def overlapping(path: Path) -> None:
-    """A thousand records of four megabytes that are the same four megabytes."""
+    """A thousand records of 4 MiB that share their bytes."""
     with_tree(path, pickle.dumps({}, 2), **{"x/data/1": bytes(4 * MIB)})
     with zipfile.ZipFile(path, "a") as archive:
         (large,) = [entry for entry in archive.infolist() if entry.filename == "x/data/1"]
@@ -122,8 +122,8 @@ def crowded(path: Path) -> None:
     path.write_bytes(directory + end)
 
 
-def claimed(path: Path) -> None:
-    """A small file that says its directory has four gigabytes."""
+def oversized(path: Path) -> None:
+    """A small file that declares a directory of 4 GiB."""
     with_tree(path, pickle.dumps({}, 2))
     content = bytearray(path.read_bytes())
     content[-10:-6] = struct.pack("<L", 2**32 - 2)
@@ -151,7 +151,7 @@ def bare(path: Path) -> None:
 def referred(path: Path) -> None:
     """Code where a storage's reference is expected."""
 
-    class Pickler(pickle._Pickler):  # type: ignore[name-defined]
+    class Pickler(pickle._Pickler):
         def persistent_id(self, value: Any) -> Any:
             return ("storage", Code(), "0", "cpu", 6) if value == "here" else None
 
@@ -176,6 +176,7 @@ HUGE += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
 SIZE = b"\x8a\x06" + (2**40).to_bytes(6, "little")
 EMPTY = b"\x89ccollections\nOrderedDict\n)RtR"
 ONE = b"X\x01\x00\x00\x00w"
+COPIES = b"lq\x00ctorch\nSize\nq\x01(" + b"h\x01h\x00\x85R" * 200  # torch.Size(the list)
 TREES = {
     "huge storage": ONE + HUGE + SIZE + b"tQK\x00K\x02\x85K\x01\x85" + EMPTY + b"s",
     "expanded": ONE + HUGE + b"K\x06tQK\x00" + SIZE + b"\x85K\x00\x85" + EMPTY + b"s",
@@ -188,6 +189,12 @@ TREES = {
     "a wide text": text("a" * (12 * MIB - 4) + "\U0001f600"),
     "a text cut off": text("\U0001f600" * (3 * MIB))[:-1],
     "tuples in tuples": b")" + b"\x85" * 500_000,
+    "a list 200 times": ONE
+    + b"("
+    + b"N" * 100_000
+    + b"lq\x00ctorch\nSize\nq\x01("
+    + COPIES
+    + b"ls",
 }
 
 
@@ -223,7 +230,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "an infinity": ("model", {"dropout": float("inf")}),
 }
 
-ARCHIVES = (compressed, overlapping, twice, linked, crowded, claimed)
+ARCHIVES = (compressed, overlapping, twice, linked, crowded, oversized)
 CODE = (coded, bare, referred, attributed)
 FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
 
@@ -232,7 +239,7 @@ FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
 def hostile(
     save_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """Every hostile file by what is wrong with it."""
+    """Every hostile file by its fault."""
     folder = tmp_path_factory.mktemp("hostile")
     content = save_run("task=selection", "task.num_distractors=3").content
     found = {}
@@ -260,7 +267,7 @@ def hostile(
 def answers(
     hostile: dict[str, Path], save_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
-    """What each reader answered to each file: name -> reader -> kind, said, growth."""
+    """The outcome of each reader for each file: name -> reader -> kind, said, growth."""
     good = save_run("task=selection", "task.num_distractors=3").path
     cwd = tmp_path_factory.mktemp("cwd")
     tries = [f"{reader}={path}" for name, path in hostile.items() for reader in readers_of(name)]
@@ -285,12 +292,12 @@ NAMES = [*FILES, *TREES, *RECORDS, *CONFIGS, "a pipe", "a device"]
 
 
 def readers_of(name: str) -> list[str]:
-    """All of them, but for trees, which all of them read in the same way."""
+    """All readers; for trees one, since all read them in the same way."""
     return ["read_metadata"] if name in TREES else ["load", "read_checkpoint", "read_metadata"]
 
 
 def must_refuse(name: str) -> list[str]:
-    """Who must refuse a file: a bad config only where it is used, a bad record where it is read."""
+    """The readers that must refuse a file: those that use its bad part."""
     if name in CONFIGS:
         return ["load"]
     return ["read_metadata"] if name in RECORDS else readers_of(name)

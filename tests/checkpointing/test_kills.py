@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 def content(number, size):
     return {
-        "format_version": 1,
+        "format_version": 2,
         "config": {"number": number},
         "model_state_dict": {"w": torch.full((size,), float(number))},
         "number": number,

@@ -1,8 +1,5 @@
-"""From a file back to the model, in one's own script."""
+"""Rebuilding a model from its file."""
 
-import pickle
-import random
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +27,10 @@ def test_the_loaded_model_is_the_trained_one(saved: Any) -> None:
     assert not any(module.training for module in loaded.model.modules())
     message = loaded.model.send(GRIDS)
     assert torch.equal(message, trained.send(GRIDS))
-    context = {"selection": {"candidates": [GRIDS] * 3}, "reconstruction": {"sizes": [[2, 3]] * 3}}
+    context: dict[str, Any] = {
+        "selection": {"candidates": [GRIDS] * 3},
+        "reconstruction": {"sizes": [[2, 3]] * 3},
+    }
     chosen = context.get(loaded.config.task.name, {})
     for mine, theirs in zip(
         loaded.model.receive(message, **chosen), trained.receive(message, **chosen), strict=True
@@ -115,34 +115,6 @@ def test_a_file_of_another_kind(content: bytes, tmp_path: Path) -> None:
     assert refusal(path)
 
 
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.9999])
-def test_a_truncated_file(share: float, one: Any, tmp_path: Path) -> None:
-    whole = one.path.read_bytes()
-    path = tmp_path / "cut.pth"
-    path.write_bytes(whole[: int(len(whole) * share)])
-    assert refusal(path)
-
-
-def test_a_damaged_file_is_refused_whatever_the_damage(one: Any, tmp_path: Path) -> None:
-    whole = one.path.read_bytes()
-    with zipfile.ZipFile(one.path) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        record = archive.read(name)
-    begin, noise, path = whole.index(record), random.Random(0), tmp_path / "damaged.pth"
-    refused = 0
-    for _ in range(200):
-        damaged = bytearray(whole)
-        damaged[begin + noise.randrange(len(record))] = noise.randrange(256)
-        path.write_bytes(damaged)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                load(path)
-            except CheckpointError as error:
-                refused += str(error).startswith(f"{path}: ")
-    assert refused > 50
-
-
 def test_a_flipped_bit_in_a_weight_is_noticed(one: Any, tmp_path: Path) -> None:
     whole = bytearray(one.path.read_bytes())
     with zipfile.ZipFile(one.path) as archive:
@@ -153,20 +125,6 @@ def test_a_flipped_bit_in_a_weight_is_noticed(one: Any, tmp_path: Path) -> None:
     path.write_bytes(whole)
     torch.load(path)  # torch does not look
     assert largest.filename.split("/", 1)[1] in refusal(path)
-
-
-class Code:
-    """Runs when it is unpickled without care."""
-
-    def __reduce__(self) -> Any:
-        return (exec, ("raise SystemExit('the file ran its code')",))
-
-
-def test_pickled_code_is_refused_and_not_run(changed: Callable[..., Path], tmp_path: Path) -> None:
-    assert refusal(changed(lambda content: content.update(note=Code())))
-    plain = tmp_path / "plain.pth"
-    plain.write_bytes(pickle.dumps({"config": Code()}, protocol=2))
-    assert refusal(plain)
 
 
 def test_torch_files_that_are_not_ours(tmp_path: Path) -> None:
@@ -208,11 +166,11 @@ BROKEN = {
     "a version that is no number": (replace("1", "format_version"), "format_version 1 (from"),
     "a truth for a version": (replace(True, "format_version"), "format_version True"),
     "version 0": (replace(0, "format_version"), "format_version 0"),
-    "a section missing": (remove("config", "encoder"), "its config lacks encoder, which"),
-    "no checkpoint section": (remove("config", "checkpoint"), "its config lacks checkpoint, which"),
+    "a section missing": (remove("config", "encoder"), "its config lacks encoder; the"),
+    "no checkpoint section": (remove("config", "checkpoint"), "its config lacks checkpoint; the"),
     "keys missing": (
         lambda content: [content["config"]["model"].pop(key) for key in ("dropout", "latent_dim")],
-        "its config lacks model.latent_dim, model.dropout, which",
+        "its config lacks model.latent_dim, model.dropout; the",
     ),
     "no weights": (remove("model_state_dict"), "model_state_dict"),
     "a list as weights": (replace([1], "model_state_dict"), "model_state_dict"),
@@ -238,5 +196,5 @@ def test_a_config_of_another_version_says_which(changed: Callable[..., Path]) ->
         content["arc_version"] = "0.0.7"
 
     said = refusal(changed(age))
-    assert "lacks mode, task.num_distractors, which this version needs" in said
-    assert said.endswith(f"the file comes from arc_version 0.0.7, this is {arc.__version__}")
+    assert "lacks mode, task.num_distractors; the file was" in said
+    assert said.endswith(f"written by arc_version 0.0.7, this is {arc.__version__}")

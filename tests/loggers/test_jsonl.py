@@ -39,7 +39,7 @@ def test_lines_that_do_not_fit_on_the_disk_are_dropped_and_reported_once(
     assert lines == [{"kind": "step", **vars(STEP), "accuracy": None}] * 2
 
 
-@pytest.mark.parametrize("method", ["__init__", "on_event", "close"])
+@pytest.mark.parametrize("method", ["__init__", "on_event"])
 def test_a_logger_that_fails_is_disabled_and_the_run_continues(
     train_small: Callable[..., Any],
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""Disks that fail under a real run: it goes on, says so, and saves again once they are well."""
+"""Disk faults during a run: it logs them, continues, and saves again once they are gone."""
 
 import os
 import random
@@ -23,7 +23,7 @@ from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, limits of a process")
 
-# A write error while the file that the environment names is there.
+# Writing fails while the file that FAULT names exists.
 INJECTING = """
 import os, torch, arc.train
 save = torch.save
@@ -38,18 +38,18 @@ arc.train.main()
 
 
 def until(done: Callable[[], Any], what: str) -> Any:
-    """Wait until ``done`` answers with something true, and return it."""
+    """Poll ``done`` until its value is true; returns the value."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        if answer := done():
-            return answer
+        if value := done():
+            return value
         time.sleep(0.01)
-    raise AssertionError(f"waited in vain: {what}")
+    raise AssertionError(f"timed out: {what}")
 
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[bool]:
-    """Put a small file system in memory over ``folder``, if the machine lets us."""
+    """Mount a small file system in memory on ``folder``, if that is allowed."""
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     try:
         done = subprocess.run(command, capture_output=True).returncode == 0
@@ -64,7 +64,7 @@ def mounted(folder: Path, options: str) -> Iterator[bool]:
 
 @dataclass
 class Training:
-    """A run that saves many times a second, all its files on ``disk``."""
+    """A run that saves many times a second, with all its files on ``disk``."""
 
     process: subprocess.Popen[bytes]
     disk: Path
@@ -77,25 +77,25 @@ class Training:
         return self.disk / "checkpoints"
 
     @property
-    def said(self) -> str:
+    def logged(self) -> str:
         return self.log.read_text(encoding="utf-8")
 
     def step(self) -> int:
-        """The step of the last save; 0 without one."""
+        """The step of the last save; 0 if there is none."""
         with suppress(CheckpointError):
-            return read_metadata(self.folder / "mine_last.pth")["step"]
+            return int(read_metadata(self.folder / "mine_last.pth")["step"])
         return 0
 
     def leftovers(self) -> list[Path]:
         return [path for path in self.disk.rglob("*") if ".arc-tmp" in path.name]
 
 
-# -- what can go wrong -------------------------------------------------------------------
+# -- the faults ---------------------------------------------------------------------------
 
 
 @contextmanager
 def full(run: Training) -> Iterator[str]:
-    """Fill the disk; without one of our own, let no file grow beyond 100 kB."""
+    """Fill the disk; without a disk of its own, limit the size of its files to 100 kB."""
     if not run.has_mount:
         limits = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (100_000, -1))
         yield "File too large"
@@ -103,7 +103,7 @@ def full(run: Training) -> Iterator[str]:
         return
     filler, healed = run.disk / "filler", threading.Event()
 
-    def fill() -> None:  # the space of a file that was replaced too
+    def fill() -> None:  # also the space of files that are replaced
         with filler.open("wb", buffering=0) as file:
             while not healed.is_set():
                 with suppress(OSError):
@@ -123,13 +123,15 @@ def read_only(run: Training) -> Iterator[str]:
         with mounted(run.folder, "ro"):
             yield "Read-only file system"
             healing = time.time()
-        for path in run.folder.glob("*.arc-tmp*"):  # a save that lay below: out of reach
+        for path in run.folder.glob(
+            "*.arc-tmp*"
+        ):  # a save below the mount, which the run cannot reach
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < healing:
                     path.unlink()
-    elif os.getuid() == 0:  # whom no mode stops
-        with injected(run) as said:
-            yield said
+    elif os.getuid() == 0:  # file modes do not apply
+        with injected(run) as cause:
+            yield cause
     else:
         run.folder.chmod(0o555)
         yield "Permission denied"
@@ -138,7 +140,7 @@ def read_only(run: Training) -> Iterator[str]:
 
 @contextmanager
 def removed(run: Training) -> Iterator[str]:
-    while run.folder.exists():  # files are made in it meanwhile
+    while run.folder.exists():  # files are written to it meanwhile
         shutil.rmtree(run.folder, ignore_errors=True)
     yield "No such file or directory"
     run.folder.mkdir()
@@ -149,7 +151,7 @@ def a_file(run: Training) -> Iterator[str]:
     away = run.disk / "away"
     run.folder.rename(away)
     run.folder.touch()
-    for path in away.glob("*.arc-tmp*"):  # half a save that went with its folder: out of reach
+    for path in away.glob("*.arc-tmp*"):  # an incomplete save that moved with its folder
         path.unlink()
     yield "Not a directory"
     run.folder.unlink()
@@ -170,9 +172,9 @@ FAULTS = (full, read_only, removed, a_file, injected)
 def training(tmp_path: Path, arc_folder: Path) -> Iterator[Training]:
     disk, flag, log = tmp_path / "disk", tmp_path / "fault", tmp_path / "log"
     disk.mkdir()
-    game = ["task=reconstruction", "run_name=mine", "checkpoint.every_minutes=0.001"]
+    task = ["task=reconstruction", "run_name=mine", "checkpoint.every_minutes=0.001"]
     often = ["checkpoint.every_epochs=1", "checkpoint.keep_last=1"]
-    command = [*place(disk), *tiny(arc_folder, steps=None), *game, *often]
+    command = [*place(disk), *tiny(arc_folder, steps=None), *task, *often]
     with ExitStack() as stack:
         has_mount = stack.enter_context(mounted(disk, "size=16m"))
         process = subprocess.Popen(
@@ -189,45 +191,49 @@ def training(tmp_path: Path, arc_folder: Path) -> Iterator[Training]:
         yield run
 
 
-def suffer(run: Training, fault: Any) -> None:
-    """Let ``fault`` happen and pass; the run must say so, go on, leave nothing, and save again."""
+def check_fault(run: Training, fault: Any) -> None:
+    """Cause and remove ``fault``; the run must log it, continue, leave no file, and save again."""
     before = run.step()
-    heard = len(run.said)
+    start = len(run.logged)
     with fault(run) as cause:
-        report = re.compile(f"save failed: .*{cause}.*; training goes on")
-        until(lambda: report.search(run.said, heard), f"{fault.__name__}: a report")
+<<<<<<< HEAD
+        report = re.compile(f"save failed: .*{cause}")
+=======
+        report = re.compile(f"save failed: .*{cause}.*; training continues")
+>>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
+        until(lambda: report.search(run.logged, start), f"{fault.__name__}: a message")
         left = set(run.leftovers())  # the next save may be writing its own already
-        until(lambda: left.isdisjoint(run.leftovers()), "no leftovers")
+        until(lambda: left.isdisjoint(run.leftovers()), "no temporary files")
     healed = time.time()
     last = run.folder / "mine_last.pth"
     until(lambda: last.exists() and last.stat().st_mtime > healed, f"{fault.__name__}: a save")
-    assert run.process.poll() is None, run.said
+    assert run.process.poll() is None, run.logged
     assert read_checkpoint(last)["step"] > before
 
 
 def stop(run: Training) -> None:
-    """End the run; it must have kept its last state, and no temporary file."""
+    """Stop the run; it must have saved its last state and left no temporary file."""
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(TIMEOUT) == 130, run.said
-    assert "Traceback" not in run.said
+    assert run.process.wait(TIMEOUT) == 130, run.logged
+    assert "Traceback" not in run.logged
     assert run.leftovers() == []
-    assert "saves failed" in run.said
-    (stopped,) = [line for line in run.said.splitlines() if "stopped at step" in line]
+    assert "saves failed" in run.logged
+    (stopped,) = [line for line in run.logged.splitlines() if "stopped at step" in line]
     assert f"stopped at step {run.step()} (SIGINT)" in stopped
     for path in run.folder.glob("*.pth"):
         read_checkpoint(path)
 
 
-def test_a_run_survives_its_disk(training: Training) -> None:
+def test_a_run_continues_after_every_disk_fault(training: Training) -> None:
     for fault in FAULTS:
-        suffer(training, fault)
+        check_fault(training, fault)
     stop(training)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_survives_its_disk_again_and_again(training: Training, seed: int) -> None:
+def test_a_run_continues_after_many_disk_faults(training: Training, seed: int) -> None:
     noise = random.Random(seed)
     for _ in range(40):
-        suffer(training, noise.choice(FAULTS))
+        check_fault(training, noise.choice(FAULTS))
     stop(training)

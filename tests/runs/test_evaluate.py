@@ -1,40 +1,40 @@
-"""``python -m arc.evaluate``: a saved run's report, from its file alone."""
+"""``python -m arc.evaluate``: the results of a saved run, from its file alone."""
 
 import json
 import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, call, run_here, tiny
+from helpers_cli import Outcome, call
 
 import arc.evaluate
+import arc.runs.results
+from arc.api import TrainedRun
 
 
 def evaluate(*overrides: str) -> Outcome:
     return call(arc.evaluate.main, *overrides)
 
 
-@pytest.fixture
-def trained(tmp_path: Path, arc_folder: Path) -> Callable[..., Path]:
-    """Train a run named ``mine`` and return its best checkpoint."""
-
-    def train(*overrides: str) -> Path:
-        outcome = run_here(tmp_path, *tiny(arc_folder, steps=1), *overrides, "run_name=mine")
-        assert outcome.status == 0, outcome.err
-        return tmp_path / "checkpoints" / "mine_best.pth"
-
-    return train
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, train_small: Callable[..., TrainedRun]
+) -> TrainedRun:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    return train_small(folder, "task=reconstruction", "training.max_steps=1")
 
 
 @pytest.fixture
-def stopped(tmp_path: Path, arc_folder: Path) -> Path:
-    """A checkpoint of a run that was stopped before its end."""
-    stop = ["task=reconstruction", "training.stop_at_step=1", "run_name=mine"]
-    assert run_here(tmp_path, *tiny(arc_folder), *stop).status == 0
-    return tmp_path / "checkpoints" / "mine_last.pth"
+def best(trained: TrainedRun, tmp_path: Path) -> Path:
+    """A copy of its best checkpoint."""
+    assert trained.checkpoints.best is not None
+    return Path(shutil.copy(trained.checkpoints.best, tmp_path / "mine_best.pth"))
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -43,51 +43,66 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     torch.save(content, path)
 
 
-def test_the_report_of_a_file_is_the_report_of_its_run(
-    game: list[str], trained: Callable[..., Path], tmp_path: Path
-) -> None:
-    path = trained(*game)
-    outcome = evaluate(f"path={path}", "device=cpu", f"output={tmp_path / 'again.json'}")
-    assert outcome.status == 0, outcome.err
-    again = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
-    first = json.loads((path.parent / "mine_results.json").read_text(encoding="utf-8"))
-    assert again.keys() == first.keys()
-    for key in ("test", "validation", "controls", "language", "steps"):
-        assert again[key] == first[key], key
-    rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
-    assert len(rows) == sum(figure["targets"] > 0 for figure in first["test"].values())
-
-
-def test_evaluation_leaves_no_file_that_was_not_asked_for(
-    stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_command_writes_and_prints_the_results_of_the_run(
+    trained: TrainedRun, best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    before = stopped.read_bytes()
-    outcome = evaluate(f"path={os.path.relpath(stopped)}", "device=cpu")
+    before = best.read_bytes()
+    path, output = os.path.relpath(best), tmp_path / "again.json"
+    outcome = evaluate(f"path={path}", "device=cpu", f"output={output}")
     assert outcome.status == 0, outcome.err
-    assert list(folder.iterdir()) == []
-    assert stopped.read_bytes() == before
+    again = json.loads(output.read_text(encoding="utf-8"))
+    assert trained.results is not None
+    assert again.keys() == trained.results.keys()
+    for key in ("test", "validation", "controls", "language", "steps"):
+        assert again[key] == trained.results[key], key
+    rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
+    assert len(rows) == sum(metric["targets"] > 0 for metric in again["test"].values())
+    assert list(folder.iterdir()) == []  # no file but the requested one
+    assert best.read_bytes() == before
 
 
-def test_other_data_than_the_runs_are_said(stopped: Path, arc_folder: Path, tmp_path: Path) -> None:
-    rewrite(stopped, lambda content: content.update(data_fingerprint="0" * 16))
-    outcome = evaluate(f"path={stopped}", "device=cpu")
+def test_a_signal_ends_the_evaluation_and_prints_the_results_so_far(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate_split, calls = arc.runs.results.evaluate_split, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:  # test is complete, validation begins
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate_split(*arguments, **options)
+
+    monkeypatch.setattr(arc.runs.results, "evaluate_split", interrupted)
+    outcome = evaluate(f"path={best}", "device=cpu", f"output={tmp_path / 'out.json'}")
+    assert outcome.status == 143, outcome.err
+    assert "test " in outcome.out
+    assert "the test was stopped" in outcome.out
+    content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert content["stopped"] is True
+    assert content["test"]
+    assert content["validation"] == content["controls"] == {}
+
+
+def test_other_data_than_the_run_s_are_reported(best: Path) -> None:
+    rewrite(best, lambda content: content.update(data_fingerprint="0" * 16))
+    outcome = evaluate(f"path={best}", "device=cpu")
     assert outcome.status == 0
     assert "data differ" in outcome.err
 
 
-def test_data_that_are_gone_are_named(stopped: Path, tmp_path: Path) -> None:
+def test_missing_data_are_named(best: Path, tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
-    rewrite(stopped, lambda content: content["config"]["data"].update(path=gone))
-    assert gone in evaluate(f"path={stopped}", "device=cpu").complaint
+    rewrite(best, lambda content: content["config"]["data"].update(path=gone))
+    assert gone in evaluate(f"path={best}", "device=cpu").complaint
 
 
-@pytest.mark.parametrize("key", ["seconds", "step", "data_fingerprint", "val_acc", "label_map"])
-def test_a_file_without_what_is_not_needed(key: str, stopped: Path) -> None:
-    rewrite(stopped, lambda content: content.pop(key))
-    outcome = evaluate(f"path={stopped}", "device=cpu")
+def test_entries_that_an_evaluation_does_not_need_may_be_missing(best: Path) -> None:
+    for key in ("seconds", "step", "data_fingerprint", "val_acc", "label_map"):
+        rewrite(best, lambda content, key=key: content.pop(key))  # type: ignore[misc]
+    outcome = evaluate(f"path={best}", "device=cpu")
     assert outcome.status == 0, outcome.err
     assert "reconstruction" in outcome.out
 
@@ -103,29 +118,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_bad_argument_ends_in_one_readable_line(case: str) -> None:
-    typed, named = REFUSED[case]
+def test_an_invalid_argument_is_refused_in_one_line(case: str) -> None:
+    typed, parts = REFUSED[case]
     complaint = evaluate(*typed).complaint
-    for part in named:
+    for part in parts:
         assert part in complaint
 
 
-def test_a_bad_device(stopped: Path) -> None:
-    assert "auto, cpu, cuda or cuda:N" in evaluate(f"path={stopped}", "device=foo").complaint
-
-
-def test_files_that_are_no_checkpoints(tmp_path: Path, stopped: Path) -> None:
+def test_an_invalid_device_file_or_output_is_refused(best: Path, tmp_path: Path) -> None:
+    assert "auto, cpu, cuda or cuda:N" in evaluate(f"path={best}", "device=foo").complaint
+    output = tmp_path / "gone" / "x.json"
+    assert str(output) in evaluate(f"path={best}", "device=cpu", f"output={output}").complaint
     text = tmp_path / "text.pth"
     text.write_text("not a checkpoint", encoding="utf-8")
     assert evaluate(f"path={text}").complaint.startswith(f"{text}: ")
-    rewrite(stopped, lambda content: content["config"]["model"].update(hidden_dim=17))
-    assert evaluate(f"path={stopped}").complaint.startswith(f"{stopped}: weights do not fit")
-
-
-def test_an_output_that_cannot_be_written(stopped: Path, tmp_path: Path) -> None:
-    output = tmp_path / "gone" / "x.json"
-    complaint = evaluate(f"path={stopped}", "device=cpu", f"output={output}").complaint
-    assert str(output) in complaint
+    rewrite(best, lambda content: content["config"]["model"].update(hidden_dim=17))
+    assert evaluate(f"path={best}").complaint.startswith(f"{best}: weights do not fit")
 
 
 def test_help() -> None:

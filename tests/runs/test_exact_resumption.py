@@ -1,7 +1,7 @@
-"""Whole runs in processes of their own, stopped after every step, against one never stopped.
+"""Runs that are stopped after every step, in new processes, against an uninterrupted run.
 
-Each process writes a hash of all state after each event: parameters, optimizer, generators,
-counters, sums, and the loss's bits. Stopped runs save and load at every boundary.
+Each process writes a hash of the whole state after each event: parameters, optimizer, generators,
+counters, sums and the bits of the loss. Stopped runs save and load at every step.
 """
 
 import json
@@ -16,7 +16,7 @@ STEPS = 8
 NOISE = [
     *("bottleneck.noise=gumbel", "bottleneck.temperature_final=0.3", "bottleneck.stop_token=true"),
 ]
-GAMES = {
+TASKS = {
     "reconstruction": ["task=reconstruction"],
     "selection": ["task=selection", "task.num_distractors=3"],
     "hard selection": [
@@ -31,7 +31,7 @@ RANDOM_EVERYWHERE = [
     *("run_name=mine", "model.latent_dim=16", "schedule=cosine"),
 ]
 
-# Hash what is there after each event; send the signal that was asked for after a step.
+# Hashes the state after each event, and sends itself a signal after a given step.
 HASHED = """
 import hashlib, json, os, struct, sys
 import torch
@@ -41,7 +41,7 @@ from arc.training import StepEvent, Trainer
 file, stop, number = open(sys.argv.pop(1), "a"), int(sys.argv.pop(1)), int(sys.argv.pop(1))
 run = Trainer.run
 EMPTY = {"test": {}, "validation": {}, "controls": {}, "language": {}}
-arc.runs.run.Run.report = lambda self: EMPTY
+arc.runs.run.evaluate_run = lambda *arguments, **options: dict(EMPTY)
 
 def add(hashed, node):
     hashed.update(type(node).__name__.encode())
@@ -79,12 +79,12 @@ arc.train.main()
 """
 
 
-def play(
+def train(
     folder: Path, *overrides: str, signal_at: int = 0, number: signal.Signals = signal.SIGINT
 ) -> int:
-    """Run ``arc.train`` in a new process; returns its status."""
-    told = [str(folder / "hashes"), str(signal_at), str(int(number))]
-    outcome = finish(start(folder, *told, *place(folder), *overrides, script=HASHED))
+    """Run ``arc.train`` in a new process; returns its exit status."""
+    arguments = [str(folder / "hashes"), str(signal_at), str(int(number))]
+    outcome = finish(start(folder, *arguments, *place(folder), *overrides, script=HASHED))
     assert "Traceback" not in outcome.err, outcome.err
     return outcome.status
 
@@ -95,34 +95,34 @@ def hashes(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("game", GAMES)
-def test_a_run_that_is_stopped_after_every_step_takes_the_same_ones(
-    game: str, bottleneck: str, tmp_path: Path, arc_folder: Path
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_that_is_stopped_after_every_step_takes_the_same_steps(
+    task: str, bottleneck: str, tmp_path: Path, arc_folder: Path
 ) -> None:
     noise = [] if bottleneck == "autoencoder" else NOISE
     settings = dict(
-        each.split("=", 1) for each in (*tiny(arc_folder, STEPS), *RANDOM_EVERYWHERE, *GAMES[game])
+        each.split("=", 1) for each in (*tiny(arc_folder, STEPS), *RANDOM_EVERYWHERE, *TASKS[task])
     )
     overrides = [f"{key}={value}" for key, value in settings.items()]
     overrides += [f"bottleneck={bottleneck}", *noise]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     whole.mkdir()
     stopped.mkdir()
-    assert play(whole, *overrides) == 0
+    assert train(whole, *overrides) == 0
     expected = hashes(whole)
     steps = [event["step"] for event in expected if event["event"] == "StepEvent"]
     ends = [event["step"] for event in expected if event["event"] == "ValidationEvent"]
     assert steps == list(range(1, STEPS + 1))
-    assert 2 < len(ends) <= STEPS // 2  # epochs end in between, each after some steps
+    assert 2 < len(ends) <= STEPS // 2  # epochs of several steps end in between
     resume = [f"resume={stopped / 'checkpoints' / 'mine_last.pth'}", "device=cpu"]
     for step in range(1, STEPS + 1):
         begin = resume if step > 1 else overrides
         if step % 3 == 1:
-            assert play(stopped, *begin, f"training.stop_at_step={step}") == 0
+            assert train(stopped, *begin, f"training.stop_at_step={step}") == 0
         elif step < STEPS:
             number = (signal.SIGINT, signal.SIGTERM)[step % 2]
-            assert play(stopped, *begin, signal_at=step, number=number) == 128 + number
+            assert train(stopped, *begin, signal_at=step, number=number) == 128 + number
         else:
-            assert play(stopped, *begin) == 0
+            assert train(stopped, *begin) == 0
         assert hashes(stopped) == expected[: len(hashes(stopped))], step
     assert hashes(stopped) == expected

@@ -1,14 +1,22 @@
-"""The 21 flat names: a view of the Hydra configuration, and what the next run is composed from."""
+"""The flat keys: a view of the configuration, and changes to that of the next run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
 
 from arc.checkpointing.format import flat_keys
-from arc.config.flat_keys import EXTRA_SETTINGS, KEY_PATHS, SETTINGS, flat_view
+<<<<<<< HEAD
+from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, KEY_PATHS, flat_view
+=======
+from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, KEY_PATHS, SETTINGS, flat_view
+>>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
 from arc.config.schema import ConfigError, config_folder
 from arc.runs.next_run import NextRun
 
-CHANGES = {
+CHANGES: dict[str, Any] = {
     "task_type": "reconstruction",
     "num_distractors": 7,
     "bottleneck_type": "categorical",
@@ -37,7 +45,7 @@ EXTRA_CHANGES = {
     "max_steps": 40,
 }
 FILES = ("use_pretrained", "load_pretrained_before_pretrain")
-BAD = {
+INVALID: dict[str, Any] = {
     "vocab_size": 1,
     "num_distractors": 0,
     "batch_size": "many",
@@ -59,98 +67,110 @@ BAD = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _hydra():
+def _hydra() -> Iterator[None]:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         yield
 
 
-def test_the_contract_s_keys_are_there():
+def test_there_are_21_flat_keys() -> None:
     assert len(KEY_PATHS) == 21
     assert set(KEY_PATHS) == {*CHANGES, *FILES}
 
 
-@pytest.mark.parametrize("key", CHANGES)
-def test_a_change_is_what_the_next_run_has(key):
+@pytest.mark.parametrize("mode", ["train", "pretrain"])
+def test_the_next_run_has_the_changed_settings(mode: str) -> None:
     settings = NextRun([])
-    assert flat_view(settings.config())[key] != CHANGES[key]
-    told = flat_view(settings.change({key: CHANGES[key]}))
-    assert told[key] == CHANGES[key]
-    mode = "pretrain" if key.startswith("pretrain") else "train"
+    before = flat_view(settings.config())
+    changes = {key: value for key, value in CHANGES.items() if key not in GROUPS}
+    assert flat_view(settings.change({"pretrain_task_type": "binary"}))["num_distractors"] == 99
+    assert all(before[key] != value for key, value in changes.items())
+    view = flat_view(settings.change(changes))
+    assert view == {**before, **changes, "pretrain_task_type": "binary"}
     config = settings.plan(mode, ["run_name=next"]).config
-    assert flat_view(config)[key] == CHANGES[key]
-    assert flat_keys(config)[key] == CHANGES[key]  # as its checkpoints will say
+    assert flat_view(config) == view
+    stored = flat_keys(config)
+    assert {key: stored[key] for key in changes} == changes
+    assert flat_view(settings.change({"task_type": "reconstruction"}))["num_distractors"] is None
 
 
-@pytest.mark.parametrize("key", BAD)
-def test_a_bad_value_is_named_and_nothing_changes(key):
+def test_an_invalid_value_is_named_and_nothing_changes() -> None:
     settings = NextRun(["seed=3"])
     before = flat_view(settings.config())
-    with pytest.raises(ConfigError) as error:
-        settings.change({"batch_size": 8, "latent_dim": 8, key: BAD[key]})
-    assert SETTINGS.get(key, key).split(".")[0] in str(error.value) or key in str(error.value)
-    assert flat_view(settings.config()) == before
-    assert settings.overrides == ["seed=3"]
+    for key, value in INVALID.items():
+        with pytest.raises(ConfigError) as error:
+            settings.change({"batch_size": 8, "latent_dim": 8, key: value})
+        message = str(error.value)
+        assert SETTINGS.get(key, key).split(".")[0] in message or key in message
+        assert flat_view(settings.config()) == before
+        assert settings.overrides == ["seed=3"]
 
 
-@pytest.mark.parametrize("key", EXTRA_SETTINGS)
-def test_an_extra_setting_applies_to_the_next_run(key):
+<<<<<<< HEAD
+def test_extra_settings_apply_to_the_next_run() -> None:
+=======
+def test_the_next_run_has_the_changed_extra_settings() -> None:
+>>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
     settings = NextRun([])
     before = flat_view(settings.config(), EXTRA_SETTINGS)
-    assert before[key] != EXTRA_CHANGES[key]
-    settings.change({key: EXTRA_CHANGES[key]})
+    assert all(before[key] != value for key, value in EXTRA_CHANGES.items())
+    settings.change(EXTRA_CHANGES)
     config = settings.plan("train", ["run_name=next"]).config
-    assert flat_view(config, EXTRA_SETTINGS) == {**before, key: EXTRA_CHANGES[key]}
+    assert flat_view(config, EXTRA_SETTINGS) == EXTRA_CHANGES
+<<<<<<< HEAD
 
 
-def test_an_extra_setting_that_does_not_apply_is_null():
+def test_extra_settings_that_do_not_apply_are_null() -> None:
     settings = NextRun(["task=reconstruction", "bottleneck=autoencoder"])
+=======
+    settings.change({"task_type": "reconstruction", "bottleneck_type": "autoencoder"})
+>>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
     view = flat_view(settings.config(), EXTRA_SETTINGS)
     assert (view["distractors"], view["stop_token"]) == (None, None)
 
 
-def test_what_a_task_or_channel_lacks_is_null():
+def test_keys_that_the_task_or_bottleneck_lacks_are_null() -> None:
     settings = NextRun(["task=reconstruction", "bottleneck=autoencoder"])
     view = flat_view(settings.config())
     lacking = ("num_distractors", "vocab_size", "max_message_length", "temperature")
     assert [view[key] for key in lacking] == [None] * 4
 
 
-def test_all_keys_as_they_were_told_can_be_sent_back():
+def test_a_view_can_be_sent_back_unchanged() -> None:
     settings = NextRun(["bottleneck=autoencoder"])
-    told = flat_view(settings.config())
-    assert flat_view(settings.change(told)) == told
+    view = flat_view(settings.config())
+    assert flat_view(settings.change(view)) == view
 
 
-def test_another_option_drops_the_settings_that_it_lacks():
+def test_a_new_option_drops_the_overrides_of_keys_that_it_lacks() -> None:
     settings = NextRun(["task.num_distractors=7", "seed=5"])
     settings.change({"task_type": "reconstruction"})
     assert "task.num_distractors=7" not in settings.overrides
     assert "seed=5" in settings.overrides
     settings.change({"task_type": "selection", "num_distractors": 9})
-    assert settings.config().task.num_distractors == 9
+    assert flat_view(settings.config())["num_distractors"] == 9
 
 
-def test_a_key_that_the_new_option_brings_can_come_with_it():
+def test_an_option_and_one_of_its_keys_can_change_together() -> None:
     settings = NextRun(["bottleneck=autoencoder"])
     view = flat_view(settings.change({"vocab_size": 12, "bottleneck_type": "communication"}))
     assert (view["bottleneck_type"], view["vocab_size"]) == ("communication", 12)
 
 
-def test_what_was_typed_stays_below_what_is_changed():
+def test_changes_are_laid_over_the_typed_overrides() -> None:
     settings = NextRun(["training.batch_size=64", "data=arc2"])
     settings.change({"batch_size": 8})
     config = settings.config()
     assert (config.training.batch_size, config.data.name) == (8, "arc2")
 
 
-def test_true_without_an_encoder_is_refused(tmp_path):
+def test_true_is_refused_if_there_is_no_encoder(tmp_path: Path) -> None:
     settings = NextRun([f"checkpoint.dir={tmp_path}"])
     for key in FILES:
         with pytest.raises(ConfigError, match="no encoder pretrained by selection"):
             settings.change({key: True})
 
 
-def test_false_takes_the_encoder_away():
+def test_false_removes_the_encoder() -> None:
     settings = NextRun(["encoder.pretrained=somewhere.pth"])
     assert flat_view(settings.config())["use_pretrained"] is True
     assert settings.change({"use_pretrained": True}).encoder.pretrained == "somewhere.pth"
@@ -165,20 +185,20 @@ def test_false_takes_the_encoder_away():
         *("training=null", "~task", "seed=${seed}", "model@x=tiny", "\0", "data.path=\ud800", "-m"),
     ],
 )
-def test_only_overrides_of_the_run_can_be_sent(override):
+def test_only_overrides_of_the_run_are_accepted(override: str) -> None:
     with pytest.raises(ConfigError):
         NextRun([]).plan("train", [override])
 
 
-def test_overrides_of_a_start_are_for_that_run_alone():
+def test_overrides_of_a_start_apply_to_that_run_only() -> None:
     settings = NextRun([])
     assert settings.plan("train", ["task=reconstruction"]).config.task.name == "reconstruction"
     assert settings.config().task.name == "selection"
 
 
-def test_a_poll_composes_nothing_anew(monkeypatch):
+def test_reading_the_settings_does_not_compose_again(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = NextRun([])
     config = settings.change({"batch_size": 8})
-    monkeypatch.setattr("arc.runs.next_run.compose", None)
+    monkeypatch.setattr("arc.runs.next_run.compose_tree", None)
     assert settings.config() is config
     assert settings.preview({}) is config

@@ -1,20 +1,21 @@
-"""Continuing a run through the command line: exactly, and with what was typed."""
+"""Resuming a run: exactly, and with overrides laid over the stored configuration."""
 
 import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, place, run, run_here, tiny
+from helpers_cli import Outcome, differences, place, run, run_here, tiny
 
-import arc.runs.run
+from arc.api import TrainedRun
 from arc.training import Trainer
 
+Train = Callable[..., TrainedRun]
 NOISE = [
     "bottleneck.noise=gumbel",
     "bottleneck.temperature_final=0.3",
@@ -26,7 +27,7 @@ RANDOM_EVERYWHERE = [
     *("checkpoint.every_minutes=null", "run_name=mine", "model.latent_dim=16"),
 ]
 SELECTION = ["task=selection", "task.num_distractors=3"]
-GAME = [*SELECTION, "bottleneck=categorical", *NOISE]
+NOISY = [*SELECTION, "bottleneck=categorical", *NOISE]
 STEPS = 10
 
 
@@ -35,25 +36,19 @@ def file(folder: Path, which: str = "last") -> Path:
 
 
 def last(folder: Path) -> dict[str, Any]:
-    return torch.load(file(folder))
+    return dict(torch.load(file(folder)))
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    """Return all that was recorded of every step and validation, but the time."""
+    """Return the logged steps and validations without their times."""
     lines = (folder / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [{**event, "seconds": None} for event in map(json.loads, lines)]
 
 
-def settings(corpus: Path, *overrides: str, steps: int = STEPS) -> list[str]:
-    """Overrides for the noisy run, in which later ones of a key replace earlier ones."""
-    every = (*tiny(corpus, steps), *RANDOM_EVERYWHERE, *overrides)
+def settings(corpus: Path, *overrides: str) -> list[str]:
+    """Return the overrides of the noisy run; the last one of a key counts."""
+    every = (*tiny(corpus, STEPS), *RANDOM_EVERYWHERE, *overrides)
     return ["=".join(each) for each in dict(each.split("=", 1) for each in every).items()]
-
-
-def fresh(folder: Path, corpus: Path, *overrides: str, steps: int = STEPS) -> Outcome:
-    outcome = run_here(folder, *settings(corpus, *overrides, steps=steps))
-    assert outcome.status == 0, outcome.err
-    return outcome
 
 
 def resume(folder: Path, *overrides: str, path: Path | str | None = None) -> Outcome:
@@ -62,69 +57,70 @@ def resume(folder: Path, *overrides: str, path: Path | str | None = None) -> Out
     return outcome
 
 
-def flat(value: Any, at: str = "") -> dict[str, Any]:
-    """Return every leaf of a file by its place, tensors as type and numbers."""
-    if isinstance(value, dict):
-        parts = [(key, value[key]) for key in value.keys() - {"seconds", "created", "started_from"}]
-    elif isinstance(value, list | tuple):
-        parts = list(enumerate(value))
-    else:
-        return {at: (value.dtype, value.tolist()) if isinstance(value, torch.Tensor) else value}
-    return {k: v for key, item in parts for k, v in flat(item, f"{at}.{key}").items()}
-
-
-def assert_same(one: Any, other: Any) -> None:
-    """Compare two files' content; tensors bit for bit."""
-    left, right = flat(one), flat(other)
-    assert len(left) > 50
-    assert left.keys() == right.keys()
-    assert [place for place in left if left[place] != right[place]] == []
-
-
-EMPTY: Any = {"test": {}, "validation": {}, "controls": {}, "language": {}}
-
-
 @pytest.fixture(scope="module", autouse=True)
-def no_report() -> Iterator[None]:
-    """Leave out the final test, which trains nothing."""
+def no_test_phase() -> Iterator[None]:
+    """Leave out the evaluation on the test set, which trains nothing."""
+    empty = {"test": {}, "validation": {}, "controls": {}, "language": {}}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(arc.runs.run.Run, "report", lambda self: EMPTY)
+        patched.setattr("arc.runs.run.evaluate_run", lambda *arguments, **options: dict(empty))
         yield
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Path:
-    """The folder of a run that nothing interrupted."""
+def train(train_small: Train) -> Train:
+    """Train the noisy run in this process; its first arguments are as those of train_small."""
+    length = f"training.max_steps={STEPS}"
+    return lambda folder, *overrides, **options: train_small(
+        folder, *RANDOM_EVERYWHERE, length, *overrides, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
+    """The folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    fresh(folder, arc_folder, *GAME)
+    train(folder, *NOISY)
     assert last(folder)["epoch"] == 4  # of 3 batches
     return folder
 
 
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Path:
+    """The folder of a run of 6 steps that was stopped after 4, with a file of its first epoch."""
+    folder = tmp_path_factory.mktemp("stopped")
+    saves = ["checkpoint.every_epochs=1", "training.stop_at_step=4", "training.max_steps=6"]
+    train(folder, *SELECTION, *saves)
+    return folder
+
+
 @pytest.fixture
-def stopped(tmp_path: Path, arc_folder: Path) -> Path:
-    """The folder of a run of few steps that was stopped after 4, its first epoch saved."""
-    saves = ["checkpoint.every_epochs=1", "training.stop_at_step=4"]
-    fresh(tmp_path, arc_folder, *SELECTION, *saves, steps=6)
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(stopped_run / "checkpoints", tmp_path / "checkpoints")
     return tmp_path
 
 
+# -- exactly -----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("stops", [[1], [3], [4, 5], [6, 7, 8]], ids=str)
-def test_a_run_goes_on_exactly(
-    stops: list[int], whole: Path, tmp_path: Path, arc_folder: Path
+def test_a_resumed_run_is_exact(
+    stops: list[int], whole: Path, train: Train, tmp_path: Path
 ) -> None:
-    fresh(tmp_path, arc_folder, *GAME, f"training.stop_at_step={stops[0]}")
-    for stop in [*stops[1:], None]:
-        resume(tmp_path, *([] if stop is None else [f"training.stop_at_step={stop}"]))
-    assert_same(last(tmp_path), last(whole))
-    assert_same(torch.load(file(tmp_path, "best")), torch.load(file(whole, "best")))
+    train(tmp_path, *NOISY, f"training.stop_at_step={stops[0]}")
+    for stop in [*map(str, stops[1:]), "null"]:
+        train(tmp_path, *NOISY, f"training.stop_at_step={stop}", resume=file(tmp_path))
+    assert differences(last(tmp_path), last(whole)) == []
+    assert differences(torch.load(file(tmp_path, "best")), torch.load(file(whole, "best"))) == []
     assert events(tmp_path) == events(whole)
     assert len(last(tmp_path)["started_from"]) == len(stops)
 
 
-@pytest.mark.parametrize("step", [3, 4])  # at the end of an epoch, before its validation; in one
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_was_signalled_goes_on_exactly(
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [(3, signal.SIGINT), (4, signal.SIGTERM)],  # before the validation of an epoch, within one
+)
+def test_a_run_that_a_signal_stopped_is_resumed_exactly(
     step: int,
     number: signal.Signals,
     whole: Path,
@@ -142,52 +138,58 @@ def test_a_run_that_was_signalled_goes_on_exactly(
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "run", signalled)
-        outcome = run_here(tmp_path, *settings(arc_folder, *GAME))
+        outcome = run_here(tmp_path, *settings(arc_folder, *NOISY))
     assert outcome.status == 128 + number, outcome.err
     assert last(tmp_path)["step"] == step
-    resume(tmp_path)
-    assert_same(last(tmp_path), last(whole))
+    assert "exact" not in resume(tmp_path).err
+    assert differences(last(tmp_path), last(whole)) == []
     assert events(tmp_path) == events(whole)
 
 
-def test_new_processes_go_on_exactly(
+def test_new_processes_resume_exactly(
     whole: Path, tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    first = settings(arc_folder, *GAME, "training.stop_at_step=5")
-    for overrides in (first, [f"resume={file(tmp_path)}", "device=cpu"]):
+    first = settings(arc_folder, *NOISY, "training.stop_at_step=5")
+    for overrides in (first, [f"resume={file(tmp_path)}", "device=cpu", "server.enabled=false"]):
         outcome = run(tmp_path, *place(tmp_path), *overrides)
         assert outcome.status == 0, outcome.err
-    assert_same(last(tmp_path), last(whole))
+    assert differences(last(tmp_path), last(whole)) == []
     assert events(tmp_path) == events(whole)
 
 
-@pytest.mark.parametrize("task", ["reconstruction", "selection", "puzzle_classification"])
-def test_every_game_goes_on_exactly(
-    task: str, bottleneck: str, tmp_path: Path, arc_folder: Path
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["task=reconstruction", "bottleneck=autoencoder"],
+        ["task=puzzle_classification", "bottleneck=communication", *NOISE],
+        ["task=reconstruction", "optimizer=sgd", "schedule=linear", *NOISE],
+    ],
+    ids=lambda overrides: " ".join(overrides[:2]),
+)
+def test_other_tasks_and_optimizers_are_resumed_exactly(
+    task: list[str], train: Train, tmp_path: Path
 ) -> None:
-    noise = [] if bottleneck == "autoencoder" else NOISE
-    game = [f"task={task}", f"bottleneck={bottleneck}", *noise]
-    game += SELECTION[1:] if task == "selection" else []
     one, other = tmp_path / "one", tmp_path / "other"
-    fresh(one, arc_folder, *game, "training.stop_at_step=5")
-    fresh(other, arc_folder, *game, "training.stop_at_step=2")
-    resume(other, "training.stop_at_step=5")
-    assert_same(last(other), last(one))
+    train(one, *task, "training.stop_at_step=5")
+    train(other, *task, "training.stop_at_step=2")
+    train(other, *task, "training.stop_at_step=5", resume=file(other))
+    assert differences(last(other), last(one)) == []
     assert events(other) == events(one)
 
 
-def test_saving_often_changes_nothing(whole: Path, tmp_path: Path, arc_folder: Path) -> None:
-    saves = ["checkpoint.every_epochs=1", "checkpoint.every_minutes=1e-6"]
-    fresh(tmp_path, arc_folder, *GAME, *saves)
+def test_frequent_saves_do_not_change_the_run(whole: Path, train: Train, tmp_path: Path) -> None:
+    train(tmp_path, *NOISY, "checkpoint.every_epochs=1", "checkpoint.every_minutes=1e-6")
     content, expected = last(tmp_path), last(whole)
     del content["config"], expected["config"]
-    assert_same(content, expected)
+    assert differences(content, expected) == []
     assert events(tmp_path) == events(whole)
     assert file(tmp_path, "epoch_0004").exists()
 
 
-def test_a_finished_run_says_so_and_lengths_are_totals(whole: Path, tmp_path: Path) -> None:
+def test_a_finished_run_has_its_full_length_and_lengths_are_totals(
+    whole: Path, tmp_path: Path
+) -> None:
     shutil.copytree(whole / "checkpoints", tmp_path / "checkpoints")
     before = file(tmp_path).read_bytes()
     assert f"full length, {STEPS} steps" in resume(tmp_path).err
@@ -196,9 +198,12 @@ def test_a_finished_run_says_so_and_lengths_are_totals(whole: Path, tmp_path: Pa
     assert last(tmp_path)["step"] == STEPS + 2
 
 
-def test_the_stored_config_is_the_base(stopped: Path) -> None:
+# -- with overrides ----------------------------------------------------------------------
+
+
+def test_the_stored_configuration_is_the_base(stopped: Path) -> None:
     before = last(stopped)["config"]
-    assert before["training"]["learning_rate"] == 4e-3  # conf/ says otherwise
+    assert before["training"]["learning_rate"] == 4e-3  # conf/ has another value
     assert before["training"]["stop_at_step"] is None
     assert "device" not in before
     assert "dir" not in before["checkpoint"]
@@ -210,7 +215,7 @@ def test_the_stored_config_is_the_base(stopped: Path) -> None:
 def test_typed_keys_and_groups_are_laid_over_it(stopped: Path, arc_folder: Path) -> None:
     before = last(stopped)["config"]
     typed = ["data=folder", f"data.path={arc_folder}", "training.max_steps=7"]
-    assert "not an exact continuation" in resume(stopped, *typed).err
+    assert "the resumed run is not bit-exact" in resume(stopped, *typed).err
     after = last(stopped)["config"]
     assert before["data"]["validation_fraction"] == 0.25
     assert after["data"]["validation_fraction"] == 0.1  # the group's own
@@ -218,11 +223,35 @@ def test_typed_keys_and_groups_are_laid_over_it(stopped: Path, arc_folder: Path)
     assert after == {**before, "data": after["data"], "training": training}
 
 
-def test_a_changed_batch_size_is_said(stopped: Path) -> None:
-    said = resume(stopped, "training.batch_size=8").err
-    assert "training.batch_size was 24, is 8" in said
-    assert "not an exact continuation" in said
-    assert last(stopped)["step"] == 6
+@pytest.mark.parametrize(
+    ("typed", "changed"),
+    [
+        ("training.batch_size=8", "training.batch_size changed from 24 to 8"),
+        ("optimizer=sgd", "optimizer.name changed from adamw to sgd"),
+        ("training.best_metric=loss", "training.best_metric changed from None to loss"),
+        ("schedule=linear", "schedule.name changed from cosine to linear"),
+    ],
+)
+def test_changed_settings_are_logged_as_not_exact(stopped: Path, typed: str, changed: str) -> None:
+    err = resume(stopped, typed).err
+    assert changed in err
+    assert "the resumed run is not bit-exact" in err
+    content = last(stopped)
+    assert content["step"] == 6
+    state = content["optimizer_state_dict"]["state"]
+    assert ("momentum_buffer" in state[0]) == (typed == "optimizer=sgd")
+
+
+@pytest.mark.parametrize("batch_size", [12, 48])
+def test_epochs_are_totals_whatever_the_batch_size_was(
+    batch_size: int, train: Train, tmp_path: Path
+) -> None:
+    length = [*SELECTION, "training.epochs=4", "training.max_steps=null"]
+    train(tmp_path, *length, "training.stop_at_step=3")  # the first epoch
+    train(tmp_path, *length, f"training.batch_size={batch_size}", resume=file(tmp_path))
+    steps = [event for event in events(tmp_path) if event["kind"] == "step"]
+    assert (steps[-1]["epoch"], steps[-1]["batch"]) == (4, steps[-1]["batches"])
+    assert len(steps) == 3 + 3 * steps[-1]["batches"]
 
 
 def test_the_data_may_have_moved(stopped: Path, arc_folder: Path) -> None:
@@ -231,37 +260,43 @@ def test_the_data_may_have_moved(stopped: Path, arc_folder: Path) -> None:
     assert last(stopped)["config"]["data"]["path"] == str(moved)
 
 
-def test_the_folder_is_the_machines(stopped: Path, tmp_path: Path) -> None:
+def test_the_checkpoints_may_go_to_another_folder(stopped: Path, tmp_path: Path) -> None:
     before = file(stopped).read_bytes()
     resume(tmp_path / "new", path=file(stopped))
     assert last(tmp_path / "new")["step"] == 6
     assert file(stopped).read_bytes() == before
 
 
-def test_auto_takes_the_most_steps_and_passes_over_a_broken_file(stopped: Path) -> None:
+# -- which file --------------------------------------------------------------------------
+
+
+def test_auto_resumes_the_highest_step_and_skips_a_broken_file(stopped: Path) -> None:
     (stopped / "checkpoints" / "foreign.pth").write_bytes(b"foreign")
     file(stopped, "epoch_0001").touch()  # newer by time, older by steps
-    said = resume(stopped, "run_name=mine", "training.stop_at_step=5", path="auto").err
-    assert f"resuming {file(stopped)} at step 4" in said
-    assert "passed over" not in said
+    err = resume(stopped, "run_name=mine", "training.stop_at_step=5", path="auto").err
+    assert f"resuming {file(stopped)} at step 4" in err
+    assert "skipped" not in err
     strange = last(stopped)
     del strange["step"], strange["trainer_state"]
     torch.save(strange, stopped / "checkpoints" / "strange.pth")
     file(stopped).write_bytes(file(stopped).read_bytes()[:-100])
-    said = resume(stopped, "run_name=mine", path="auto").err
-    assert f"passed over: {file(stopped)}" in said
-    assert "at step 3" in said
+    err = resume(stopped, "run_name=mine", path="auto").err
+    assert f"resume=auto: skipped: {file(stopped)}" in err
+    assert "at step 3" in err
     assert last(stopped)["step"] == 6
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_auto_starts_afresh_where_no_file_is_valid(
+def test_auto_starts_a_new_run_if_no_file_is_valid(
     broken: bool, tmp_path: Path, arc_folder: Path
 ) -> None:
     file(tmp_path).parent.mkdir()
     if broken:
         file(tmp_path).write_bytes(b"PK")
-    assert "fresh start" in fresh(tmp_path, arc_folder, *SELECTION, "resume=auto", steps=2).err
+    overrides = settings(arc_folder, *SELECTION, "resume=auto", "training.max_steps=2")
+    outcome = run_here(tmp_path, *overrides)
+    assert outcome.status == 0, outcome.err
+    assert "starting a new run" in outcome.err
     assert (last(tmp_path)["step"], last(tmp_path)["started_from"]) == (2, [])
 
 
@@ -272,38 +307,34 @@ def test_auto_needs_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["model_state_dict", "trainer_state", "trainer_state.random", "step", "data_fingerprint"]
 )
-def test_a_file_that_lacks_something_is_refused_by_name(stopped: Path, key: str) -> None:
+def test_a_missing_entry_is_named(stopped: Path, train: Train, key: str) -> None:
     content = last(stopped)
     *above, name = key.split(".")
     del (content[above[0]] if above else content)[name]
     torch.save(content, file(stopped))
-    outcome = run_here(stopped, f"resume={file(stopped)}", "device=cpu")
-    assert outcome.status == 1
-    assert outcome.err.splitlines()[-1].startswith(f"error: {file(stopped)}")
-    assert name in outcome.err.splitlines()[-1]
+    with pytest.raises(ValueError, match=f"^{file(stopped)}: .*{name}"):
+        train(stopped, *SELECTION, resume=file(stopped))
 
 
-def test_a_key_that_a_files_config_lacks_can_be_typed(stopped: Path) -> None:
+def test_a_key_that_the_stored_configuration_lacks_can_be_typed(stopped: Path) -> None:
     content = last(stopped)
     del content["config"]["model"]["dropout"]
     torch.save({**content, "arc_version": "0.0.7"}, file(stopped))
-    outcome = run_here(stopped, f"resume={file(stopped)}", "device=cpu")
-    assert outcome.complaint.startswith(f"{file(stopped)}: its config lacks model.dropout, which")
-    assert "arc_version 0.0.7" in outcome.complaint
-    assert outcome.complaint.endswith("type them to go on")
+    complaint = run_here(stopped, f"resume={file(stopped)}", "device=cpu").complaint
+    assert complaint.startswith(f"{file(stopped)}: ")
+    for part in ("model.dropout", "0.0.7", "set them on the command line"):
+        assert part in complaint
     resume(stopped, "model.dropout=0.1")
     assert last(stopped)["step"] == 6
 
 
-def test_going_on_from_an_earlier_save_loses_no_later_one(arc_folder: Path, tmp_path: Path) -> None:
-    fresh(tmp_path, arc_folder, *SELECTION, steps=4)
-    early = shutil.copy(file(tmp_path), tmp_path / "early.pth")
-    resume(tmp_path, "training.max_steps=8")
-    later = last(tmp_path)
-    outcome = resume(tmp_path, "training.max_steps=6", path=early)
-    kept = [path for path in file(tmp_path).parent.glob("mine_last_*.pth") if path != early]
-    assert [torch.load(path)["step"] for path in kept] == [later["step"]] == [8]
-    assert last(tmp_path)["step"] == 6
-    assert f"kept as {kept[0].name}" in outcome.err
-    resume(tmp_path, "training.max_steps=7")
-    assert len(list(file(tmp_path).parent.glob("mine_last_*.pth"))) == 1
+def test_resuming_from_an_earlier_file_keeps_the_later_one(stopped: Path) -> None:
+    early = shutil.copy(file(stopped), stopped / "early.pth")
+    resume(stopped, "training.max_steps=8")
+    outcome = resume(stopped, "training.max_steps=6", path=early)
+    (kept,) = file(stopped).parent.glob("mine_last_*.pth")
+    assert torch.load(kept)["step"] == 8
+    assert last(stopped)["step"] == 6
+    assert f"kept as {kept.name}" in outcome.err
+    resume(stopped, "training.max_steps=7")
+    assert len(list(file(stopped).parent.glob("mine_last_*.pth"))) == 1

@@ -47,14 +47,16 @@ def test_no_lock_is_held_where_none_can_be_created(folder: str) -> None:
 
 
 def test_two_processes_never_train_one_run(tmp_path: Path, arc_folder: Path) -> None:
-    game = ["task=reconstruction", "run_name=mine"]
-    first = start(tmp_path, *place(tmp_path), *tiny(arc_folder, steps=None), *game)
+    task = ["task=reconstruction", "run_name=mine"]
+    first = start(tmp_path, *place(tmp_path), *tiny(arc_folder, steps=None), *task)
     try:
         wait_for(first, "epoch 1 ")
-        second = run_here(tmp_path, *tiny(arc_folder, steps=10**6), *game, "resume=auto")
+        second = run_here(tmp_path, *tiny(arc_folder, steps=10**6), *task, "resume=auto")
         assert second.status == 1
         assert "another process is writing mine_*.pth" in second.err.splitlines()[-1]
-        assert not list(tmp_path.glob("checkpoints/mine_best_*")), "the first one's file was moved"
+        assert not list(tmp_path.glob("checkpoints/mine_best_*")), (
+            "a file of the first run was renamed"
+        )
     finally:
         first.kill()
         first.communicate()

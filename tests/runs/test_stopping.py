@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import finish, place, run_here, start, tiny, wait_for
+from helpers_cli import differences, finish, place, run_here, start, tiny, wait_for
 
 import arc.runs.results
 import arc.runs.run
@@ -275,20 +275,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train_small: Train) 
     return dict(torch.load(run.checkpoints.last))
 
 
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Return where two trees differ, apart from times and file names."""
-    if isinstance(one, dict):
-        keys = one.keys() - {"seconds", "created", "started_from"}
-        return [
-            each for key in keys for each in differences(one[key], other[key], f"{place}.{key}")
-        ]
-    if isinstance(one, list | tuple):
-        pairs = enumerate(zip(one, other, strict=True))
-        return [each for n, pair in pairs for each in differences(*pair, place=f"{place}[{n}]")]
-    same = one.equal(other) if isinstance(one, torch.Tensor) else one == other
-    return [] if same else [place]
-
-
 @pytest.mark.parametrize(
     ("step", "error"),
     [
@@ -316,7 +302,7 @@ def test_a_fault_in_a_step_loses_no_save_and_the_run_resumes_exactly(
     assert run.outcome.error.startswith(f"{type(error).__name__}: ")
     assert len(run.outcome.error.splitlines()) == 1
     assert run.outcome.error.endswith(f"The last state is in {last}")
-    assert "fail_at" in (tmp_path / "out" / "traceback.txt").read_text(encoding="utf-8")
+    assert Path(__file__).name in (tmp_path / "out" / "traceback.txt").read_text(encoding="utf-8")
     for name in ("one", "two", "mine_last"):
         assert torch.load(last.with_name(f"{name}.pth"))["step"] == step - 1
     resumed = train_small(tmp_path, *NOISY, resume=last)

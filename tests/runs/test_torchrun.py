@@ -1,4 +1,4 @@
-"""One run trained by two processes."""
+"""One run trained by two processes of torchrun."""
 
 import json
 import os
@@ -12,14 +12,14 @@ import pytest
 import torch
 from helpers_cli import Outcome, environment, finish, place, run_here, tiny, wait_for
 
-GAME = ["task=puzzle_classification", "run_name=mine", "schedule.warmup_steps=2"]
+TASK = ["task=puzzle_classification", "run_name=mine", "schedule.warmup_steps=2"]
 RANDOM = [
     *("bottleneck=categorical", "bottleneck.noise=gumbel", "model.dropout=0.2"),
     *("data.augment=true", "training.precision=fp32"),
 ]
 
 
-def begin(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def begin_together(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return subprocess.Popen(
         [sys.executable, *torchrun, "-m", "arc.train", *overrides, *place(folder)],
@@ -29,18 +29,18 @@ def begin(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a group of its own, as a terminal's foreground has
+        start_new_session=True,  # a process group of its own, like the foreground of a terminal
     )
 
 
 def together(folder: Path, *overrides: str) -> Outcome:
-    outcome = finish(begin(folder, *overrides))
+    outcome = finish(begin_together(folder, *overrides))
     assert outcome.status == 0, outcome.err
     return outcome
 
 
 def last(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / "mine_last.pth")
+    return dict(torch.load(folder / "checkpoints" / "mine_last.pth"))
 
 
 def steps(folder: Path) -> list[int]:
@@ -55,11 +55,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(folder: Path, arc_folder: Path) -> Outcome:
-    """What two processes said that trained together."""
-    return together(folder, *tiny(arc_folder, 3), *GAME, "training.precision=fp32")
+    """The output of two processes that trained one run."""
+    return together(folder, *tiny(arc_folder, 3), *TASK, "training.precision=fp32")
 
 
-def test_one_process_saves_and_reports(folder: Path, outcome: Outcome) -> None:
+def test_the_leader_alone_saves_and_prints_results(folder: Path, outcome: Outcome) -> None:
     assert outcome.err.count("2 processes") == 1
     assert outcome.out.count("puzzle classification") > 0
     assert outcome.out.count("language:") == 1
@@ -68,10 +68,10 @@ def test_one_process_saves_and_reports(folder: Path, outcome: Outcome) -> None:
     assert left == {"checkpoints", "out"}
 
 
-def test_two_take_the_steps_of_one(
+def test_two_processes_take_the_steps_of_one(
     folder: Path, outcome: Outcome, tmp_path: Path, arc_folder: Path
 ) -> None:
-    alone = run_here(tmp_path, *tiny(arc_folder, 3), *GAME, "training.precision=fp32")
+    alone = run_here(tmp_path, *tiny(arc_folder, 3), *TASK, "training.precision=fp32")
     assert alone.status == 0, alone.err
     mine, other = last(tmp_path)["model_state_dict"], last(folder)["model_state_dict"]
     for name, weight in mine.items():
@@ -79,8 +79,8 @@ def test_two_take_the_steps_of_one(
 
 
 @pytest.mark.slow
-def test_a_run_of_two_is_resumed_exactly(tmp_path: Path, arc_folder: Path) -> None:
-    settings = [*tiny(arc_folder, 6), *GAME, *RANDOM]
+def test_a_run_of_two_processes_is_resumed_exactly(tmp_path: Path, arc_folder: Path) -> None:
+    settings = [*tiny(arc_folder, 6), *TASK, *RANDOM]
     whole, part = tmp_path / "whole", tmp_path / "part"
     for each in (whole, part):
         each.mkdir()
@@ -96,10 +96,10 @@ def test_a_run_of_two_is_resumed_exactly(tmp_path: Path, arc_folder: Path) -> No
 @pytest.mark.parametrize(
     "to_all", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["Ctrl-C", "kill"]
 )
-def test_a_signal_saves_what_two_have_trained(
-    to_all: bool, tmp_path: Path, arc_folder: Path
-) -> None:
-    process = begin(tmp_path, *tiny(arc_folder, steps=None), *GAME, "training.batch_size=64")
+def test_a_signal_saves_the_last_state(to_all: bool, tmp_path: Path, arc_folder: Path) -> None:
+    process = begin_together(
+        tmp_path, *tiny(arc_folder, steps=None), *TASK, "training.batch_size=64"
+    )
     wait_for(process, "epoch 1 ")
     if to_all:
         os.killpg(process.pid, signal.SIGINT)
@@ -107,12 +107,12 @@ def test_a_signal_saves_what_two_have_trained(
         process.send_signal(signal.SIGTERM)
     outcome = finish(process)
     assert outcome.status != 0
-    assert "saved " in outcome.err
+    assert "The last state is in" in outcome.err
     assert last(tmp_path)["step"] >= 1
 
 
 @pytest.mark.slow
-def test_a_sweep_is_not_for_several_processes(tmp_path: Path, arc_folder: Path) -> None:
-    outcome = finish(begin(tmp_path, "-m", "seed=0,1", *GAME, *tiny(arc_folder, 1)))
+def test_a_sweep_is_refused_in_several_processes(tmp_path: Path, arc_folder: Path) -> None:
+    outcome = finish(begin_together(tmp_path, "-m", "seed=0,1", *TASK, *tiny(arc_folder, 1)))
     assert outcome.status != 0
     assert "error: -m: several processes train one run" in outcome.err

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 import pytest
 from helpers_cli import CHECKOUT, environment
-from helpers_served import served
 from hydra import compose
 
 from arc.config.schema import parse_config
@@ -89,25 +88,24 @@ def test_the_documented_examples_are_held_out_by_default():
     assert set(DOCUMENTED) <= set(corpus.validation.example_ids)
 
 
-def test_the_workflow_of_the_guide(arc_folder, tmp_path):
-    with served(tmp_path, arc_folder) as process:
-        start, save, unnamed, listing, status = curl_lines(WORKFLOW)
-        assert json.loads(typed(process, start, tmp_path))["status"] == "started"
-        requested = json.loads(typed(process, save, tmp_path))
-        name = requested["checkpoint_name"]
-        assert requested["message"] == f"Checkpoint save requested: {name}"
-        by_default = json.loads(typed(process, unnamed, tmp_path))["checkpoint_name"]
-        assert re.fullmatch(r"manual_checkpoint_epoch_\d+", by_default)
-        process.until(lambda status: status["last_save"] and not status["pending_saves"])
-        rows = json.loads(typed(process, listing, tmp_path))["checkpoints"]
-        assert {f"{name}.pth", f"{by_default}.pth"} <= {row["filename"] for row in rows}
-        assert json.loads(typed(process, status, tmp_path))["running"] is True
+def test_the_workflow_of_the_guide(live, tmp_path):
+    start, save, unnamed, listing, status = curl_lines(WORKFLOW)
+    live.idle()
+    assert json.loads(typed(live, start, tmp_path))["status"] == "started"
+    requested = json.loads(typed(live, save, tmp_path))
+    name = requested["checkpoint_name"]
+    assert requested["message"] == f"Checkpoint save requested: {name}"
+    by_default = json.loads(typed(live, unnamed, tmp_path))["checkpoint_name"]
+    assert re.fullmatch(r"manual_checkpoint_epoch_\d+(_\d+)?", by_default)
+    live.until(lambda status: status["last_save"] and not status["pending_saves"])
+    rows = json.loads(typed(live, listing, tmp_path))["checkpoints"]
+    assert {f"{name}.pth", f"{by_default}.pth"} <= {row["filename"] for row in rows}
+    assert json.loads(typed(live, status, tmp_path))["running"] is True
     shown = subprocess.run(
         [
             *(sys.executable, CHECKOUT / "scripts" / "load_checkpoint.py"),
-            *(f"checkpoints/{name}.pth", "--info-only"),
+            *(live.checkpoints / f"{name}.pth", "--info-only"),
         ],
-        cwd=tmp_path,
         env=environment(),
         capture_output=True,
         text=True,

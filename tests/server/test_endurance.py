@@ -1,4 +1,4 @@
-"""Many starts and stops, and requests of every kind: nothing leaks, nothing fails, nobody notices.
+"""Many starts and stops, and requests of every kind, neither leak resources nor disturb a run.
 
 Each test takes minutes in full, and has a short version that runs with the others.
 """
@@ -110,7 +110,7 @@ def test_starts_and_stops_leave_no_thread_and_no_memory_behind(serving, cycles):
 
 
 @pytest.mark.parametrize("requests", REQUESTS)
-def test_a_run_goes_on_whatever_is_asked(serving, requests):
+def test_a_run_continues_whatever_is_requested(serving, requests):
     run, step = (serving.training()[key] for key in ("run_id", "step"))
     print(bombard(serving, requests, seed=1))
     status = serving.until(lambda status: status["step"] > step)
@@ -119,7 +119,7 @@ def test_a_run_goes_on_whatever_is_asked(serving, requests):
 
 
 @pytest.mark.parametrize("requests", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_whatever_is_set_the_settings_can_be_told_and_set_back(serving, requests):
+def test_settings_can_be_read_and_restored_after_any_change(serving, requests):
     serving.idle()
     before = serving.get("/task_config")
     bombard(serving, requests, seed=2, routes=["/task_config"])

@@ -32,26 +32,9 @@ EMPTY_BEFORE_A_RUN = {
 }
 STATUS = {
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
-    *(
-        "batch",
-        "batches_per_epoch",
-        "step",
-        "seconds",
-        "progress",
-        "eta_seconds",
-        "testing",
-        "metrics",
-    ),
-    *(
-        "metrics",
-        "throughput",
-        "outcome",
-        "error",
-        "pending_saves",
-        "last_save",
-        "recent_saves",
-        *KEY_PATHS,
-    ),
+    *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "testing"),
+    *("metrics", "throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves"),
+    *KEY_PATHS,
 }
 
 

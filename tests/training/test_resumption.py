@@ -158,7 +158,7 @@ def test_a_step_that_fails_leaves_the_state_before_it(
 ) -> None:
     whole = make_trainer()
     expected = rest(whole)
-    trainer, events = make_trainer(), []
+    trainer, events = make_trainer(), list[Any]()
     take_step = trainer.task.step
 
     def failing_step(*arguments: Any, **options: Any) -> Any:
@@ -169,13 +169,12 @@ def test_a_step_that_fails_leaves_the_state_before_it(
 
     monkeypatch.setattr(trainer.task, "step", failing_step)
     with pytest.raises(MemoryError):
-        events.extend(seen(event) for event in trainer.run(RunControl()))
+        events.extend(map(seen, trainer.run(RunControl())))
     monkeypatch.undo()
     assert trainer.step == step - 1
     resumed = resume(make_trainer, stored(trainer))
-    assert rest(resumed) == expected[len(expected) - len(rest(trainer)) :]
+    assert events + rest(resumed) == expected
     assert_same(resumed.state_dict(), whole.state_dict())
-    assert_same(trainer.state_dict(), whole.state_dict())
 
 
 def test_with_another_batch_size_the_epoch_starts_again(make_trainer: MakeTrainer) -> None:

@@ -1,0 +1,159 @@
+"""The Python API: the same code as the command line, in one process."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers_cli import placed, tiny
+
+from arc.api import compose, corpus, evaluate, load, train
+from arc.config import RunConfig
+from arc.runs import RunEnded
+from arc.training import Callback, RunControl, StepEvent
+
+
+class Steps(Callback):
+    """Keeps the steps of a run and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.results: Any = None
+        self.closed = False
+
+    def on_event(self, event: object) -> None:
+        if isinstance(event, StepEvent):
+            self.steps.append(event.step)
+        if isinstance(event, RunEnded):
+            self.results = event.results
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def config(arc_folder: Path, tmp_path: Path) -> RunConfig:
+    task = ["task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"]
+    return placed(compose(*tiny(arc_folder, steps=3), *task), tmp_path)
+
+
+def test_train_evaluate_and_send(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    threads = threading.active_count()
+    callback = Steps()
+    run = train(config, callbacks=[callback])
+    assert run.outcome.kind == "finished"
+    assert callback.steps == [1, 2, 3]
+    assert callback.closed
+    assert callback.results == run.results
+    assert repr(run) == f"TrainedRun({run.config.run_name}, finished)"
+    assert Path.cwd() == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "outputs"}
+    assert [signal.getsignal(number) for number in numbers] == handlers
+    assert threading.active_count() == threads
+
+    assert run.checkpoints.best is not None
+    results = evaluate(run)
+    assert run.results is not None
+    assert results["test"] == evaluate(run.checkpoints.best)["test"] == run.results["test"]
+    weights = load(run.checkpoints.best).model.state_dict()
+    assert all(weight.equal(weights[name]) for name, weight in run.model.state_dict().items())
+    assert not run.model.training
+
+    grids = corpus(run.config).validation.grids
+    message = run.model.send(grids)
+    assert message.dtype == torch.int64
+    assert len(message) == len(grids)
+    assert run.model.send([grid.tolist() for grid in grids.arrays()]).equal(message)
+    candidates = [[[[0]], [[1, 2], [3, 4]]] for _ in range(len(grids))]
+    logits = run.model.receive(message, candidates=candidates)
+    assert logits.shape == (len(grids), 2)
+    assert run.model.receive(message.tolist(), candidates=candidates).equal(logits)
+
+
+def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path) -> None:
+    first, second = (train(config, output=tmp_path / "out") for _ in range(2))
+    assert first.config.run_name != second.config.run_name
+    assert first.results is not None
+    assert second.results is not None
+    assert first.results["test"] == second.results["test"]
+    last = first.checkpoints.last
+    assert last is not None
+    again = train(config, resume=last, output=tmp_path / "out")
+    assert (again.outcome.kind, again.results) == ("finished", None)  # has its full length
+    longer = placed(compose("training.max_steps=5", "device=cpu", base=last), tmp_path)
+    assert longer.training.batch_size == config.training.batch_size
+    resumed = train(longer, resume=last, output=tmp_path / "out")
+    assert resumed.config.run_name == first.config.run_name
+    assert torch.load(last)["step"] == 5
+    tuned = train(config, finetune=last, output=tmp_path / "out")
+    assert tuned.checkpoints.last is not None
+    origins = torch.load(tuned.checkpoints.last)["started_from"]
+    assert origins == [f"resume {last.name} step 3", f"finetune {last.name} step 5"]
+
+
+def test_a_callback_can_stop_the_run(config: RunConfig, tmp_path: Path) -> None:
+    control = RunControl()
+
+    class Stop(Callback):
+        def on_event(self, event: object) -> None:
+            if isinstance(event, StepEvent) and event.step == 2:
+                control.request_stop("enough")
+
+    run = train(config, callbacks=[Stop()], control=control, output=tmp_path / "out")
+    assert (run.outcome.kind, run.results, run.checkpoints.best) == ("stopped", None, None)
+    with pytest.raises(ValueError, match="no best checkpoint"):
+        evaluate(run)
+
+
+def test_the_options_of_a_stored_configuration_are_kept(arc_folder: Path, tmp_path: Path) -> None:
+    """Keys of options that are not conf/'s defaults can be overridden."""
+    stopped = [*tiny(arc_folder), "task=reconstruction", "training.stop_at_step=1"]
+    options = ["bottleneck=categorical", "schedule=constant", "optimizer=sgd", "metric=[usage]"]
+    run = train(placed(compose(*stopped, *options), tmp_path), output=tmp_path / "out")
+    assert run.checkpoints.last is not None
+    changed = compose(
+        "optimizer.momentum=0.5", f"data.path={arc_folder}", base=run.checkpoints.last
+    )
+    assert changed.optimizer.model_dump()["momentum"] == 0.5
+    assert changed.schedule.name == "constant"
+    assert list(changed.metric.selected) == ["usage"]
+
+
+ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "unknown key": (lambda folder: compose("sede=1"), "sede: no such key"),
+    "invalid value": (lambda folder: compose("seed=-1"), "seed=-1: "),
+    "name of an option": (
+        lambda folder: compose("bottleneck.name=autoencoder"),
+        "choose the option by its group: bottleneck=autoencoder",
+    ),
+    "no data": (
+        lambda folder: corpus(compose("data=folder", f"data.path={folder / 'absent'}")),
+        "absent: no such",
+    ),
+    "no file": (lambda folder: evaluate(folder / "absent.pth"), "absent.pth: no such file"),
+    "no base": (lambda folder: compose(base=folder / "absent.pth"), "absent.pth: no such file"),
+    "no start": (
+        lambda folder: train(compose(), resume=folder / "absent.pth"),
+        "absent.pth: no such file",
+    ),
+    "unknown device": (
+        lambda folder: train(placed(compose("device=foo"), folder), output=folder / "out"),
+        "use auto, cpu, cuda or cuda:N",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_line(case: str, tmp_path: Path) -> None:
+    call, part = ERRORS[case]
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as error:
+        call(tmp_path)
+    assert part in str(error.value)
