@@ -16,6 +16,7 @@ from typing import Any
 from arc.checkpointing.tables import list_encoders
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
 from arc.config.hydra_main import compose_tree
+from arc.config.overrides import key_of
 from arc.config.schema import (
     ConfigError,
     ProcessConfig,
@@ -25,7 +26,7 @@ from arc.config.schema import (
     parse_config,
 )
 from arc.registry import nearest
-from arc.runs.plan import RunPlan, key_of, plan_run, stored_group_choices
+from arc.runs.plan import RunPlan, plan_run, stored_group_choices
 
 NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
@@ -68,8 +69,8 @@ class NextRun:
     ) -> RunPlan:
         """Plan a run with further ``overrides``, in Hydra's grammar.
 
-        ``resume`` and ``finetune`` are paths of checkpoints. Raises ConfigError or CheckpointError if
-        the run is not possible.
+        ``resume`` and ``finetune`` are paths of checkpoints. Raises ConfigError or CheckpointError
+        if the run is not possible.
         """
         with self._lock:
             for override in overrides:

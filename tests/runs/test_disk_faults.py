@@ -196,11 +196,7 @@ def check_fault(run: Training, fault: Any) -> None:
     before = run.step()
     start = len(run.logged)
     with fault(run) as cause:
-<<<<<<< HEAD
-        report = re.compile(f"save failed: .*{cause}")
-=======
         report = re.compile(f"save failed: .*{cause}.*; training continues")
->>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
         until(lambda: report.search(run.logged, start), f"{fault.__name__}: a message")
         left = set(run.leftovers())  # the next save may be writing its own already
         until(lambda: left.isdisjoint(run.leftovers()), "no temporary files")

@@ -8,11 +8,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from arc.checkpointing.format import flat_keys
-<<<<<<< HEAD
-from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, KEY_PATHS, flat_view
-=======
 from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, KEY_PATHS, SETTINGS, flat_view
->>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
 from arc.config.schema import ConfigError, config_folder
 from arc.runs.next_run import NextRun
 
@@ -105,25 +101,14 @@ def test_an_invalid_value_is_named_and_nothing_changes() -> None:
         assert settings.overrides == ["seed=3"]
 
 
-<<<<<<< HEAD
-def test_extra_settings_apply_to_the_next_run() -> None:
-=======
 def test_the_next_run_has_the_changed_extra_settings() -> None:
->>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
     settings = NextRun([])
     before = flat_view(settings.config(), EXTRA_SETTINGS)
     assert all(before[key] != value for key, value in EXTRA_CHANGES.items())
     settings.change(EXTRA_CHANGES)
     config = settings.plan("train", ["run_name=next"]).config
     assert flat_view(config, EXTRA_SETTINGS) == EXTRA_CHANGES
-<<<<<<< HEAD
-
-
-def test_extra_settings_that_do_not_apply_are_null() -> None:
-    settings = NextRun(["task=reconstruction", "bottleneck=autoencoder"])
-=======
     settings.change({"task_type": "reconstruction", "bottleneck_type": "autoencoder"})
->>>>>>> 1c769529f1134f9b6ed36fc610f6cba3c96b290d
     view = flat_view(settings.config(), EXTRA_SETTINGS)
     assert (view["distractors"], view["stop_token"]) == (None, None)
 
