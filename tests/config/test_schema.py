@@ -124,7 +124,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 # -- building ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("task", "bottleneck"), zip(TASKS, BOTTLENECKS, strict=True))
+@pytest.mark.parametrize(("task", "bottleneck"), list(zip(TASKS, BOTTLENECKS, strict=True)))
 def test_the_configuration_alone_builds_the_model(task: str, bottleneck: str) -> None:
     chosen = with_data(
         compose(f"task={task}", f"bottleneck={bottleneck}", "model=tiny"),
