@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from arc.checkpointing import load
 from arc.checkpointing.tables import shortened, shown
-from arc.runs.results import table
+from arc.runs.results import format_results
 
 SCRIPTS = CHECKOUT / "scripts"
 INSPECT, LOAD = SCRIPTS / "inspect.py", SCRIPTS / "load_checkpoint.py"
@@ -328,7 +328,7 @@ def test_a_card_says_what_it_is_and_how_good(exported: Path, path: Path) -> None
     card = (exported / "README.md").read_text(encoding="utf-8")
     results = json.loads(path.with_name("selection_results.json").read_text(encoding="utf-8"))
     assert card.count(table(results)) == 1
-    assert "histogram" in table(results)
+    assert "histogram" in format_results(results)
     assert "measured with `selection_best.pth`, not with this file" in card
     for part in ("picks the target out", "# selection", "over a lattice", "| step ", "hidden_dim"):
         assert part in card, part

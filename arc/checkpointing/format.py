@@ -1,9 +1,9 @@
 """The content of a checkpoint file, and how it is written.
 
 A checkpoint is a ``torch.save`` archive of built-in types and tensors, which a plain
-``torch.load(path)`` opens; docs/checkpoint-format.md describes it. ``config`` is the resolved
-configuration as plain containers and the single source of truth; the flat keys beside it are
-derived from it when the file is made.
+``torch.load(path)`` opens; docs/reference/checkpoint-format.md describes it. ``config`` is the
+resolved configuration as plain containers and the single source of truth; the flat keys beside it
+are derived from it when the file is made.
 """
 
 from __future__ import annotations

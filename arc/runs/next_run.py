@@ -16,6 +16,7 @@ from typing import Any
 from arc.checkpointing.tables import list_encoders
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
 from arc.config.hydra_main import compose_tree
+from arc.config.overrides import key_of
 from arc.config.schema import (
     ConfigError,
     ProcessConfig,
@@ -25,7 +26,7 @@ from arc.config.schema import (
     parse_config,
 )
 from arc.registry import nearest
-from arc.runs.plan import RunPlan, key_of, plan_run, stored_group_choices
+from arc.runs.plan import RunPlan, plan_run, stored_group_choices
 
 NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
@@ -66,9 +67,10 @@ class NextRun:
         resume: str | None = None,
         finetune: str | None = None,
     ) -> RunPlan:
-        """RunPlan a run with further ``overrides``, in Hydra's grammar; a start is a file's path.
+        """Plan a run with further ``overrides``, in Hydra's grammar.
 
-        Raises ConfigError or CheckpointError for what cannot be done.
+        ``resume`` and ``finetune`` are paths of checkpoints. Raises ConfigError or CheckpointError
+        if the run is not possible.
         """
         with self._lock:
             for override in overrides:
@@ -76,7 +78,7 @@ class NextRun:
                     raise ConfigError(f"{override}: not an override of the run")
             starts = {"resume": resume, "finetune": finetune, "mode": mode}
             fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
-            if resume or finetune:  # what its file says stands, but for what is asked for now
+            if resume or finetune:  # the stored configuration with these overrides
                 typed = [*_of_process(self._overrides), *overrides, *fixed]
             else:
                 typed = [*self._merge(overrides), *overrides, *fixed]

@@ -12,10 +12,11 @@ from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from arc.checkpointing.archive import CheckpointError
+from arc.server.queries import InvalidStateError
 from arc.server.requests import SESSION, to_json
 from arc.server.routes import checkpoints, control, metrics, page, samples
 from arc.server.security import Guard, install_guard, is_cheap
-from arc.server.session import InvalidStateError, Session
+from arc.server.session import Session
 
 log = logging.getLogger(__name__)
 CONCURRENT_REQUESTS = 16  # there are more threads, for the cheap ones and /stop

@@ -89,7 +89,7 @@ def test_an_option_and_one_of_its_keys_are_applied_together(form: Page, served: 
     expect(form.locator("#set-num_distractors")).to_have_attribute("type", "number")
     form.locator("#set-num_distractors").fill("7")
     apply(form)
-    expect(form.locator(".toast.good")).to_have_text("NextRun applied×")
+    expect(form.locator(".toast.good")).to_have_text("Settings applied×")
     config = served.ask("/task_config")
     assert (config["task_type"], config["num_distractors"]) == ("selection", 7)
 

@@ -38,7 +38,7 @@ def curl_lines(text):
 
 
 def documented_lines():
-    for page in ("docs/http-api.md", "README.md"):
+    for page in ("docs/reference/http-api.md", "docs/quickstart.md"):
         for line in curl_lines((CHECKOUT / page).read_text(encoding="utf-8")):
             yield pytest.param(line, id=line.replace("http://localhost:5002", ""))
 

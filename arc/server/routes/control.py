@@ -7,9 +7,9 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, SETTINGS, flat_view
+from arc.server.queries import InvalidStateError
 from arc.server.requests import body, checkpoint_path, optional, session
 from arc.server.schema import task_schema
-from arc.server.session import InvalidStateError
 
 blueprint = Blueprint("control", __name__)
 
