@@ -43,7 +43,6 @@ BAD_VALUES = {
     "training.precision=fp16": "'bf16'",
     "training.schedule_by=epochs": "'time'",
     "optimizer.weight_decay=2": "1",
-    "optimizer.betas=[1,0.9]": "less than 1",
     "schedule.warmup_steps=-1": "0",
     "schedule.final_share=1.5": "1",
     "seed=-1": "0",
