@@ -172,7 +172,7 @@ def train_small(make_config: Callable[..., RunConfig]) -> Callable[..., TrainedR
     return run
 
 
-@pytest.fixture(params=list(GAMES.values()), ids=list(GAMES))
+@pytest.fixture(params=GAMES.values(), ids=list(GAMES))
 def task_overrides(request: pytest.FixtureRequest) -> list[str]:
     """Each task, also in pair mode where it has one."""
     return list(request.param)

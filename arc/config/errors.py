@@ -22,7 +22,8 @@ def explain(error: Exception, schema: type[BaseModel], typed: Sequence[str]) -> 
     for group in _groups_without_option(schema, typed):
         return f"{group}: choose one of {', '.join(_options(group))}"
     text = "\n".join(str(part) for part in (error, error.__cause__) if part)
-    if found := re.search(r"Could not find '([^/']+(?:/[^/']+)*)/([^/']+)'", text):
+    pattern = r"Could not (?:find|load) '([^/']+(?:/[^/']+)*)/([^/']+)'"
+    if found := re.search(pattern, text):
         group, option = found.groups()
         options = _options(group)
         hint = nearest(option, options)

@@ -69,7 +69,7 @@ def compose_tree(overrides: Sequence[str]) -> DictConfig:
             stack.enter_context(context)
         try:
             return hydra.compose("config", list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(explain(error, RunConfig, overrides)) from None
 
 

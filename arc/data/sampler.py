@@ -67,6 +67,7 @@ class BatchSampler:
         return {
             "epoch": self.epoch,
             "batch": self.batch,
+            "complete": self.epoch_is_complete,
             "order": self._order.clone(),
             "generator": self.generator.get_state(),
         }

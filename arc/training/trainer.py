@@ -305,8 +305,9 @@ class Trainer:
         if same_order:
             self.sampler.load_state_dict(state["source"])
         else:
-            whole = state["validated_step"] == state["step"]
-            self.sampler.epoch = state["source"]["epoch"] + (1 if whole else 0)
+            source, validated = state["source"], state["validated_step"] == state["step"]
+            is_complete = source.get("complete", validated)  # absent in files of earlier versions
+            self.sampler.epoch = source["epoch"] + (1 if is_complete else 0)
         set_random_states(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
         if same_best_metric:

@@ -43,7 +43,6 @@ BAD_VALUES = {
     "training.precision=fp16": "'bf16'",
     "training.schedule_by=epochs": "'time'",
     "optimizer.weight_decay=2": "1",
-    "optimizer.betas=[1,0.9]": "less than 1",
     "schedule.warmup_steps=-1": "0",
     "schedule.final_share=1.5": "1",
     "seed=-1": "0",
@@ -124,7 +123,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 # -- building ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("task", "bottleneck"), zip(TASKS, BOTTLENECKS, strict=True))
+@pytest.mark.parametrize(("task", "bottleneck"), list(zip(TASKS, BOTTLENECKS, strict=True)))
 def test_the_configuration_alone_builds_the_model(task: str, bottleneck: str) -> None:
     chosen = with_data(
         compose(f"task={task}", f"bottleneck={bottleneck}", "model=tiny"),

@@ -13,8 +13,8 @@ import torch
 from helpers_cli import Outcome, call
 
 import arc.evaluate
-import arc.runs.results
 from arc.api import TrainedRun
+from arc.training import evaluate_split
 
 
 def evaluate(*overrides: str) -> Outcome:
@@ -67,7 +67,7 @@ def test_the_command_writes_and_prints_the_results_of_the_run(
 def test_a_signal_ends_the_evaluation_and_prints_the_results_so_far(
     best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate_split, calls = arc.runs.results.evaluate_split, []
+    calls: list[None] = []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
@@ -75,7 +75,7 @@ def test_a_signal_ends_the_evaluation_and_prints_the_results_so_far(
             os.kill(os.getpid(), signal.SIGTERM)
         return evaluate_split(*arguments, **options)
 
-    monkeypatch.setattr(arc.runs.results, "evaluate_split", interrupted)
+    monkeypatch.setattr("arc.runs.results.evaluate_split", interrupted)
     outcome = evaluate(f"path={best}", "device=cpu", f"output={tmp_path / 'out.json'}")
     assert outcome.status == 143, outcome.err
     assert "test " in outcome.out

@@ -9,9 +9,9 @@ import pytest
 import torch
 from helpers_cli import Outcome, run_here
 
-import arc.runs.run
 from arc.api import TrainedRun
 from arc.checkpointing.loader import mismatches
+from arc.checkpointing.restore import begin_from
 
 NAME = "selection_communication"
 
@@ -32,7 +32,6 @@ def source(
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The state of each trainer before and after it starts from a file."""
     states: list[dict[str, Any]] = []
-    begin_from = arc.runs.run.begin_from
 
     def recorded(source: Any, config: Any, trainer: Any) -> list[str]:
         before = trainer.model.state_dict()
@@ -43,7 +42,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         states.append({**state, "before": before, "faults": faults})
         return started_from
 
-    monkeypatch.setattr(arc.runs.run, "begin_from", recorded)
+    monkeypatch.setattr("arc.runs.run.begin_from", recorded)
     return states
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from helpers_cli import run, run_here, tiny
 
-import arc.runs.run
 from arc.api import TrainedRun
 from arc.checkpointing import CheckpointError, load, load_encoder
+from arc.checkpointing.policy import EncoderCheckpointPolicy
 
 SELECTION = ["task=selection", "task.num_distractors=3", "pretrain.num_distractors=3"]
 FILES = {"binary": "binary", "selection": "selection", "puzzle_classification": "puzzle"}
@@ -161,14 +161,14 @@ def test_without_a_validation_set_the_last_encoder_is_kept(
     pretrain: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[State] = []
-    finish = arc.runs.run.EncoderCheckpointPolicy.finish
+    finish = EncoderCheckpointPolicy.finish
 
-    def recorded(policy: arc.runs.run.EncoderCheckpointPolicy) -> Any:
+    def recorded(policy: EncoderCheckpointPolicy) -> Any:
         state = policy.trainer.model.encoder.state_dict()
         ended.append({name: weight.clone() for name, weight in state.items()})
         return finish(policy)
 
-    monkeypatch.setattr(arc.runs.run.EncoderCheckpointPolicy, "finish", recorded)
+    monkeypatch.setattr(EncoderCheckpointPolicy, "finish", recorded)
     pretrain(tmp_path, "binary", "data.validation_fraction=0")
     assert equal(torch.load(file(tmp_path))["encoder_state_dict"], ended[0])
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from arc.runs.results import evaluate_run, format_language, format_results, write_results
 
@@ -62,7 +63,9 @@ def test_the_untrained_sender_has_the_initial_weights_of_the_seed(
     make_run: Callable[..., Any], task_overrides: list[str]
 ) -> None:
     run = make_run(*task_overrides)  # not trained
+    state = torch.get_rng_state()
     results = evaluate_run(run.config, run.model, run.task, minutes=1.23456, steps=7)
+    assert torch.get_rng_state().equal(state)
     headline = next(iter(results["test"]))
     assert results["controls"]["untrained_sender"][headline] == results["test"][headline]
     assert (results["minutes"], results["steps"]) == (1.235, 7)

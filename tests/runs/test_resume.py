@@ -60,7 +60,7 @@ def resume(folder: Path, *overrides: str, path: Path | str | None = None) -> Out
 @pytest.fixture(scope="module", autouse=True)
 def no_test_phase() -> Iterator[None]:
     """Leave out the evaluation on the test set, which trains nothing."""
-    empty = {"test": {}, "validation": {}, "controls": {}, "language": {}}
+    empty: dict[str, Any] = {"test": {}, "validation": {}, "controls": {}, "language": {}}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("arc.runs.run.evaluate_run", lambda *arguments, **options: dict(empty))
         yield

@@ -249,7 +249,7 @@ class SavesAt(Callback):
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, target: Any, number: int, error: Any) -> None:
     """Raise ``error`` at the end of call ``number`` of ``target.step``."""
-    take_step, calls = target.step, []
+    take_step, calls = target.step, list[None]()
 
     def step(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
@@ -328,7 +328,7 @@ def test_a_failed_run_ends_the_command_with_status_1_and_one_line(
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_good_state(
     poison: str, train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cross_entropy, calls = torch.nn.functional.cross_entropy, []
+    cross_entropy, calls = torch.nn.functional.cross_entropy, list[None]()
 
     def poisoned(*arguments: Any, **options: Any) -> torch.Tensor:
         calls.append(None)

@@ -41,8 +41,12 @@ def test_an_optimizer_is_torchs_with_one_group_and_its_settings(
         "training.learning_rate=0.01",
         "training.max_steps=3",
     ).trainer()
-    torch_class = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    assert type(trainer.optimizer) is torch_class[name]
+    classes: dict[str, Any] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": torch.optim.SGD,
+    }
+    assert type(trainer.optimizer) is classes[name]
     (group,) = trainer.optimizer.param_groups
     assert group["weight_decay"] == 0.02
     assert [id(weight) for weight in group["params"]] == [
