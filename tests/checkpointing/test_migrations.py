@@ -23,7 +23,7 @@ def test_a_version_1_file_reads_as_version_2(read: Any) -> None:
     config = content["config"]
     assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
     assert config["schedule"] == {"name": "cosine", "warmup_steps": 2, "final_share": 0.01}
-    assert config["logger"] == {"jsonl": {}}
+    assert config["logger"] == {"jsonl": {"filename": "metrics.jsonl"}}
     assert config["metric"] == {"entropy": {}, "usage": {}}
     assert config["training"] == {
         **{"epochs": None, "max_steps": 8, "max_minutes": None, "stop_at_step": None},
