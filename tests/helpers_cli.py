@@ -26,6 +26,7 @@ from arc.config import RunConfig
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
 T = TypeVar("T")
+Make = Callable[..., Any]  # a fixture that builds something from overrides
 
 
 @dataclass(frozen=True)

@@ -327,7 +327,7 @@ def test_an_export_loads_as_its_card_says(
 def test_a_card_says_what_it_is_and_how_good(exported: Path, path: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
     results = json.loads(path.with_name("selection_results.json").read_text(encoding="utf-8"))
-    assert card.count(table(results)) == 1
+    assert card.count(format_results(results)) == 1
     assert "histogram" in format_results(results)
     assert "measured with `selection_best.pth`, not with this file" in card
     for part in ("picks the target out", "# selection", "over a lattice", "| step ", "hidden_dim"):

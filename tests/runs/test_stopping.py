@@ -132,11 +132,7 @@ def ctrl_c() -> Iterator[None]:
     }.items(),
 )
 def test_ctrl_c_at_any_moment_loses_nothing(
-    moment: str,
-    left: set[str],
-    tmp_path: Path,
-    arc_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    moment: str, left: set[str], tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = ["training.stop_at_step=2"] if moment == "torch.save" else []
     target, name = moment.rsplit(".", 1)
