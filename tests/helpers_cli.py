@@ -22,6 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 import arc.train
 from arc.api import compose
 from arc.config import RunConfig
+from arc.training import Callback, RunControl
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
@@ -164,6 +165,23 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 def run(cwd: Path, *arguments: str, package: Path = CHECKOUT) -> Outcome:
     """Run ``python -m arc.train`` in a new process."""
     return finish(start(cwd, *arguments, package=package))
+
+
+class Recorder(Callback):
+    """Keeps every event; requests a stop at the first event that ``stop_at`` accepts."""
+
+    def __init__(self, stop_at: Callable[[object], bool] = lambda event: False) -> None:
+        self.events: list[object] = []
+        self.control, self.stop_at = RunControl(), stop_at
+        self.is_closed = False
+
+    def on_event(self, event: object) -> None:
+        self.events.append(event)
+        if self.stop_at(event):
+            self.control.request_stop("a callback")
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:

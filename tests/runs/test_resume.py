@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, differences, place, run, run_here, tiny
+from helpers_cli import Outcome, Recorder, differences, place, run, run_here, tiny
 
 from arc.api import TrainedRun
-from arc.training import Callback, RunControl, StepEvent, Trainer, ValidationEvent
+from arc.training import StepEvent, Trainer, ValidationEvent
 
 Train = Callable[..., TrainedRun]
 NOISE = [
@@ -242,17 +242,6 @@ def test_changed_settings_are_logged_as_not_exact(stopped: Path, typed: str, cha
     assert ("momentum_buffer" in state[0]) == (typed == "optimizer=sgd")
 
 
-class StopAt(Callback):
-    """Requests a stop at the event ``kind`` of ``step``."""
-
-    def __init__(self, step: int, kind: type) -> None:
-        self.step, self.kind, self.control = step, kind, RunControl()
-
-    def on_event(self, event: object) -> None:
-        if isinstance(event, self.kind) and getattr(event, "step", None) == self.step:
-            self.control.request_stop("a callback")
-
-
 @pytest.mark.parametrize("batch_size", [12, 48])
 @pytest.mark.parametrize(("stop", "kind"), [(2, StepEvent), (3, StepEvent), (3, ValidationEvent)])
 def test_epochs_are_totals_whatever_the_batch_size_was(
@@ -260,7 +249,7 @@ def test_epochs_are_totals_whatever_the_batch_size_was(
 ) -> None:
     """The epoch that a stop interrupts starts again; a complete one of 3 steps does not."""
     length = [*SELECTION, "training.epochs=4", "training.max_steps=null"]
-    at = StopAt(stop, kind)
+    at = Recorder(lambda event: isinstance(event, kind) and getattr(event, "step", 0) == stop)
     train(tmp_path, *length, callbacks=[at], control=at.control)
     train(tmp_path, *length, f"training.batch_size={batch_size}", resume=file(tmp_path))
     steps = [event for event in events(tmp_path) if event["kind"] == "step"]
