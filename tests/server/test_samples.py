@@ -11,9 +11,9 @@ KEYS = {"example", "puzzle", "grid", "target", "message", "sent", "vector", "len
 
 
 @pytest.fixture
-def viewer(make_run, game):
+def viewer(make_run, task_and_bottleneck):
     """A viewer of each task with each bottleneck."""
-    run = make_run(*game)
+    run = make_run(*task_and_bottleneck)
     return SampleViewer(run.model, run.task)
 
 

@@ -253,8 +253,10 @@ def test_training_in_bf16_begins_like_fp32(make_run: Make, task_overrides: list[
     assert [step.loss for step in half] != [step.loss for step in full]
 
 
-def test_training_changes_every_weight(make_run: Make, game: list[str]) -> None:
-    trainer = make_run(*game, "optimizer.weight_decay=0", "training.max_steps=10").trainer()
+def test_training_changes_every_weight(make_run: Make, task_and_bottleneck: list[str]) -> None:
+    trainer = make_run(
+        *task_and_bottleneck, "optimizer.weight_decay=0", "training.max_steps=10"
+    ).trainer()
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
     run(trainer)
     assert [n for n, weight in trainer.model.named_parameters() if weight.equal(before[n])] == []
