@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers_cli import placed
+from helpers_data import Run
 
 from arc.api import TrainedRun, compose, train
-from arc.config.builders import build_model, build_task, build_trainer, with_data
+from arc.config.builders import build_model, build_task, with_data
 from arc.config.schema import RunConfig
 from arc.data import Corpus, SplitSpec, load_corpus
-from arc.models import ARCAutoencoder
-from arc.tasks import Task
-from arc.training import Trainer
 from arc.training.random_state import seed_everything
 
 SMALL = (
@@ -48,19 +45,6 @@ DISCRETE = ("communication", "categorical")
 BOTTLENECKS = (*DISCRETE, "autoencoder")
 
 Pairs = Sequence[tuple[Any, Any]]
-
-
-@dataclass
-class Run:
-    """The parts of a run, without callbacks."""
-
-    config: RunConfig
-    corpus: Corpus
-    task: Task
-    model: ARCAutoencoder
-
-    def trainer(self) -> Trainer:
-        return build_trainer(self.config, self.task, self.model)
 
 
 @functools.cache

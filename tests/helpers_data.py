@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from arc.data import Split
+from arc.config import RunConfig
+from arc.config.builders import build_trainer
+from arc.data import Corpus, Split
 from arc.data.grids import content_key
+from arc.models import ARCAutoencoder
 from arc.tasks import TaskMetrics
+from arc.training import Trainer
+
+
+@dataclass
+class Run:
+    """The parts of a run, without callbacks."""
+
+    config: RunConfig
+    corpus: Corpus
+    task: Any
+    model: ARCAutoencoder
+
+    def trainer(self) -> Trainer:
+        return build_trainer(self.config, self.task, self.model)
+
+
+MakeConfig = Callable[..., RunConfig]
+MakeCorpus = Callable[..., Corpus]
+MakeRun = Callable[..., Run]
+SavePuzzles = Callable[..., Path]
 
 
 def grid(color: int, height: int = 1, width: int = 1) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers_browser import Served, alter
+from helpers_browser import Served, Watch, alter
 from playwright.sync_api import Page, expect
 
 PHONE = {"width": 390, "height": 844}
@@ -172,7 +172,7 @@ def test_a_change_of_state_is_announced(idle: Page, served: Served) -> None:
     expect(live).to_have_text("Run stopped")
 
 
-def test_a_lost_connection_is_reported_and_restored(running: Page, watches: list) -> None:
+def test_a_lost_connection_is_reported_and_restored(running: Page, watches: list[Watch]) -> None:
     watches[0].expect("net::ERR")
     stop = running.get_by_role("button", name="Stop")
     running.context.set_offline(True)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers_browser import Served
+from helpers_browser import Served, Watch
 from playwright.sync_api import Locator, Page, expect
 
 
@@ -77,7 +77,7 @@ def test_a_save_by_name_is_a_file_and_a_row_of_the_list(running: Page, served: S
 
 
 def test_a_taken_name_is_overwritten_only_after_confirmation(
-    running: Page, served: Served, watches: list
+    running: Page, served: Served, watches: list[Watch]
 ) -> None:
     watches[0].expect("409")
     path = served.saved("taken")
@@ -93,7 +93,9 @@ def test_a_taken_name_is_overwritten_only_after_confirmation(
     expect(running.locator(".toast", has_text="Saved taken").first).to_be_visible()
 
 
-def test_a_bad_name_is_refused_with_the_servers_message(running: Page, watches: list) -> None:
+def test_a_bad_name_is_refused_with_the_servers_message(
+    running: Page, watches: list[Watch]
+) -> None:
     watches[0].expect("400")
     running.get_by_label("Name of the checkpoint to save").fill("../outside")
     press(running, "Save")
@@ -152,7 +154,7 @@ def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
 
 
 @pytest.mark.parametrize("typed", ["training.epoch=3", "task=selektion"])
-def test_a_refused_start_shows_the_reason(typed: str, idle: Page, watches: list) -> None:
+def test_a_refused_start_shows_the_reason(typed: str, idle: Page, watches: list[Watch]) -> None:
     watches[0].expect("400")
     idle.get_by_label("Overrides for the next run").fill(typed)
     press(idle, "Start training")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from helpers_browser import Served
+from helpers_browser import Served, Watch
 from playwright.sync_api import Page, expect
 
 
@@ -36,7 +36,7 @@ def test_a_value_out_of_range_is_refused_with_a_reason(form: Page, served: Serve
     assert served.ask("/task_config")["vocab_size"] == 25
 
 
-def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: list) -> None:
+def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: list[Watch]) -> None:
     watches[0].expect("400")
     form.locator("#set-use_pretrained").check()
     apply(form)

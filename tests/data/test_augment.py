@@ -15,25 +15,26 @@ COLORS = torch.tensor([3, 0, 9, 1, 2, 8, 4, 7, 5, 6], dtype=torch.uint8)
 
 
 @pytest.fixture
-def arrays():
+def arrays() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     shapes = [(1, 1), (1, 4), (5, 2), (3, 3), (2, 5), (6, 4)]
     return [rng.integers(0, 10, shape, dtype=np.uint8) for shape in shapes]
 
 
-def by_numpy(array, transpose, flip_rows, flip_columns):
+def by_numpy(array: np.ndarray, transpose: bool, flip_rows: bool, flip_columns: bool) -> np.ndarray:
     array = array.T if transpose else array
     array = array[::-1] if flip_rows else array
     array = array[:, ::-1] if flip_columns else array
     return COLORS.numpy()[array]
 
 
-def transform(*symmetries):
+def transform(*symmetries: tuple[bool, ...]) -> Transform:
     """Return one transform for all grids, or one for each."""
-    return Transform(*torch.tensor(symmetries).t(), COLORS.repeat(len(symmetries), 1))
+    transpose, flip_rows, flip_columns = torch.tensor(symmetries).t()
+    return Transform(transpose, flip_rows, flip_columns, COLORS.repeat(len(symmetries), 1))
 
 
-def padded(grids, side, filling):
+def padded(grids: Grids, side: int, filling: int) -> Grids:
     cells = torch.full((len(grids), side, side), filling, dtype=torch.uint8)
     for row, array in zip(cells, grids.arrays(), strict=True):
         row[: array.shape[0], : array.shape[1]] = torch.from_numpy(array)
@@ -42,7 +43,9 @@ def padded(grids, side, filling):
 
 @pytest.mark.parametrize("symmetry", SYMMETRIES)
 @pytest.mark.parametrize(("side", "filling"), [(6, 0), (6, 7), (30, 9)])
-def test_transforms_agree_with_numpy_whatever_the_padding(arrays, symmetry, side, filling):
+def test_transforms_agree_with_numpy_whatever_the_padding(
+    arrays: list[np.ndarray], symmetry: tuple[bool, ...], side: int, filling: int
+) -> None:
     grids = padded(Grids.from_arrays(arrays), side, filling)
     result = transform(symmetry)(grids)
     for given, made in zip(arrays, result.arrays(), strict=True):
@@ -51,7 +54,7 @@ def test_transforms_agree_with_numpy_whatever_the_padding(arrays, symmetry, side
     assert result.sizes.equal(expected)
 
 
-def test_each_grid_may_have_a_transform_of_its_own(arrays):
+def test_each_grid_may_have_a_transform_of_its_own(arrays: list[np.ndarray]) -> None:
     grids = Grids.from_arrays([array for array in arrays for _ in SYMMETRIES])
     each = [symmetry for _ in arrays for symmetry in SYMMETRIES]
     result = transform(*each)(grids)
@@ -59,7 +62,7 @@ def test_each_grid_may_have_a_transform_of_its_own(arrays):
         assert np.array_equal(made, by_numpy(given, *symmetry))
 
 
-def test_different_grids_stay_different_and_equal_ones_equal(arrays):
+def test_different_grids_stay_different_and_equal_ones_equal(arrays: list[np.ndarray]) -> None:
     grids = Grids.from_arrays([*arrays, *(array.T for array in arrays), arrays[2]])
     before = [content_key(array) for array in grids.arrays()]
     generator = torch.Generator().manual_seed(0)
@@ -70,7 +73,7 @@ def test_different_grids_stay_different_and_equal_ones_equal(arrays):
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_grids_that_share_a_feature_still_share_it(arrays, feature):
+def test_grids_that_share_a_feature_still_share_it(arrays: list[np.ndarray], feature: str) -> None:
     grids = Grids.from_arrays([*arrays, *(array[::-1] for array in arrays)])
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
@@ -80,12 +83,12 @@ def test_grids_that_share_a_feature_still_share_it(arrays, feature):
         assert (before[:, None] == before).equal(after[:, None] == after)
 
 
-def test_a_seed_repeats_its_transforms():
+def test_a_seed_repeats_its_transforms() -> None:
     one, other = (Transform.sample(torch.Generator().manual_seed(5), 10) for _ in range(2))
     assert all(value.equal(vars(other)[name]) for name, value in vars(one).items())
 
 
-def test_every_symmetry_and_colour_is_drawn_alike():
+def test_every_symmetry_and_colour_is_drawn_alike() -> None:
     drawn = Transform.sample(torch.Generator().manual_seed(0), 4000)
     bits = torch.stack([drawn.transpose, drawn.flip_rows, drawn.flip_columns], 1)
     symmetries = bits.unique(dim=0, return_counts=True)[1]

@@ -1,18 +1,22 @@
 """Distractor kinds and the candidates of a batch."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from helpers_data import grid
+from helpers_data import MakeCorpus, SavePuzzles, grid
+from torch import Tensor
 
-from arc.data import BatchSampler
+from arc.data import BatchSampler, Split
 from arc.data.distractors import DISTRACTORS, DistractorGroups, sample_candidates
 from arc.data.grids import content_key
 
 
 @pytest.fixture
-def make_split(save_puzzles, make_corpus):
-    def make(puzzles, pairs=False):
+def make_split(save_puzzles: SavePuzzles, make_corpus: MakeCorpus) -> Callable[..., Split]:
+    def make(puzzles: dict[str, Any], pairs: bool = False) -> Split:
         settings = (f"data.path={save_puzzles(puzzles)}", "data.validation_fraction=0")
         return make_corpus(*settings, pairs=pairs).training
 
@@ -20,16 +24,18 @@ def make_split(save_puzzles, make_corpus):
 
 
 @pytest.fixture
-def split(make_corpus):
+def split(make_corpus: MakeCorpus) -> Split:
     """Sizes of four kinds, and grids that stand in two puzzles each."""
     return make_corpus("data.validation_fraction=0").training
 
 
-def two_colors(number):
+def two_colors(number: int) -> np.ndarray:
     return np.array([[number // 10, number % 10]])
 
 
-def batches(split, size, count, seed=0, wanted=None):
+def batches(
+    split: Split, size: int, count: int, seed: int = 0, wanted: Tensor | None = None
+) -> Iterator[tuple[Tensor, torch.Generator]]:
     """Batches as a run has them, of examples that have ``wanted`` distractors."""
     examples = torch.arange(len(split)) if wanted is None else wanted
     source = BatchSampler(examples, size, seed=seed)
@@ -41,15 +47,15 @@ def batches(split, size, count, seed=0, wanted=None):
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("size", [2, 16])
 def test_each_target_gets_its_number_of_different_others_of_its_group(
-    make_corpus, kind, pairs, size
-):
+    make_corpus: MakeCorpus, kind: str, pairs: bool, size: int
+) -> None:
     split = make_corpus("data.validation_fraction=0", pairs=pairs).training
     groups = DistractorGroups.of(kind, split)
     count = min(2, int(groups.available.max()))
     able = (groups.available >= count).nonzero()[:, 0]
     arrays = split.grids.arrays()
     keys = [content_key(array) for array in arrays]
-    puzzles_of = {}
+    puzzles_of: dict[int, set[int]] = {}
     for target, puzzle in zip(split.target.tolist(), split.puzzle.tolist(), strict=True):
         puzzles_of.setdefault(target, set()).add(puzzle)
     same = {
@@ -73,8 +79,8 @@ def test_each_target_gets_its_number_of_different_others_of_its_group(
             assert all(same(example, target, other) for other in row)
 
 
-def test_the_kinds_count_what_they_say(make_split):
-    puzzles = {
+def test_the_kinds_count_what_they_say(make_split: Callable[..., Split]) -> None:
+    puzzles: dict[str, Any] = {
         "p": ([(grid(1), grid(2)), (two_colors(12), two_colors(21))], []),
         "q": ([(two_colors(33), grid(1))], []),
     }
@@ -86,7 +92,7 @@ def test_the_kinds_count_what_they_say(make_split):
     assert available["same_puzzle"] == [3, 3, 3, 3, 1, 1]
 
 
-def test_in_pair_mode_only_outputs_stand_beside_an_output(make_split):
+def test_in_pair_mode_only_outputs_stand_beside_an_output(make_split: Callable[..., Split]) -> None:
     split = make_split({"p": ([(grid(n), two_colors(n)) for n in range(9)], [])}, pairs=True)
     groups = DistractorGroups.of("random", split)
     assert groups.available.tolist() == [8] * 9
@@ -96,7 +102,7 @@ def test_in_pair_mode_only_outputs_stand_beside_an_output(make_split):
     assert {split.grids.arrays()[index].shape for index in candidate_set.pool} == {(1, 2)}
 
 
-def test_the_whole_set_can_stand_in_one_lineup(split):
+def test_the_whole_set_can_stand_in_one_lineup(split: Split) -> None:
     groups = DistractorGroups.of("random", split)
     count = int(groups.available.max())
     candidate_set = sample_candidates(
@@ -105,7 +111,7 @@ def test_the_whole_set_can_stand_in_one_lineup(split):
     assert candidate_set.pool[candidate_set.choices][0].sort().values.equal(split.candidates)
 
 
-def test_the_position_of_the_target_is_uniform(split):
+def test_the_position_of_the_target_is_uniform(split: Split) -> None:
     groups = DistractorGroups.of("random", split)
     places = [
         sample_candidates(split, groups, examples, 4, generator).answer
@@ -115,19 +121,21 @@ def test_the_position_of_the_target_is_uniform(split):
 
 
 @pytest.mark.parametrize("size", [2, 5, 24])
-def test_distractors_are_uniform(make_split, size):
+def test_distractors_are_uniform(make_split: Callable[..., Split], size: int) -> None:
     split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(10)], [])})
     assert_uniform_rows(distractor_counts(split, size))
 
 
 @pytest.mark.parametrize("size", [2, 5, 12])
-def test_a_frequent_grid_is_no_likelier_distractor(make_split, size):
+def test_a_frequent_grid_is_no_likelier_distractor(
+    make_split: Callable[..., Split], size: int
+) -> None:
     often = [(grid(9), grid(9)) for _ in range(4)]
     split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(6)] + often, [])})
     assert_uniform_rows(distractor_counts(split, size))
 
 
-def distractor_counts(split, size, epochs=200, count=2):
+def distractor_counts(split: Split, size: int, epochs: int = 200, count: int = 2) -> Tensor:
     """Return how often each content was a distractor of each target, [contents, contents - 1]."""
     groups = DistractorGroups.of("random", split)
     seen = torch.zeros(len(split.grids), len(split.grids))
@@ -140,7 +148,7 @@ def distractor_counts(split, size, epochs=200, count=2):
     return seen[~torch.eye(len(seen), dtype=torch.bool)].view(len(seen), -1)
 
 
-def assert_uniform_rows(counts, limit=1.3):
+def assert_uniform_rows(counts: Tensor, limit: float = 1.3) -> None:
     """Chi-square per degree of freedom: about 1; at least 3 if frequent grids are favoured."""
     expected = counts.mean(1, keepdim=True)
     statistic = ((counts - expected) ** 2 / expected).sum() / (len(counts) * (counts.shape[1] - 1))

@@ -1,5 +1,7 @@
 """What is a valid grid, and how a set of them is held."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -29,19 +31,19 @@ from arc.data.grids import check_grid, content_key
         ([[None]], "integers 0 to 9"),
     ],
 )
-def test_a_bad_grid_is_refused_with_its_place(rows, named):
+def test_a_bad_grid_is_refused_with_its_place(rows: Any, named: str) -> None:
     with pytest.raises(DataError, match=rf"^a\.json, train\[3\]\.input: .*{named}"):
         check_grid(rows, "a.json, train[3].input")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (30, 30), (1, 30)])
-def test_every_allowed_size_is_accepted(shape):
+def test_every_allowed_size_is_accepted(shape: tuple[int, int]) -> None:
     grid = check_grid(np.full(shape, 9).tolist(), "here")
     assert grid.dtype == np.uint8
     assert grid.shape == shape
 
 
-def test_grids_give_back_what_they_hold():
+def test_grids_give_back_what_they_hold() -> None:
     given = [[[1, 2, 3]], np.array([[0], [9]]), torch.tensor([[4, 5], [6, 7]])]
     grids = Grids.from_arrays(given)
     assert len(grids) == 3
@@ -50,33 +52,33 @@ def test_grids_give_back_what_they_hold():
     assert grids.sizes.tolist() == [[1, 3], [2, 1], [2, 2]]
 
 
-def test_grids_are_selected_in_the_order_asked_for():
+def test_grids_are_selected_in_the_order_asked_for() -> None:
     grids = Grids.from_arrays([[[1]], [[2, 2]], [[3], [3]]])
     chosen = grids[torch.tensor([2, 0, 2])].arrays()
     assert [grid.tolist() for grid in chosen] == [[[3], [3]], [[1]], [[3], [3]]]
 
 
-def test_a_bad_grid_among_good_ones_is_named():
+def test_a_bad_grid_among_good_ones_is_named() -> None:
     with pytest.raises(DataError, match=r"grid 1: colour 11"):
         Grids.from_arrays([[[1]], [[11]]])
 
 
-def test_no_grids_at_all_are_refused():
+def test_no_grids_at_all_are_refused() -> None:
     with pytest.raises(DataError, match="empty list"):
         Grids.from_arrays([])
 
 
-def test_content_is_shape_and_cells():
+def test_content_is_shape_and_cells() -> None:
     different = ([[1, 1]], [[1], [1]], [[1, 0]], [[1]])
     keys = {content_key(np.array(rows, np.uint8)) for rows in different}
     assert len(keys) == 4
     assert content_key(np.array([[1, 1]], np.uint8)) in keys
 
 
-def test_features_tell_apart_exactly_what_they_say():
+def test_features_tell_apart_exactly_what_they_say() -> None:
     grids = Grids.from_arrays([[[1, 2]], [[2, 1]], [[3, 2]], [[1, 1]], [[1], [2]], [[1, 2]]])
 
-    def same_as_first(feature):
+    def same_as_first(feature: str) -> list[bool]:
         ids = feature_ids(feature, grids)
         return (ids == ids[0]).tolist()
 
@@ -88,6 +90,6 @@ def test_features_tell_apart_exactly_what_they_say():
     assert counts[0] == counts[2] != counts[1]
 
 
-def test_padding_is_no_colour():
+def test_padding_is_no_colour() -> None:
     grids = Grids.from_arrays([[[1]], np.zeros((4, 4), int)])
     assert color_counts(grids).tolist() == [[0, 1, *[0] * 8], [16, *[0] * 9]]

@@ -1,7 +1,11 @@
 """The order of examples."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from arc.data import BatchSampler
 
@@ -9,21 +13,21 @@ EXAMPLES = torch.arange(100, 123)
 GROUPS = torch.arange(23) % 4
 
 
-def epoch_of(source):
+def epoch_of(source: BatchSampler) -> list[Tensor]:
     return [source.next() for _ in range(source.batches_per_epoch)]
 
 
 @pytest.fixture(params=["free", "grouped"])
-def make_source(request):
-    options = {} if request.param == "free" else {"groups": GROUPS, "block_size": 3}
+def make_source(request: pytest.FixtureRequest) -> Callable[..., BatchSampler]:
+    options: dict[str, Any] = {} if request.param == "free" else {"groups": GROUPS, "block_size": 3}
 
-    def make(seed=0, batch_size=5):
+    def make(seed: int = 0, batch_size: int = 5) -> BatchSampler:
         return BatchSampler(EXAMPLES, batch_size, seed=seed, **options)
 
     return make
 
 
-def test_each_epoch_holds_every_example_once(make_source):
+def test_each_epoch_holds_every_example_once(make_source: Callable[..., BatchSampler]) -> None:
     source = make_source()
     for epoch in (1, 2, 3):
         batches = epoch_of(source)
@@ -32,7 +36,9 @@ def test_each_epoch_holds_every_example_once(make_source):
         assert (source.epoch, source.batch, source.epoch_is_complete) == (epoch, 5, True)
 
 
-def test_epochs_and_seeds_differ_and_a_seed_repeats(make_source):
+def test_epochs_and_seeds_differ_and_a_seed_repeats(
+    make_source: Callable[..., BatchSampler],
+) -> None:
     source, same, other = make_source(0), make_source(0), make_source(1)
     first, second = torch.cat(epoch_of(source)), torch.cat(epoch_of(source))
     assert not first.equal(second)
@@ -40,14 +46,16 @@ def test_epochs_and_seeds_differ_and_a_seed_repeats(make_source):
     assert not first.equal(torch.cat(epoch_of(other)))
 
 
-def test_a_batch_may_be_larger_than_the_set(make_source):
+def test_a_batch_may_be_larger_than_the_set(make_source: Callable[..., BatchSampler]) -> None:
     source = make_source(batch_size=64)
     assert source.next().sort().values.equal(EXAMPLES)
     assert source.epoch_is_complete
 
 
 @pytest.mark.parametrize("position", range(11))
-def test_a_saved_position_is_continued_exactly(make_source, position):
+def test_a_saved_position_is_continued_exactly(
+    make_source: Callable[..., BatchSampler], position: int
+) -> None:
     source, resumed = make_source(0), make_source(7)
     for _ in range(position):
         source.next()
@@ -59,7 +67,9 @@ def test_a_saved_position_is_continued_exactly(make_source, position):
         assert drawn[0].equal(drawn[1])
 
 
-def test_a_saved_position_does_not_move_with_its_source(make_source):
+def test_a_saved_position_does_not_move_with_its_source(
+    make_source: Callable[..., BatchSampler],
+) -> None:
     source = make_source()
     state = source.state_dict()
     expected = epoch_of(source) + epoch_of(source)
@@ -69,13 +79,13 @@ def test_a_saved_position_does_not_move_with_its_source(make_source):
         assert resumed.next().equal(batch)
 
 
-def test_an_order_of_another_set_is_refused(make_source):
+def test_an_order_of_another_set_is_refused(make_source: Callable[..., BatchSampler]) -> None:
     state = BatchSampler(torch.arange(7), 2, seed=0).state_dict()
     with pytest.raises(ValueError, match=r"7 examples.*23"):
         make_source().load_state_dict(state)
 
 
-def test_runs_of_one_group_stay_together():
+def test_runs_of_one_group_stay_together() -> None:
     groups = torch.tensor([0] * 12 + [1] * 9 + [2] * 6)
     source = BatchSampler(torch.arange(27), 3, seed=0, groups=groups, block_size=3)
     orders = []
@@ -86,7 +96,7 @@ def test_runs_of_one_group_stay_together():
     assert len({tuple(order) for order in orders}) > 10  # the runs themselves are shuffled
 
 
-def test_a_group_is_cut_into_different_runs_each_epoch():
+def test_a_group_is_cut_into_different_runs_each_epoch() -> None:
     source = BatchSampler(torch.arange(8), 4, seed=0, groups=torch.zeros(8).long(), block_size=4)
     halves = {frozenset(epoch_of(source)[0].tolist()) for _ in range(20)}
     assert len(halves) > 10

@@ -1,8 +1,12 @@
 """Reading ARC JSON from folders and files."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers_data import MakeCorpus
 
 from arc.data import DataError
 from arc.data.sources import read_puzzles
@@ -10,17 +14,17 @@ from arc.data.sources import read_puzzles
 ONE = {"train": [{"input": [[1]], "output": [[2, 2]]}], "test": [{"input": [[3]], "output": [[4]]}]}
 
 
-def write(path, content):
+def write(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
 
 
-def listed(pairs):
+def listed(pairs: Sequence[Any]) -> list[Any]:
     return [(a.tolist(), b.tolist()) for a, b in pairs]
 
 
-def test_a_folder_is_read_in_the_order_of_its_file_names(tmp_path):
+def test_a_folder_is_read_in_the_order_of_its_file_names(tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         write(tmp_path / f"{name}.json", ONE)
     write(tmp_path / "notes.txt", "no puzzle")
@@ -30,22 +34,22 @@ def test_a_folder_is_read_in_the_order_of_its_file_names(tmp_path):
     assert listed(puzzles[0].test) == [([[3]], [[4]])]
 
 
-def test_one_file_may_hold_many_puzzles(tmp_path):
+def test_one_file_may_hold_many_puzzles(tmp_path: Path) -> None:
     path = write(tmp_path / "all.json", {"second": ONE, "first": ONE})
     assert [puzzle.id for puzzle in read_puzzles(path)] == ["first", "second"]
 
 
-def test_one_file_may_hold_one_puzzle(tmp_path):
+def test_one_file_may_hold_one_puzzle(tmp_path: Path) -> None:
     assert [puzzle.id for puzzle in read_puzzles(write(tmp_path / "one.json", ONE))] == ["one"]
 
 
-def test_pairs_without_an_output_are_skipped(tmp_path):
+def test_pairs_without_an_output_are_skipped(tmp_path: Path) -> None:
     test = [{"input": [[1]]}, {"input": [[2]], "output": None}, {"input": [[3]], "output": [[4]]}]
     path = write(tmp_path / "p.json", {"train": ONE["train"], "test": test})
     assert listed(read_puzzles(path)[0].test) == [([[3]], [[4]])]
 
 
-def test_a_puzzle_may_lack_tests(tmp_path):
+def test_a_puzzle_may_lack_tests(tmp_path: Path) -> None:
     path = write(tmp_path / "p.json", {"train": ONE["train"]})
     assert read_puzzles(path)[0].test == ()
 
@@ -66,29 +70,31 @@ def test_a_puzzle_may_lack_tests(tmp_path):
         ({"p": {"train": [{"input": "x", "output": [[1]]}]}}, r"train\[0\]\.input: "),
     ],
 )
-def test_what_is_not_arc_is_refused_with_file_and_place(tmp_path, content, named):
+def test_what_is_not_arc_is_refused_with_file_and_place(
+    tmp_path: Path, content: Any, named: str
+) -> None:
     path = write(tmp_path / "bad.json", content)
     with pytest.raises(DataError, match=rf"bad\.json.*{named}"):
         read_puzzles(path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00{")
     with pytest.raises(DataError, match=r"bad\.json: not JSON"):
         read_puzzles(tmp_path)
 
 
-def test_a_folder_without_puzzles_is_refused(tmp_path):
+def test_a_folder_without_puzzles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \.json files"):
         read_puzzles(tmp_path)
 
 
-def test_a_missing_path_is_refused(tmp_path):
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such file"):
         read_puzzles(tmp_path / "nowhere")
 
 
-def test_subfolders_are_training_and_test(tmp_path, make_corpus):
+def test_subfolders_are_training_and_test(tmp_path: Path, make_corpus: MakeCorpus) -> None:
     for part, color in (("training", 1), ("evaluation", 2)):
         for number in range(2):
             pair = {"input": [[color, number]], "output": [[color], [number]]}
@@ -99,7 +105,7 @@ def test_subfolders_are_training_and_test(tmp_path, make_corpus):
     assert len(corpus.training) == len(corpus.validation) == 2
 
 
-def test_the_test_set_may_lie_elsewhere(tmp_path, make_corpus):
+def test_the_test_set_may_lie_elsewhere(tmp_path: Path, make_corpus: MakeCorpus) -> None:
     test = write(tmp_path / "mine.json", {"x": {"train": [{"input": [[9, 9]], "output": [[8]]}]}})
     corpus = make_corpus(f"data.test={test}")
     assert corpus.test.puzzle_ids == ("x",)
@@ -113,6 +119,6 @@ def test_the_test_set_may_lie_elsewhere(tmp_path, make_corpus):
         ("data.test=arc3", r"data\.test='arc3'.*arc1, arc2"),
     ],
 )
-def test_what_cannot_be_found_is_named(make_corpus, override, named):
+def test_what_cannot_be_found_is_named(make_corpus: MakeCorpus, override: str, named: str) -> None:
     with pytest.raises(DataError, match=named):
         make_corpus(override)

@@ -1,22 +1,24 @@
 """Message metrics on messages made by hand, and their selection by name."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from arc.config.schema import config_folder
-from arc.metrics import METRICS, MetricConfig, language_metrics
+from arc.metrics import METRICS, Messages, MetricConfig, language_metrics
 
 SELECTED = {"entropy": MetricConfig(), "usage": MetricConfig()}
 
 
-def measure(symbols, vocab_size, lengths=None):
+def measure(symbols: Tensor, vocab_size: int, lengths: Tensor | None = None) -> dict[str, float]:
     return language_metrics(SELECTED, symbols, vocab_size, lengths)
 
 
-def test_a_constant_message():
+def test_a_constant_message() -> None:
     assert measure(torch.full((8, 2), 3), vocab_size=4) == {
         "unique_messages": 1,
         "message_entropy_bits": 0.0,
@@ -28,7 +30,7 @@ def test_a_constant_message():
     }
 
 
-def test_all_messages_once():
+def test_all_messages_once() -> None:
     values = measure(torch.cartesian_prod(torch.arange(4), torch.arange(4)), vocab_size=4)
     assert values["unique_messages"] == 16
     assert values["message_entropy_bits"] == values["capacity_bits"] == pytest.approx(4)
@@ -36,7 +38,7 @@ def test_all_messages_once():
     assert values["symbols_used"] == 100
 
 
-def test_dependent_positions_lower_the_message_entropy_only():
+def test_dependent_positions_lower_the_message_entropy_only() -> None:
     values = measure(torch.arange(4).repeat(2)[:, None].expand(8, 2), vocab_size=4)
     assert values["unique_messages"] == 4
     assert values["message_entropy_bits"] == pytest.approx(2)
@@ -44,7 +46,7 @@ def test_dependent_positions_lower_the_message_entropy_only():
     assert values["entropy_limit_bits"] == 3
 
 
-def test_entropy_of_uneven_frequencies():
+def test_entropy_of_uneven_frequencies() -> None:
     entropy = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
     values = measure(torch.tensor([[0], [0], [0], [1]]), vocab_size=8)
     assert values["symbol_entropy_bits"] == pytest.approx(entropy)
@@ -52,18 +54,18 @@ def test_entropy_of_uneven_frequencies():
     assert values["symbols_used"] == 25
 
 
-def test_symbols_used_counts_each_position_separately():
+def test_symbols_used_counts_each_position_separately() -> None:
     values = measure(torch.tensor([[0, 0], [1, 0], [2, 0], [3, 0]]), vocab_size=4)
     assert values["symbols_used"] == pytest.approx(100 * (4 + 1) / 8)
     assert values["symbol_entropy_bits"] == pytest.approx((2 + 0) / 2)
 
 
-def test_mean_length():
+def test_mean_length() -> None:
     messages, lengths = torch.zeros(4, 3, dtype=torch.int64), torch.tensor([1, 1, 2, 3])
     assert measure(messages, 2, lengths)["mean_length"] == 1.75
 
 
-def test_only_selected_metrics_are_computed_and_unknown_ones_are_an_error():
+def test_only_selected_metrics_are_computed_and_unknown_ones_are_an_error() -> None:
     symbols = torch.zeros(2, 2, dtype=torch.int64)
     assert "capacity_bits" not in language_metrics({"usage": MetricConfig()}, symbols, 2)
     assert language_metrics({}, symbols, 2) == {}
@@ -71,11 +73,11 @@ def test_only_selected_metrics_are_computed_and_unknown_ones_are_an_error():
         language_metrics({"entropi": MetricConfig()}, symbols, 2)
 
 
-def test_a_registered_function_gets_its_keys_as_arguments(monkeypatch):
+def test_a_registered_function_gets_its_keys_as_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     class PrefixConfig(MetricConfig):
         length: int
 
-    def prefixes(messages, *, length):
+    def prefixes(messages: Messages, *, length: int) -> dict[str, float]:
         return {"unique_prefixes": len(messages.symbols[:, :length].unique(dim=0))}
 
     monkeypatch.setattr(METRICS, "_components", dict(METRICS._components))
@@ -87,10 +89,10 @@ def test_a_registered_function_gets_its_keys_as_arguments(monkeypatch):
     }
 
 
-def test_conf_has_one_file_for_each_metric_with_the_keys_of_its_schema():
+def test_conf_has_one_file_for_each_metric_with_the_keys_of_its_schema() -> None:
     folder = config_folder() / "metric"
     assert {path.stem for path in folder.glob("*.yaml")} == set(METRICS)
     for name in METRICS:
-        content = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
+        content: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
         assert list(content) == [name]
         METRICS.config(name).model_validate(content[name])

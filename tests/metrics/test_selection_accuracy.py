@@ -3,16 +3,25 @@
 import itertools
 import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
+from helpers_data import MakeCorpus
 
+from arc.data import Split
 from arc.data.distractors import DistractorGroups
 from arc.data.features import feature_ids
 from arc.metrics import expected_accuracy, random_code_accuracy
 
 
-def enumerated(better, tied, available, count):
+def accuracy(better: int, tied: int, available: int, count: int) -> float:
+    """Return the expected accuracy for one target."""
+    of_target = torch.tensor([[better], [tied], [available]])
+    return float(expected_accuracy(of_target[0], of_target[1], of_target[2], count))
+
+
+def enumerated(better: int, tied: int, available: int, count: int) -> float:
     """Draw every set of distractors once; a tie among k is won once in k."""
     others = ["better"] * better + ["tied"] * tied + ["worse"] * (available - better - tied)
     draws = list(itertools.combinations(others, count))
@@ -21,7 +30,7 @@ def enumerated(better, tied, available, count):
 
 
 @pytest.mark.parametrize("available", range(1, 8))
-def test_expected_accuracy_is_the_mean_over_every_draw(available):
+def test_expected_accuracy_is_the_mean_over_every_draw(available: int) -> None:
     for count in range(1, available + 1):
         cases = [
             (better, tied)
@@ -34,7 +43,7 @@ def test_expected_accuracy_is_the_mean_over_every_draw(available):
         torch.testing.assert_close(result, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_expected_accuracy_takes_each_target_by_itself():
+def test_expected_accuracy_takes_each_target_by_itself() -> None:
     cases = [(0, 0, 9), (3, 2, 9), (0, 5, 5), (1, 0, 20)]
     better, tied, available = torch.tensor(cases).t()
     result = expected_accuracy(better, tied, available, 4)
@@ -42,7 +51,7 @@ def test_expected_accuracy_takes_each_target_by_itself():
     torch.testing.assert_close(result, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_expected_accuracy_agrees_with_lots_at_the_size_of_a_corpus():
+def test_expected_accuracy_agrees_with_lots_at_the_size_of_a_corpus() -> None:
     better, tied, available, count, draws = 7, 90, 3000, 99, 4000
     generator = torch.Generator().manual_seed(0)
     drawn = torch.stack(
@@ -51,27 +60,27 @@ def test_expected_accuracy_agrees_with_lots_at_the_size_of_a_corpus():
     beaten = (drawn < better).any(1)
     ties = ((drawn >= better) & (drawn < better + tied)).sum(1)
     won = ((~beaten) / (1.0 + ties)).mean()
-    result = expected_accuracy(*(torch.tensor([n]) for n in (better, tied, available)), count)
-    assert float(result) == pytest.approx(float(won), abs=0.02)
+    result = accuracy(better, tied, available, count)
+    assert result == pytest.approx(float(won), abs=0.02)
 
 
 @pytest.mark.parametrize(("better", "tied", "expected"), [(0, 0, 1.0), (0, 5000, 1 / 1000)])
-def test_expected_accuracy_is_exact_at_the_ends(better, tied, expected):
-    result = expected_accuracy(*(torch.tensor([n]) for n in (better, tied, 5000)), 999)
-    assert float(result) == pytest.approx(expected, rel=1e-6)
+def test_expected_accuracy_is_exact_at_the_ends(better: int, tied: int, expected: Any) -> None:
+    result = accuracy(better, tied, 5000, 999)
+    assert result == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_target_below_all_others_is_never_found():
-    assert float(expected_accuracy(*(torch.tensor([n]) for n in (50, 0, 50)), 3)) == 0
+def test_a_target_below_all_others_is_never_found() -> None:
+    assert accuracy(50, 0, 50, 3) == 0
 
 
 @pytest.mark.parametrize(("messages", "count"), [(25**2, 99), (2, 1), (10, 999), (7, 3)])
-def test_random_codes_follow_their_formula(messages, count):
+def test_random_codes_follow_their_formula(messages: Any, count: int) -> None:
     m, n = messages, count + 1
     assert random_code_accuracy(m, count) == pytest.approx(m * (1 - (1 - 1 / m) ** n) / n)
 
 
-def test_random_codes_agree_with_lots():
+def test_random_codes_agree_with_lots() -> None:
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(12, (20_000, 10), generator=generator)
     clashes = (codes[:, 1:] == codes[:, :1]).sum(1)
@@ -80,7 +89,7 @@ def test_random_codes_agree_with_lots():
     )
 
 
-def test_random_codes_at_the_ends():
+def test_random_codes_at_the_ends() -> None:
     assert random_code_accuracy(1, 9) == pytest.approx(0.1)
     assert random_code_accuracy(25.0**100, 999) == pytest.approx(1.0)
     assert not math.isnan(random_code_accuracy(1e300, 1))
@@ -94,7 +103,9 @@ def test_random_codes_at_the_ends():
         ("histogram", {9: 100.0, 99: 99.6, 999: 96.8}),
     ],
 )
-def test_what_simple_features_give_on_arc1_evaluation(arc1_test, feature, known):
+def test_what_simple_features_give_on_arc1_evaluation(
+    arc1_test: Split, feature: str, known: dict[int, float]
+) -> None:
     ids = feature_ids(feature, arc1_test.grids)
     tied = (ids[arc1_test.sender][:, None] == ids[arc1_test.candidates]).sum(1) - 1
     available = DistractorGroups.of("random", arc1_test).available
@@ -104,5 +115,5 @@ def test_what_simple_features_give_on_arc1_evaluation(arc1_test, feature, known)
 
 
 @pytest.fixture(scope="module")
-def arc1_test(make_corpus):
+def arc1_test(make_corpus: MakeCorpus) -> Split:
     return make_corpus("data=arc1").test

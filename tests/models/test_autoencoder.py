@@ -1,7 +1,12 @@
 """The whole model: every task with one bottleneck, every bottleneck with one task."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from helpers_data import MakeRun, Run
+from torch import Tensor
 
 from arc.models import ARCAutoencoder, ARCEncoder
 
@@ -14,31 +19,32 @@ COMBINATIONS = {
 }
 
 
-@pytest.fixture(params=COMBINATIONS.values(), ids=COMBINATIONS)
-def run(make_run, request):
+@pytest.fixture(params=list(COMBINATIONS.values()), ids=list(COMBINATIONS))
+def run(make_run: MakeRun, request: pytest.FixtureRequest) -> Run:
     return make_run(*request.param)
 
 
-def sent(run, count=8):
+def sent(run: Run, count: int = 8) -> list[np.ndarray]:
     return run.corpus.training.grids.arrays()[:count]
 
 
-def context_of(run, count=8):
+def context_of(run: Run, count: int = 8) -> dict[str, Any]:
     """Return the receiver's input besides the message."""
     arrays = run.corpus.training.grids.arrays()
-    return {
+    contexts: dict[str, dict[str, Any]] = {
         "selection": {"candidates": [arrays[n : n + 3] for n in range(count)]},
         "reconstruction": {"sizes": [[1 + n % 4, 2 + n % 5] for n in range(count)]},
         "puzzle_classification": {},
-    }[run.config.task.name]
+    }
+    return contexts[run.config.task.name]
 
 
-def listed(answer):
+def listed(answer: Any) -> list[Tensor]:
     return list(answer) if isinstance(answer, list) else [answer]
 
 
 @torch.no_grad()
-def test_training_and_evaluation_are_one_path_bit_for_bit(run):
+def test_training_and_evaluation_are_one_path_bit_for_bit(run: Run) -> None:
     grids = run.corpus.training.grids[torch.arange(8)]
     trained, evaluated = run.model.train()(grids), run.model.eval()(grids)
     assert trained.content.equal(evaluated.content)
@@ -52,7 +58,7 @@ def test_training_and_evaluation_are_one_path_bit_for_bit(run):
 
 
 @torch.no_grad()
-def test_a_training_pass_equals_sending_and_receiving(run):
+def test_a_training_pass_equals_sending_and_receiving(run: Run) -> None:
     model, grids = run.model.train(), run.corpus.training.grids[torch.arange(8)]
     context = context_of(run)
     through = listed(model.receiver.receive(model(grids).signal, **context))
@@ -61,7 +67,7 @@ def test_a_training_pass_equals_sending_and_receiving(run):
         assert one.equal(other)
 
 
-def assert_gradients_reach_everything(run):
+def assert_gradients_reach_everything(run: Run) -> None:
     split, task = run.corpus.training, run.task
     examples, _, _ = task.training_order()
     generator = torch.Generator().manual_seed(0)
@@ -77,12 +83,14 @@ def assert_gradients_reach_everything(run):
     assert [name for name, done in reached.items() if not done] == []
 
 
-def test_gradients_reach_every_parameter(run):
+def test_gradients_reach_every_parameter(run: Run) -> None:
     assert_gradients_reach_everything(run)
 
 
 @pytest.mark.parametrize("noise", ["none", "gumbel"])
-def test_gradients_reach_every_parameter_past_stops_and_noise(make_run, discrete, noise):
+def test_gradients_reach_every_parameter_past_stops_and_noise(
+    make_run: MakeRun, discrete: str, noise: str
+) -> None:
     options = ["bottleneck.stop_token=true", "bottleneck.length_cost=0.01"]
     run = make_run(
         "task=reconstruction", f"bottleneck={discrete}", f"bottleneck.noise={noise}", *options
@@ -90,13 +98,13 @@ def test_gradients_reach_every_parameter_past_stops_and_noise(make_run, discrete
     assert_gradients_reach_everything(run)
 
 
-def test_no_weight_stands_twice(run):
+def test_no_weight_stands_twice(run: Run) -> None:
     state = run.model.state_dict()
     assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
     assert list(state) == [name for name, _ in run.model.named_parameters()]
 
 
-def test_the_documented_construction_takes_the_weights(run):
+def test_the_documented_construction_takes_the_weights(run: Run) -> None:
     """Keyword for keyword as people build a model around a file of ours."""
     model, channel = run.config.model, run.config.bottleneck
     encoder = ARCEncoder(
@@ -129,7 +137,7 @@ def test_the_documented_construction_takes_the_weights(run):
     encoder.load_state_dict(encoder_weights)  # the sender's encoder is `encoder`, and whole
 
 
-def test_equal_seeds_give_equal_weights(make_run):
+def test_equal_seeds_give_equal_weights(make_run: MakeRun) -> None:
     states = [
         make_run(f"seed={seed}", "task.num_distractors=3").model.state_dict() for seed in (3, 3, 4)
     ]
@@ -146,7 +154,7 @@ def test_equal_seeds_give_equal_weights(make_run):
         ({"max_grid_size": 20}, "max_grid_size must be 30, got 20"),
     ],
 )
-def test_what_cannot_be_built_is_named(overrides, named):
+def test_what_cannot_be_built_is_named(overrides: dict[str, Any], named: str) -> None:
     encoder = ARCEncoder(hidden_dim=4, latent_dim=4)
     with pytest.raises(ValueError, match=named):
         ARCAutoencoder(**{"encoder": encoder, "vocab_size": 4, "max_length": 2, **overrides})

@@ -1,26 +1,29 @@
 """What goes through a channel, and what the receiver gets of it."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from arc.models import BOTTLENECKS
-from arc.models.bottlenecks.communication import lattice_levels
+from arc.models.bottlenecks.communication import LatticeBottleneck, lattice_levels
 
 VOCABULARY, LENGTH = 6, 3
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed() -> None:
     torch.manual_seed(0)
 
 
-def make(name, latent_dim=16, **options):
+def make(name: str, latent_dim: int = 16, **options: Any) -> Any:
     return BOTTLENECKS[name](latent_dim, VOCABULARY, LENGTH, **options)
 
 
-def obedient(name, **options):
+def obedient(name: str, **options: Any) -> tuple[Any, Callable[[Any], Tensor]]:
     """Return a channel and a function from wanted symbols to the latent that makes it say them."""
     width = make(name).project.out_features
     channel = make(name, latent_dim=width, **options)
@@ -28,7 +31,7 @@ def obedient(name, **options):
         channel.project.weight.copy_(torch.eye(width))
         channel.project.bias.zero_()
 
-    def latent_for(symbols):
+    def latent_for(symbols: Any) -> Tensor:
         codes = channel.codes[torch.tensor(symbols)]
         return (codes.atanh() if name == "communication" else 9 * codes).flatten(1)
 
@@ -37,7 +40,9 @@ def obedient(name, **options):
 
 @pytest.mark.parametrize("stop_token", [False, True])
 @pytest.mark.parametrize("noise", ["none", "gumbel"])
-def test_the_signal_is_what_the_receiver_reads_of_the_content(discrete, stop_token, noise):
+def test_the_signal_is_what_the_receiver_reads_of_the_content(
+    discrete: str, stop_token: bool, noise: str
+) -> None:
     channel = make(discrete, stop_token=stop_token, noise=noise)
     for mode in (True, False):
         message = channel.train(mode)(torch.randn(64, 16))
@@ -47,7 +52,7 @@ def test_the_signal_is_what_the_receiver_reads_of_the_content(discrete, stop_tok
         assert channel.read(message.content).equal(message.signal)
 
 
-def test_a_vector_is_read_as_it_was_sent():
+def test_a_vector_is_read_as_it_was_sent() -> None:
     channel = make("autoencoder")
     latent = torch.randn(5, 16, requires_grad=True)
     message = channel(latent)
@@ -57,7 +62,7 @@ def test_a_vector_is_read_as_it_was_sent():
     assert channel.read(message.content).equal(message.signal)
 
 
-def test_symbols_are_the_nearest_to_what_is_meant(discrete):
+def test_symbols_are_the_nearest_to_what_is_meant(discrete: str) -> None:
     channel, latent_for = obedient(discrete)
     symbols = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)
     message = channel(latent_for(symbols.tolist()))
@@ -66,7 +71,7 @@ def test_symbols_are_the_nearest_to_what_is_meant(discrete):
     assert message.lengths.tolist() == [LENGTH] * len(symbols)
 
 
-def test_a_stop_is_said_counted_and_followed_by_silence(discrete):
+def test_a_stop_is_said_counted_and_followed_by_silence(discrete: str) -> None:
     channel, latent_for = obedient(discrete, stop_token=True)
     said = [[0, 4, 5], [3, 0, 2], [3, 0, 0], [1, 2, 0], [1, 2, 3]]
     message = channel(latent_for(said))
@@ -80,12 +85,12 @@ def test_a_stop_is_said_counted_and_followed_by_silence(discrete):
     assert not message.signal[2].equal(channel.read(torch.tensor([[3, 1, 1]]))[0])
 
 
-def test_a_message_read_from_outside_ends_at_its_stop(discrete):
+def test_a_message_read_from_outside_ends_at_its_stop(discrete: str) -> None:
     channel = make(discrete, stop_token=True)
     assert channel.read(torch.tensor([[3, 0, 5]])).equal(channel.read(torch.tensor([[3, 0, 0]])))
 
 
-def test_without_stop_token_symbol_zero_is_like_any_other(discrete):
+def test_without_stop_token_symbol_zero_is_like_any_other(discrete: str) -> None:
     channel = make(discrete)
     signals = channel.read(torch.tensor([[0, 4, 5], [0, 5, 4], [0, 0, 0]]))
     assert signals.unique(dim=0).shape[0] == 3
@@ -102,17 +107,17 @@ def test_without_stop_token_symbol_zero_is_like_any_other(discrete):
     ],
     ids=["float", "too long", "one row", "unknown symbol", "negative"],
 )
-def test_what_is_no_message_is_refused(discrete, content):
+def test_what_is_no_message_is_refused(discrete: str, content: Tensor) -> None:
     with pytest.raises(ValueError, match=r"expected int64 \[batch, 3\]|expected 3$|outside 0 to 5"):
         make(discrete).read(content)
 
 
-def test_a_vector_of_another_length_is_refused():
+def test_a_vector_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\[2, 15\].*\[batch, 16\]"):
         make("autoencoder").read(torch.zeros(2, 15))
 
 
-def test_noise_acts_in_training_only(discrete):
+def test_noise_acts_in_training_only(discrete: str) -> None:
     noisy, quiet = make(discrete, noise="gumbel"), make(discrete)
     quiet.load_state_dict(noisy.state_dict())
     latent = torch.randn(200, 16)
@@ -126,7 +131,7 @@ def test_noise_acts_in_training_only(discrete):
     assert quiet.train()(latent).content.equal(expected)
 
 
-def test_noise_draws_symbols_by_their_probability():
+def test_noise_draws_symbols_by_their_probability() -> None:
     """The Gumbel trick: logits log(p) give symbol i with probability p_i."""
     channel, _ = obedient("categorical", noise="gumbel")
     share = torch.tensor([0.05, 0.1, 0.1, 0.15, 0.2, 0.4])
@@ -135,7 +140,7 @@ def test_noise_draws_symbols_by_their_probability():
     torch.testing.assert_close(drawn, share.expand(LENGTH, 6), rtol=0, atol=0.015)
 
 
-def test_temperature_goes_geometrically_to_its_end(discrete):
+def test_temperature_goes_geometrically_to_its_end(discrete: str) -> None:
     channel = make(discrete, temperature=4.0, temperature_final=0.25)
     seen = []
     for progress in (0.0, 0.25, 0.5, 1.0):
@@ -144,13 +149,13 @@ def test_temperature_goes_geometrically_to_its_end(discrete):
     assert seen == pytest.approx([4.0, 2.0, 1.0, 0.25])
 
 
-def test_temperature_stays_where_no_end_is_set(discrete):
+def test_temperature_stays_where_no_end_is_set(discrete: str) -> None:
     channel = make(discrete, temperature=0.7)
     channel.set_progress(0.9)
     assert channel.temperature == pytest.approx(0.7)
 
 
-def test_temperature_softens_the_gradient_and_not_the_symbols():
+def test_temperature_softens_the_gradient_and_not_the_symbols() -> None:
     latent = torch.randn(50, 16)
     sharp, soft = make("categorical", temperature=0.1), make("categorical", temperature=10.0)
     soft.load_state_dict(sharp.state_dict())
@@ -165,23 +170,24 @@ def test_temperature_softens_the_gradient_and_not_the_symbols():
 
 @pytest.mark.parametrize("stop_token", [False, True])
 @pytest.mark.parametrize("noise", ["none", "gumbel"])
-def test_gradients_reach_every_symbol_position(discrete, stop_token, noise):
+def test_gradients_reach_every_symbol_position(discrete: str, stop_token: bool, noise: str) -> None:
     channel = make(discrete, stop_token=stop_token, noise=noise)
     latent = torch.randn(256, 16, requires_grad=True)
     message = channel(latent)
     (message.signal * torch.randn_like(message.signal)).sum().backward()
     assert (channel.project.weight.grad.abs().sum(1) > 0).all()
+    assert latent.grad is not None
     assert (latent.grad.abs().sum(1) > 0).all()
 
 
-def test_length_cost_is_about_that_of_the_symbols_sent(discrete):
+def test_length_cost_is_about_that_of_the_symbols_sent(discrete: str) -> None:
     channel, latent_for = obedient(discrete, stop_token=True, length_cost=0.5)
     with torch.no_grad():
         costs = [float(channel(latent_for([[s] * LENGTH])).aux_loss) for s in (0, 5)]
     assert costs == pytest.approx([0.5 * 1, 0.5 * LENGTH], abs=0.1)
 
 
-def test_length_cost_teaches_to_stop(discrete):
+def test_length_cost_teaches_to_stop(discrete: str) -> None:
     channel = make(discrete, stop_token=True, length_cost=0.5)
     latent = torch.randn(32, 16)
     optimizer = torch.optim.Adam(channel.parameters(), lr=0.1)
@@ -196,7 +202,7 @@ def test_length_cost_teaches_to_stop(discrete):
     assert lengths[-1] < 1.5
 
 
-def test_entropy_bonus_rewards_using_all_symbols_alike(discrete):
+def test_entropy_bonus_rewards_using_all_symbols_alike(discrete: str) -> None:
     channel, latent_for = obedient(discrete, entropy_bonus=2.0)
     all_alike = latent_for([[symbol] * LENGTH for symbol in range(VOCABULARY)])
     only_one = latent_for([[2] * LENGTH] * VOCABULARY)
@@ -207,11 +213,11 @@ def test_entropy_bonus_rewards_using_all_symbols_alike(discrete):
     assert one <= 0
 
 
-def test_messages_are_free_unless_a_cost_is_set(discrete):
+def test_messages_are_free_unless_a_cost_is_set(discrete: str) -> None:
     assert make(discrete)(torch.randn(4, 16)).aux_loss == 0
 
 
-def test_lattice_levels_make_exactly_the_vocabulary():
+def test_lattice_levels_make_exactly_the_vocabulary() -> None:
     for vocabulary in range(2, 201):
         levels = lattice_levels(vocabulary)
         assert math.prod(levels) == vocabulary
@@ -219,8 +225,8 @@ def test_lattice_levels_make_exactly_the_vocabulary():
 
 
 @pytest.mark.parametrize("vocabulary", [2, 7, 25, 64, 97])
-def test_every_symbol_of_a_lattice_can_be_said(vocabulary):
-    channel = BOTTLENECKS["communication"](4, vocabulary, 1)
+def test_every_symbol_of_a_lattice_can_be_said(vocabulary: int) -> None:
+    channel = LatticeBottleneck(4, vocabulary, 1)
     assert channel.codes.unique(dim=0).shape[0] == vocabulary
     assert channel.codes.abs().max() < 1  # within reach of tanh
     _, place = channel.score(torch.randn(1, 4))

@@ -10,17 +10,17 @@ from arc.models.ragged import CellConv
 
 
 @pytest.fixture
-def encoder():
+def encoder() -> ARCEncoder:
     torch.manual_seed(0)
     return ARCEncoder(hidden_dim=16, latent_dim=8, embedding_dim=4, num_conv_layers=3).eval()
 
 
-def grids_of(*shapes):
+def grids_of(*shapes: tuple[int, int]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 10, shape, dtype=np.uint8) for shape in shapes]
 
 
-def padded(array, side, filling):
+def padded(array: np.ndarray, side: int, filling: int) -> Grids:
     cells = torch.full((1, side, side), filling, dtype=torch.uint8)
     cells[0, : array.shape[0], : array.shape[1]] = torch.from_numpy(array)
     return Grids(cells, torch.tensor([array.shape]))
@@ -28,7 +28,7 @@ def padded(array, side, filling):
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (6, 2), (10, 10), (30, 30)])
 @torch.no_grad()
-def test_padding_and_company_are_invisible(encoder, shape):
+def test_padding_and_company_are_invisible(encoder: ARCEncoder, shape: tuple[int, int]) -> None:
     (array,) = grids_of(shape)
     alone = encoder(Grids.from_arrays([array]))[0]
     others = grids_of((1, 1), (30, 30), (2, 30), (5, 5))
@@ -43,7 +43,7 @@ def test_padding_and_company_are_invisible(encoder, shape):
 
 
 @torch.no_grad()
-def test_training_mode_knows_no_batch_statistics(encoder):
+def test_training_mode_knows_no_batch_statistics(encoder: ARCEncoder) -> None:
     (array,) = grids_of((4, 5))
     alone = encoder(Grids.from_arrays([array]))[0]
     company = encoder.train()(Grids.from_arrays([*grids_of((9, 9), (2, 2)), array]))[2]
@@ -51,7 +51,7 @@ def test_training_mode_knows_no_batch_statistics(encoder):
 
 
 @torch.no_grad()
-def test_colour_zero_is_a_colour_and_size_is_seen(encoder):
+def test_colour_zero_is_a_colour_and_size_is_seen(encoder: ARCEncoder) -> None:
     zeros = [np.zeros(shape, np.uint8) for shape in ((3, 3), (3, 4), (4, 3), (1, 1))]
     codes = encoder(Grids.from_arrays([*zeros, np.ones((3, 3), np.uint8)]))
     distance = torch.cdist(codes, codes) + torch.eye(5)
@@ -59,7 +59,7 @@ def test_colour_zero_is_a_colour_and_size_is_seen(encoder):
 
 
 @torch.no_grad()
-def test_every_cell_counts(encoder):
+def test_every_cell_counts(encoder: ARCEncoder) -> None:
     (array,) = grids_of((5, 6))
     changed = []
     for row, column in np.ndindex(5, 6):
@@ -70,7 +70,7 @@ def test_every_cell_counts(encoder):
     assert (codes[1:] - codes[0]).abs().amax(1).min() > 1e-4
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_acts_in_training_only() -> None:
     torch.manual_seed(0)
     encoder = ARCEncoder(hidden_dim=16, latent_dim=8, dropout=0.5)
     grids = Grids.from_arrays(grids_of((5, 5)))
@@ -80,6 +80,6 @@ def test_dropout_acts_in_training_only():
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
-def test_num_conv_layers_counts_the_convolutions(layers):
+def test_num_conv_layers_counts_the_convolutions(layers: int) -> None:
     encoder = ARCEncoder(hidden_dim=4, latent_dim=4, num_conv_layers=layers)
     assert sum(isinstance(module, CellConv) for module in encoder.modules()) == layers

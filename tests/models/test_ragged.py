@@ -1,8 +1,11 @@
 """Convolution and pooling over flat cells, against dense references."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from arc.data import Grids
 from arc.models.ragged import LATTICE, CellConv, Layout, cell_values, pool, spread
@@ -14,16 +17,16 @@ MANY = torch.tensor([[30, 30]] * 6 + [[3, 5]])
 
 
 @pytest.fixture
-def layout():
+def layout() -> Layout:
     return Layout.of(SIZES)
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed() -> None:
     torch.manual_seed(0)
 
 
-def images(x, layout):
+def images(x: Tensor, layout: Layout) -> list[Tensor]:
     """Cut [T, C] into one [1, C, height, width] for each grid."""
     parts = x.split(layout.sizes.prod(1).tolist())
     return [
@@ -32,17 +35,17 @@ def images(x, layout):
     ]
 
 
-def cells(pictures):
+def cells(pictures: list[Tensor]) -> Tensor:
     return torch.cat([picture.flatten(2)[0].t() for picture in pictures])
 
 
-def test_cells_come_grid_by_grid_row_by_row():
+def test_cells_come_grid_by_grid_row_by_row() -> None:
     grids = Grids.from_arrays([[[1, 2], [3, 4]], [[5, 6, 7]], [[8], [9]]])
     assert cell_values(grids, Layout.of(grids.sizes)).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("sizes", [SIZES, MANY], ids=["different sizes", "many cells"])
-def test_convolution_is_conv2d_with_zeros_around_each_grid(sizes):
+def test_convolution_is_conv2d_with_zeros_around_each_grid(sizes: Tensor) -> None:
     layout = Layout.of(sizes)
     conv = CellConv(3, 5)
     torch.nn.init.normal_(conv.bias)
@@ -61,13 +64,14 @@ def test_convolution_is_conv2d_with_zeros_around_each_grid(sizes):
     )
 
 
-def test_convolution_needs_no_gradient_of_its_input(layout):
+def test_convolution_needs_no_gradient_of_its_input(layout: Layout) -> None:
     conv = CellConv(3, 2)
     conv(torch.randn(len(layout), 3), layout).sum().backward()
+    assert conv.weight.grad is not None
     assert conv.weight.grad.abs().sum() > 0
 
 
-def test_convolution_under_autocast_is_close_to_full_precision(layout):
+def test_convolution_under_autocast_is_close_to_full_precision(layout: Layout) -> None:
     conv, x = CellConv(8, 8), torch.randn(len(layout), 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = conv(x, layout)
@@ -75,18 +79,18 @@ def test_convolution_under_autocast_is_close_to_full_precision(layout):
     torch.testing.assert_close(half.float(), conv(x, layout), rtol=0.05, atol=0.05)
 
 
-def test_a_cell_shares_itself_out_among_lattice_points_whole(layout):
+def test_a_cell_shares_itself_out_among_lattice_points_whole(layout: Layout) -> None:
     assert (layout.weights >= 0).all()
     torch.testing.assert_close(layout.weights.sum(1), torch.ones(len(layout)))
 
 
-def pooling_matrix(layout):
+def pooling_matrix(layout: Layout) -> Tensor:
     """Pool one unit vector for each cell: float32 [B * K, T]."""
     total = len(layout)
     return pool(torch.eye(total), layout).view(-1, total)
 
 
-def test_a_lattice_point_is_a_mean_of_cells_of_its_own_grid(layout):
+def test_a_lattice_point_is_a_mean_of_cells_of_its_own_grid(layout: Layout) -> None:
     matrix = pooling_matrix(layout).view(len(SIZES), LATTICE**2, -1)
     assert (matrix >= 0).all()
     weight = matrix.sum(2)
@@ -99,17 +103,17 @@ def test_a_lattice_point_is_a_mean_of_cells_of_its_own_grid(layout):
     assert (matrix.masked_select(~own) == 0).all()
 
 
-def test_every_cell_is_pooled(layout):
+def test_every_cell_is_pooled(layout: Layout) -> None:
     assert (pooling_matrix(layout).sum(0) > 0).all()
 
 
-def test_pooling_a_lattice_sized_grid_changes_nothing():
+def test_pooling_a_lattice_sized_grid_changes_nothing() -> None:
     layout = Layout.of(torch.tensor([[LATTICE, LATTICE]]))
     x = torch.randn(LATTICE**2, 3)
     torch.testing.assert_close(pool(x, layout), x.view(1, -1))
 
 
-def test_spreading_is_bilinear_interpolation(layout):
+def test_spreading_is_bilinear_interpolation(layout: Layout) -> None:
     points = torch.randn(len(SIZES), LATTICE**2 * 3)
     lattices = points.view(-1, LATTICE, LATTICE, 3).permute(0, 3, 1, 2)
     expected = cells(
@@ -122,7 +126,9 @@ def test_spreading_is_bilinear_interpolation(layout):
 
 
 @pytest.mark.parametrize("operation", [pool, spread])
-def test_gradients_are_those_of_a_linear_map(layout, operation):
+def test_gradients_are_those_of_a_linear_map(
+    layout: Layout, operation: Callable[[Tensor, Layout], Tensor]
+) -> None:
     """A x . y = x . A'y for every x and y, where A'y is what backward gives."""
     cell_side, point_side = (len(layout), 4), (len(SIZES), LATTICE**2 * 4)
     given, made = (cell_side, point_side) if operation is pool else (point_side, cell_side)
@@ -132,10 +138,11 @@ def test_gradients_are_those_of_a_linear_map(layout, operation):
     torch.testing.assert_close((probe * back).sum(), forward, rtol=1e-4, atol=1e-4)
 
 
-def test_pool_takes_half_precision_and_sums_in_full(layout):
+def test_pool_takes_half_precision_and_sums_in_full(layout: Layout) -> None:
     x = torch.randn(len(layout), 4).bfloat16().requires_grad_()
     result = pool(x, layout)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, pool(x.detach().float(), layout))
     result.sum().backward()
+    assert x.grad is not None
     assert x.grad.dtype == torch.bfloat16

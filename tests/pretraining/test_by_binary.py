@@ -1,9 +1,11 @@
 """Fakes that have what is easily counted in common with a real grid, and how they are judged."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from helpers_data import histogram
+from helpers_data import MakeConfig, histogram
 
 from arc.config.builders import build_pretraining, build_pretraining_model
 from arc.data import NUM_COLORS, Grids, Transform
@@ -12,16 +14,16 @@ from arc.pretraining.binary import make_fakes
 KINDS = ("shuffled", "resampled", "spliced", "noise")
 
 
-def generator(seed=0):
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pairs_of(kind, grids):
+def pairs_of(kind: str, grids: Grids) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(zip(grids.arrays(), make_fakes(kind, grids, generator()).arrays(), strict=True))
 
 
 @pytest.fixture(scope="module")
-def real():
+def real() -> Grids:
     """Grids of many sizes and few colours each; after a transform, as augmentation leaves them."""
     rng = np.random.default_rng(0)
     arrays = [
@@ -32,18 +34,18 @@ def real():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fake_has_the_size_of_its_grid_and_is_another_grid(real, kind):
+def test_a_fake_has_the_size_of_its_grid_and_is_another_grid(real: Grids, kind: str) -> None:
     for grid, fake in pairs_of(kind, real):
         assert fake.shape == grid.shape
         assert not np.array_equal(fake, grid)
 
 
-def test_shuffling_keeps_every_cell(real):
+def test_shuffling_keeps_every_cell(real: Grids) -> None:
     for grid, fake in pairs_of("shuffled", real):
         assert np.array_equal(histogram(fake), histogram(grid))
 
 
-def test_resampling_keeps_to_the_colors_and_about_their_shares(real):
+def test_resampling_keeps_to_the_colors_and_about_their_shares(real: Grids) -> None:
     off = []
     for grid, fake in pairs_of("resampled", real):
         assert set(np.unique(fake)) <= set(np.unique(grid))
@@ -51,7 +53,7 @@ def test_resampling_keeps_to_the_colors_and_about_their_shares(real):
     assert 0.01 < np.abs(off).mean() < 0.1
 
 
-def test_a_splice_is_a_rectangle_of_another_grid(real):
+def test_a_splice_is_a_rectangle_of_another_grid(real: Grids) -> None:
     arrays = real.arrays()
     for number, (grid, fake) in enumerate(pairs_of("spliced", real)):
         rows, columns = np.nonzero(fake != grid)
@@ -64,13 +66,13 @@ def test_a_splice_is_a_rectangle_of_another_grid(real):
         assert any(np.array_equal(fake[box], other) for other in others)
 
 
-def test_noise_has_every_color_as_often(real):
+def test_noise_has_every_color_as_often(real: Grids) -> None:
     fakes = np.concatenate([fake.ravel() for _, fake in pairs_of("noise", real)])
     assert np.all(np.abs(histogram(fakes) / fakes.size - 1 / NUM_COLORS) < 0.02)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_generator_makes_the_same_fakes(real, kind):
+def test_the_same_generator_makes_the_same_fakes(real: Grids, kind: str) -> None:
     one, other = (make_fakes(kind, real, generator(7)).arrays() for _ in range(2))
     assert all(map(np.array_equal, one, other))
     another = make_fakes(kind, real, generator(8)).arrays()
@@ -78,20 +80,20 @@ def test_the_same_generator_makes_the_same_fakes(real, kind):
 
 
 @pytest.mark.parametrize("kind", ["shuffled", "resampled", "spliced"])
-def test_a_grid_of_one_color_alone_has_no_fake_of_its_own_cells(kind):
+def test_a_grid_of_one_color_alone_has_no_fake_of_its_own_cells(kind: str) -> None:
     plain = Grids.from_arrays([np.full((3, 4), 2, np.uint8)])
     ((grid, fake),) = pairs_of(kind, plain)
     assert np.array_equal(grid, fake)
 
 
-def task_and_model(make_config, *overrides):
+def task_and_model(make_config: MakeConfig, *overrides: str) -> tuple[Any, Any]:
     config = make_config("pretrain=binary", *overrides)
     task = build_pretraining(config)
     return task, build_pretraining_model(config, task.num_classes).eval()
 
 
 @torch.no_grad()
-def test_a_fake_that_is_its_grid_is_not_counted(make_config):
+def test_a_fake_that_is_its_grid_is_not_counted(make_config: MakeConfig) -> None:
     """Of a batch of grids of one colour nothing can be shuffled: only the real ones count."""
     task, model = task_and_model(make_config, "pretrain.fakes=[shuffled]")
     plain = Grids.from_arrays([np.full((3, 3), color, np.uint8) for color in range(8)])
@@ -103,7 +105,9 @@ def test_a_fake_that_is_its_grid_is_not_counted(make_config):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kinds", [["shuffled"], ["spliced", "noise"]])
-def test_each_kind_is_judged_and_a_receiver_that_says_real_is_at_chance(make_config, kinds):
+def test_each_kind_is_judged_and_a_receiver_that_says_real_is_at_chance(
+    make_config: MakeConfig, kinds: list[str]
+) -> None:
     task, model = task_and_model(make_config, f"pretrain.fakes=[{','.join(kinds)}]")
     split = task.corpus.validation
     with torch.no_grad():
@@ -117,6 +121,6 @@ def test_each_kind_is_judged_and_a_receiver_that_says_real_is_at_chance(make_con
 
 
 @pytest.mark.parametrize("fakes", ["[]", "[noise,noise]", "[painted]"])
-def test_fakes_are_kinds_each_once(make_config, fakes):
+def test_fakes_are_kinds_each_once(make_config: MakeConfig, fakes: str) -> None:
     with pytest.raises(ValueError, match=r"pretrain\.fakes"):
         make_config("pretrain=binary", f"pretrain.fakes={fakes}")

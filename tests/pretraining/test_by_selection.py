@@ -1,16 +1,19 @@
 """The encoder's own embedding picks the other view, so that it is the encoder that learns."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from helpers_data import histogram
+from helpers_data import MakeConfig, histogram
 
 from arc.config.builders import build_pretraining, build_pretraining_model
 
 
 @pytest.fixture
-def make(make_config):
-    def make(*overrides):
+def make(make_config: MakeConfig) -> Callable[..., tuple[Any, Any]]:
+    def make(*overrides: str) -> tuple[Any, Any]:
         config = make_config("pretrain=selection", "pretrain.num_distractors=3", *overrides)
         task = build_pretraining(config)
         torch.manual_seed(0)
@@ -19,13 +22,15 @@ def make(make_config):
     return make
 
 
-def shown(task, count=12):
+def shown(task: Any, count: int = 12) -> tuple[list[np.ndarray], list[np.ndarray]]:
     split = task.corpus.training
     grids = task.sender_input(split, torch.arange(count), torch.Generator().manual_seed(1))
     return grids.arrays(), split.grids[split.target[:count]].arrays()
 
 
-def test_a_turned_view_has_the_target_s_cells_in_another_place(make):
+def test_a_turned_view_has_the_target_s_cells_in_another_place(
+    make: Callable[..., tuple[Any, Any]],
+) -> None:
     task, _ = make("pretrain.view=turned")
     views, targets = shown(task)
     assert all(sorted(v.shape) == sorted(t.shape) for v, t in zip(views, targets, strict=True))
@@ -35,7 +40,7 @@ def test_a_turned_view_has_the_target_s_cells_in_another_place(make):
     assert not all(map(np.array_equal, views, targets))
 
 
-def test_an_augmented_view_is_recolored_too(make):
+def test_an_augmented_view_is_recolored_too(make: Callable[..., tuple[Any, Any]]) -> None:
     task, _ = make("pretrain.view=augmented")
     views, targets = shown(task)
     recolored = [
@@ -47,7 +52,7 @@ def test_an_augmented_view_is_recolored_too(make):
     )
 
 
-def test_a_paired_view_is_the_input_of_the_output(make):
+def test_a_paired_view_is_the_input_of_the_output(make: Callable[..., tuple[Any, Any]]) -> None:
     task, _ = make("pretrain.view=paired")
     split = task.corpus.training
     views, _ = shown(task)
@@ -55,7 +60,7 @@ def test_a_paired_view_is_the_input_of_the_output(make):
     assert not split.sender.equal(split.target)
 
 
-def test_gradients_reach_the_encoder_from_both_sides(make):
+def test_gradients_reach_the_encoder_from_both_sides(make: Callable[..., tuple[Any, Any]]) -> None:
     task, model = make()
     split, generator = task.corpus.training, torch.Generator().manual_seed(0)
     view = model(task.sender_input(split, torch.arange(8), generator)).signal
@@ -67,7 +72,9 @@ def test_gradients_reach_the_encoder_from_both_sides(make):
         assert all(weight.grad.abs().sum() > 0 for weight in model.encoder.parameters())
 
 
-def test_a_linear_scorer_of_both_side_by_side_would_teach_the_sender_nothing(make):
+def test_a_linear_scorer_of_both_side_by_side_would_teach_the_sender_nothing(
+    make: Callable[..., tuple[Any, Any]],
+) -> None:
     """Why the embeddings are compared: what is added to every candidate's score cancels."""
     _, model = make()
     grids = make()[0].corpus.training.grids[torch.arange(8)]
@@ -80,7 +87,7 @@ def test_a_linear_scorer_of_both_side_by_side_would_teach_the_sender_nothing(mak
     assert sent.grad.abs().max() < 1e-6
 
 
-def test_the_encoder_learns_to_know_turned_grids(make):
+def test_the_encoder_learns_to_know_turned_grids(make: Callable[..., tuple[Any, Any]]) -> None:
     task, model = make()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(0)

@@ -1,9 +1,10 @@
 """A pretraining learns from nothing that the game after it holds out."""
 
 import pytest
-from helpers_data import contents
+from helpers_data import MakeConfig, contents
 
 from arc.config.builders import build_pretraining, build_task
+from arc.data import Corpus, Split
 
 GAMES = {
     "grids": ("task=reconstruction",),
@@ -17,35 +18,42 @@ PRETRAININGS = {
 }
 
 
-def units(split, words):
+def units(split: Split, words: int) -> set[tuple[str, ...]]:
     """Return the first of the words puzzle, part, number and side of each example."""
     return {tuple(place.split()[:words]) for place in split.example_ids}
 
 
-@pytest.fixture(params=GAMES.values(), ids=GAMES)
-def game(request):
+@pytest.fixture(params=list(GAMES.values()), ids=list(GAMES))
+def game(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
-@pytest.fixture(params=PRETRAININGS.values(), ids=PRETRAININGS)
-def pretraining(request):
+@pytest.fixture(params=list(PRETRAININGS.values()), ids=list(PRETRAININGS))
+def pretraining(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
 @pytest.fixture(params=["data.max_grids=null", "data.max_grids=40"])
-def corpora(request, make_config, game, pretraining):
+def corpora(
+    request: pytest.FixtureRequest,
+    make_config: MakeConfig,
+    game: tuple[str, ...],
+    pretraining: tuple[str, ...],
+) -> tuple[Corpus, Corpus]:
     config = make_config(*game, *pretraining, request.param, "data.validation_fraction=0.25")
     return build_pretraining(config).corpus, build_task(config).corpus
 
 
-def test_no_held_out_grid_is_learned_from(corpora):
+def test_no_held_out_grid_is_learned_from(corpora: tuple[Corpus, Corpus]) -> None:
     before, after = corpora
     assert contents(before.training)
     held = contents(after.validation) | contents(after.test)
     assert contents(before.training).isdisjoint(held)
 
 
-def test_no_held_out_puzzle_or_pair_is_learned_from(corpora, game):
+def test_no_held_out_puzzle_or_pair_is_learned_from(
+    corpora: tuple[Corpus, Corpus], game: tuple[str, ...]
+) -> None:
     before, after = corpora
     words = 3 if "task=puzzle_classification" in game else 1
     held = units(after.validation, words) | units(after.test, words)
@@ -53,7 +61,7 @@ def test_no_held_out_puzzle_or_pair_is_learned_from(corpora, game):
     assert units(before.training, words).isdisjoint(held)
 
 
-def test_what_is_left_out_is_said(make_config):
+def test_what_is_left_out_is_said(make_config: MakeConfig) -> None:
     config = make_config("task=puzzle_classification", "pretrain=binary")
     notes = build_pretraining(config).corpus.notes
     assert [note for note in notes if "the main training holds them out" in note]

@@ -5,10 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from helpers_cli import CHECKOUT, environment
+from helpers_served import Client
 from hydra import compose
 
 from arc.config.schema import parse_config
@@ -32,18 +36,18 @@ curl http://localhost:5002/status
 """
 
 
-def curl_lines(text):
+def curl_lines(text: str) -> list[str]:
     """Return the commands of ``text``, with continuation lines joined."""
     return re.findall(r"^\s*(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
-def documented_lines():
+def documented_lines() -> Iterator[Any]:
     for page in ("docs/reference/http-api.md", "docs/quickstart.md"):
         for line in curl_lines((CHECKOUT / page).read_text(encoding="utf-8")):
             yield pytest.param(line, id=line.replace("http://localhost:5002", ""))
 
 
-def typed(process, line, cwd):
+def typed(process: Client, line: str, cwd: Path) -> str:
     """Run a command as a shell would, on the port of ``process``; returns its output."""
     words = shlex.split(line.replace("localhost:5002", f"localhost:{process.port}"))
     assert words[0] == "curl"
@@ -54,13 +58,13 @@ def typed(process, line, cwd):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _saved(live):
+def _saved(live: Client) -> None:
     live.save(NAME)
 
 
 @pytest.mark.parametrize("line", list(documented_lines()))
-def test_every_documented_line_is_answered(live, line, tmp_path):
-    route = re.search(r"localhost:5002(/\w*)", line).group(1)
+def test_every_documented_line_is_answered(live: Client, line: str, tmp_path: Path) -> None:
+    route = re.findall(r"localhost:5002(/\w*)", line)[0]
     if route in STARTS or (route == "/task_config" and "POST" in line):
         live.idle()
     else:
@@ -82,13 +86,13 @@ def test_every_documented_line_is_answered(live, line, tmp_path):
         live.save(NAME)
 
 
-def test_the_documented_examples_are_held_out_by_default():
+def test_the_documented_examples_are_held_out_by_default() -> None:
     config = parse_config(compose("config"))
     corpus = load_corpus(config.data, SplitSpec(pairs=False, held_out="puzzles"))
     assert set(DOCUMENTED) <= set(corpus.validation.example_ids)
 
 
-def test_the_workflow_of_the_guide(live, tmp_path):
+def test_the_workflow_of_the_guide(live: Client, tmp_path: Path) -> None:
     start, save, unnamed, listing, status = curl_lines(WORKFLOW)
     live.idle()
     assert json.loads(typed(live, start, tmp_path))["status"] == "started"

@@ -7,13 +7,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import torch
 from helpers_cli import until
 from helpers_served import Client
-from helpers_station import server_config
+from helpers_station import Station, server_config
 
 from arc.runs.next_run import NextRun
 from arc.server import endpoint as module
@@ -35,7 +37,7 @@ MALFORMED = {
 }
 
 
-def exchange(port, content):
+def exchange(port: int, content: bytes) -> tuple[int, str | None, Any]:
     """Send bytes; return status, content type and content of the response."""
     with socket.create_connection(("localhost", port), timeout=60) as client:
         client.sendall(content)
@@ -44,13 +46,13 @@ def exchange(port, content):
         return answer.status, answer.getheader("Content-Type"), json.loads(answer.read())
 
 
-def open_connection(port, content=b""):
+def open_connection(port: int, content: bytes = b"") -> socket.socket:
     client = socket.create_connection(("localhost", port), timeout=60)
     client.sendall(content)
     return client
 
 
-def wait_for_close(client):
+def wait_for_close(client: socket.socket) -> None:
     """Wait until the other side closes the connection."""
     with suppress(ConnectionResetError), client:
         while client.recv(1 << 16):
@@ -58,25 +60,25 @@ def wait_for_close(client):
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_request_is_refused_in_json(live, case):
+def test_a_malformed_request_is_refused_in_json(live: Client, case: str) -> None:
     status, kind, content = exchange(live.port, MALFORMED[case])
     assert 400 <= status < 500 or status == 501
     assert kind == "application/json"
     assert content["error"]
 
 
-def test_many_headers_are_accepted(live):
+def test_many_headers_are_accepted(live: Client) -> None:
     headers = b"".join(b"X-%d: 1\r\n" % number for number in range(200))
     status, _, content = exchange(live.port, START + headers + b"\r\n")
     assert status == 200, content
 
 
 @pytest.mark.parametrize("path", ["/%ff", "/a%00b", "/%2e%2e/x", "/status/%C3%A9?x=%ff&=;"])
-def test_an_unusual_path_is_not_found(live, path):
+def test_an_unusual_path_is_not_found(live: Client, path: str) -> None:
     assert live.ask("GET", path)[0] == 404
 
 
-def test_a_connection_serves_many_requests(live):
+def test_a_connection_serves_many_requests(live: Client) -> None:
     connection = http.client.HTTPConnection("localhost", live.port)
     connection.connect()
     opened = connection.sock
@@ -87,7 +89,7 @@ def test_a_connection_serves_many_requests(live):
     connection.close()
 
 
-def test_a_body_without_a_length_has_the_same_limit(live):
+def test_a_body_without_a_length_has_the_same_limit(live: Client) -> None:
     live.idle()
     chunks = (b" " * 1024 for _ in range(2 * BODY_LIMIT // 1024))
     status, content = live.ask("POST", "/task_config", chunks, encode_chunked=True)
@@ -95,20 +97,20 @@ def test_a_body_without_a_length_has_the_same_limit(live):
     assert str(BODY_LIMIT) in json.loads(content)["error"]
 
 
-def test_a_body_without_a_length_is_read(live):
+def test_a_body_without_a_length_is_read(live: Client) -> None:
     live.idle()
     chunks = iter([b'{"batch', b'_size": 8}'])
     status, content = live.ask("POST", "/task_config", chunks, encode_chunked=True)
     assert (status, json.loads(content)["batch_size"]) == (200, 8)
 
 
-def test_a_client_may_disconnect_in_the_middle_of_a_body(live):
+def test_a_client_may_disconnect_in_the_middle_of_a_body(live: Client) -> None:
     unfinished = b"POST /task_config HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
     open_connection(live.port, unfinished).close()
     assert live.get("/status")["state"]
 
 
-def test_the_effect_of_a_request_is_visible_to_the_next(live):
+def test_the_effect_of_a_request_is_visible_to_the_next(live: Client) -> None:
     for _ in range(3):
         live.idle()
         live.post("/start_train")
@@ -119,7 +121,7 @@ def test_the_effect_of_a_request_is_visible_to_the_next(live):
         live.post("/task_config", {"batch_size": 8})
 
 
-def test_a_checkpoint_stores_the_posted_settings(live):
+def test_a_checkpoint_stores_the_posted_settings(live: Client) -> None:
     posted = {"hidden_dim": 16, "vocab_size": 9, "temperature": 0.5, "max_grids": 60}
     live.idle()
     live.post("/task_config", posted)
@@ -130,7 +132,7 @@ def test_a_checkpoint_stores_the_posted_settings(live):
     assert "server" not in saved["config"]
 
 
-def test_slow_readers_block_no_other_client(live):
+def test_slow_readers_block_no_other_client(live: Client) -> None:
     live.save("big")
     live.training()
     content = bytes(60_000_000)
@@ -153,7 +155,9 @@ def test_slow_readers_block_no_other_client(live):
     live.idle()
 
 
-def test_unfinished_and_idle_connections_time_out(live, monkeypatch):
+def test_unfinished_and_idle_connections_time_out(
+    live: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.3)
     silent, unfinished = open_connection(live.port), open_connection(live.port, START)
     used = open_connection(live.port, b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -162,7 +166,9 @@ def test_unfinished_and_idle_connections_time_out(live, monkeypatch):
         wait_for_close(client)  # or its time limit fails the test
 
 
-def test_a_request_that_arrives_byte_by_byte_times_out(live, monkeypatch):
+def test_a_request_that_arrives_byte_by_byte_times_out(
+    live: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.3)
     with open_connection(live.port, START) as client:
         client.settimeout(0.05)
@@ -176,7 +182,7 @@ def test_a_request_that_arrives_byte_by_byte_times_out(live, monkeypatch):
             pytest.exit("the connection stayed open")
 
 
-def test_half_open_connections_shut_nobody_out(live):
+def test_half_open_connections_shut_nobody_out(live: Client) -> None:
     waiting = [open_connection(live.port, START) for _ in range(2 * CONNECTIONS)]
     live.training()
     began = time.monotonic()
@@ -188,17 +194,23 @@ def test_half_open_connections_shut_nobody_out(live):
     live.idle()
 
 
+def client_of(address: str | None, station: Station) -> Client:
+    assert address is not None
+    return Client(int(address.rsplit(":", 1)[1]), station.output)
+
+
 @pytest.fixture
-def ending(station):
+def ending(station: Station) -> tuple[Client, Session, Callable[[], object]]:
     """A process that ends with its run, and a client of its endpoint."""
     session = Session(NextRun(station.session.settings.overrides), exit_after_run=True)
     server = endpoint(server_config(autostart=True), session)
-    address = server.__enter__()
-    client = Client(int(address.rsplit(":", 1)[1]), station.output)
+    client = client_of(server.__enter__(), station)
     return client, session, lambda: server.__exit__(None, None, None)
 
 
-def test_an_open_page_sees_the_outcome_before_the_end(ending):
+def test_an_open_page_sees_the_outcome_before_the_end(
+    ending: tuple[Client, Session, Callable[[], object]],
+) -> None:
     client, session, close = ending
     client.get("/status")
     session.status.publish("end", {"kind": "finished", "error": None})
@@ -211,7 +223,9 @@ def test_an_open_page_sees_the_outcome_before_the_end(ending):
         urllib.request.urlopen(f"http://localhost:{client.port}/status")
 
 
-def test_without_an_open_page_the_end_takes_no_time(ending):
+def test_without_an_open_page_the_end_takes_no_time(
+    ending: tuple[Client, Session, Callable[[], object]],
+) -> None:
     client, _, close = ending
     client.get("/log")
     began = time.monotonic()
@@ -219,23 +233,24 @@ def test_without_an_open_page_the_end_takes_no_time(ending):
     assert time.monotonic() - began < LAST_LOOK_SECONDS
 
 
-def test_the_end_leaves_no_thread_and_no_connection(station):
+def test_the_end_leaves_no_thread_and_no_connection(station: Station) -> None:
     threads = threading.active_count()
     with endpoint(server_config(), station.session) as address:
-        port = int(address.rsplit(":", 1)[1])
-        client = open_connection(port, b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client = open_connection(
+            client_of(address, station).port, b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
         assert client.recv(1 << 16)
     wait_for_close(client)
     until(threading.active_count, lambda count: count <= threads)
 
 
-def test_a_waiting_query_is_answered_with_an_error_when_the_process_ends(station):
+def test_a_waiting_query_is_answered_with_an_error_when_the_process_ends(station: Station) -> None:
     station.post("/start_train")
     station.stepped()
     name = station.get("/examples")["examples"][0].replace(" ", "%20")
     answers = []
     with endpoint(server_config(), station.session) as address:
-        client = Client(int(address.rsplit(":", 1)[1]), station.output)
+        client = client_of(address, station)
         station.hold()
         asking = threading.Thread(
             target=lambda: answers.append(client.ask("GET", f"/probe?example={name}"))
@@ -247,7 +262,7 @@ def test_a_waiting_query_is_answered_with_an_error_when_the_process_ends(station
     assert "ending" in json.loads(answers[0][1])["error"]
 
 
-def test_log_lines_are_published(station, caplog):
+def test_log_lines_are_published(station: Station, caplog: pytest.LogCaptureFixture) -> None:
     with endpoint(server_config(), station.session):
         module.log.warning("a line")
     assert "a line" in [line["text"] for line in station.get("/log")["lines"]]

@@ -7,8 +7,10 @@ import json
 import math
 import random
 import urllib.parse
+from typing import Any
 
 import pytest
+from helpers_served import Served
 
 CYCLES = [10, pytest.param(200, marks=pytest.mark.slow)]
 REQUESTS = [300, pytest.param(10_000, marks=pytest.mark.slow)]
@@ -27,7 +29,7 @@ KEYS = [
     *("bottleneck_type", "use_input_output_pairs", "max_grids", "filter_grid_size", "hidden_dim"),
     *("vocab_size", "temperature", "learning_rate", "use_pretrained", "pretrain_task_type", ""),
 ]
-VALUES = [
+VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 3, 10**30, -(10**30), 0.5, 1e308, math.nan, math.inf, -math.inf),
     *(
         "",
@@ -51,14 +53,14 @@ HEADERS = [
 ]
 
 
-def resources(process):
+def resources(process: Any) -> tuple[int, float]:
     """Return a process's threads, and its resident memory in MB."""
     with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["Threads"]), int(fields["VmRSS"].split()[0]) / 1024
 
 
-def a_body(choose):
+def a_body(choose: random.Random) -> str | bytes | None:
     kind = choose.random()
     if kind < 0.2:
         return None
@@ -69,7 +71,7 @@ def a_body(choose):
     return whole[: choose.randrange(len(whole))] if kind < 0.35 else whole
 
 
-def a_request(choose):
+def a_request(choose: random.Random) -> tuple[str, str, str | bytes | None, dict[str, str]]:
     path = choose.choice(ROUTES)
     if choose.random() < 0.4:
         values = [str(choose.choice(VALUES)).encode("utf-8", "surrogatepass") for _ in range(2)]
@@ -79,9 +81,12 @@ def a_request(choose):
     return choose.choice(METHODS), path, a_body(choose), choose.choice(HEADERS)
 
 
-def bombard(serving, requests, seed, routes=None):
+def bombard(
+    serving: Served, requests: int, seed: int, routes: list[str] | None = None
+) -> dict[int, int]:
     """Send seeded requests; returns how often each status was the answer."""
-    choose, seen = random.Random(seed), {}
+    choose = random.Random(seed)
+    seen: dict[int, int] = {}
     for _ in range(requests):
         method, path, body, headers = a_request(choose)
         if routes:
@@ -95,7 +100,9 @@ def bombard(serving, requests, seed, routes=None):
 
 
 @pytest.mark.parametrize("cycles", CYCLES)
-def test_starts_and_stops_leave_no_thread_and_no_memory_behind(serving, cycles):
+def test_starts_and_stops_leave_no_thread_and_no_memory_behind(
+    serving: Served, cycles: int
+) -> None:
     course = []
     for _ in range(cycles):
         serving.idle()
@@ -110,7 +117,7 @@ def test_starts_and_stops_leave_no_thread_and_no_memory_behind(serving, cycles):
 
 
 @pytest.mark.parametrize("requests", REQUESTS)
-def test_a_run_continues_whatever_is_requested(serving, requests):
+def test_a_run_continues_whatever_is_requested(serving: Served, requests: int) -> None:
     run, step = (serving.training()[key] for key in ("run_id", "step"))
     print(bombard(serving, requests, seed=1))
     status = serving.until(lambda status: status["step"] > step)
@@ -119,7 +126,7 @@ def test_a_run_continues_whatever_is_requested(serving, requests):
 
 
 @pytest.mark.parametrize("requests", [30, pytest.param(1000, marks=pytest.mark.slow)])
-def test_settings_can_be_read_and_restored_after_any_change(serving, requests):
+def test_settings_can_be_read_and_restored_after_any_change(serving: Served, requests: int) -> None:
     serving.idle()
     before = serving.get("/task_config")
     bombard(serving, requests, seed=2, routes=["/task_config"])

@@ -2,33 +2,35 @@
 
 import signal
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from helpers_cli import run_here, tiny
-from helpers_served import served
+from helpers_served import Served, served
 
 ENABLED = "server.enabled=true"
 
 
 @pytest.fixture
-def process(arc_folder, tmp_path):
+def process(arc_folder: Path, tmp_path: Path) -> Iterator[Served]:
     with served(tmp_path, arc_folder) as process:
         yield process
 
 
 @pytest.fixture
-def taken():
+def taken() -> Iterator[int]:
     """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
-def brief(corpus, *more):
+def brief(corpus: Path, *more: str) -> list[str]:
     return [*tiny(corpus, steps=2), "task=reconstruction", ENABLED, *more]
 
 
-def test_ctrl_c_ends_an_idle_process(process):
+def test_ctrl_c_ends_an_idle_process(process: Served) -> None:
     process.training()
     process.idle()
     process.process.send_signal(signal.SIGINT)
@@ -37,7 +39,7 @@ def test_ctrl_c_ends_an_idle_process(process):
     assert "Traceback" not in outcome.err
 
 
-def test_ctrl_c_during_a_run_that_was_posted_saves_it(process):
+def test_ctrl_c_during_a_run_that_was_posted_saves_it(process: Served) -> None:
     status = process.training()
     process.process.send_signal(signal.SIGINT)
     assert process.end().status == 130
@@ -45,7 +47,7 @@ def test_ctrl_c_during_a_run_that_was_posted_saves_it(process):
     assert saved["step"] >= status["step"]
 
 
-def test_a_taken_port_does_not_end_a_run(taken, arc_folder, tmp_path):
+def test_a_taken_port_does_not_end_a_run(taken: int, arc_folder: Path, tmp_path: Path) -> None:
     outcome = run_here(tmp_path, *brief(arc_folder, f"server.port={taken}"))
     assert outcome.status == 0
     (line,) = [line for line in outcome.err.splitlines() if str(taken) in line]
@@ -54,7 +56,9 @@ def test_a_taken_port_does_not_end_a_run(taken, arc_folder, tmp_path):
 
 
 @pytest.mark.parametrize("need", ["server.required=true", "server.autostart=false"])
-def test_a_taken_port_ends_a_process_that_needs_its_endpoint(need, taken, arc_folder, tmp_path):
+def test_a_taken_port_ends_a_process_that_needs_its_endpoint(
+    need: str, taken: int, arc_folder: Path, tmp_path: Path
+) -> None:
     outcome = run_here(tmp_path, *brief(arc_folder, f"server.port={taken}", need))
     assert outcome.status == 1
     assert f"error: server.port={taken}" in outcome.err
@@ -63,13 +67,15 @@ def test_a_taken_port_ends_a_process_that_needs_its_endpoint(need, taken, arc_fo
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
-def test_an_address_that_other_machines_reach_needs_a_token(host, arc_folder, tmp_path):
+def test_an_address_that_other_machines_reach_needs_a_token(
+    host: str, arc_folder: Path, tmp_path: Path
+) -> None:
     complaint = run_here(tmp_path, *brief(arc_folder, f"server.host='{host}'")).complaint
     assert "server" in complaint
     assert "server.token" in complaint
 
 
-def test_the_token_is_written_nowhere(arc_folder, tmp_path):
+def test_the_token_is_written_nowhere(arc_folder: Path, tmp_path: Path) -> None:
     secret = "a-secret-of-mine"
     outcome = run_here(tmp_path, *brief(arc_folder, "server.port=0", f"server.token={secret}"))
     assert outcome.status == 0
@@ -79,7 +85,9 @@ def test_the_token_is_written_nowhere(arc_folder, tmp_path):
 
 
 @pytest.mark.parametrize(("typed", "pages"), [([], 0), (["server.port=0"], 2)])
-def test_a_sweep_has_an_endpoint_only_if_it_is_configured(typed, pages, arc_folder, tmp_path):
+def test_a_sweep_has_an_endpoint_only_if_it_is_configured(
+    typed: list[str], pages: int, arc_folder: Path, tmp_path: Path
+) -> None:
     sweep = ["seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", "task=reconstruction"]
     small = [each for each in tiny(arc_folder, steps=1) if not each.startswith("server.")]
     outcome = run_here(tmp_path, *sweep, *small, *typed, "-m")

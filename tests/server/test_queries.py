@@ -2,43 +2,52 @@
 
 import json
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 from helpers_cli import until
 
 from arc.server.queries import QUERY_SHARE, AnswerCache, InvalidStateError, QueryQueue
+from arc.server.samples import SampleViewer
 from arc.server.status import RunStatus
 
 CLIENTS, STEPS = 32, 200
 STEP_SECONDS, QUERY_SECONDS = 0.1, 0.04
 
+VIEWER = cast(SampleViewer, object())  # the queries here compute nothing with it
+
+
+def unexpected(viewer: SampleViewer) -> None:
+    pytest.fail("the query was computed")
+
 
 class Clock:
     """Seconds that pass only when a test says so."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 
 @pytest.fixture
-def clock():
+def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def queue(clock):
+def queue(clock: Clock) -> QueryQueue:
     return QueryQueue(threading.Condition(threading.RLock()), clock)
 
 
 @pytest.fixture
-def in_background():
+def in_background() -> Iterator[Callable[..., threading.Thread]]:
     """Start functions in threads, and join them at the end of the test."""
     threads = []
 
-    def start(function):
+    def start(function: Callable[[], Any]) -> threading.Thread:
         thread = threading.Thread(target=function, daemon=True)
         threads.append(thread)
         thread.start()
@@ -50,20 +59,20 @@ def in_background():
         assert not thread.is_alive()
 
 
-def wait_for_query(queue):
+def wait_for_query(queue: QueryQueue) -> None:
     until(lambda: queue, bool)
 
 
 def test_clients_in_a_loop_get_one_query_per_step_and_their_share_of_the_time(
-    queue, clock, in_background
-):
+    queue: QueryQueue, clock: Clock, in_background: Callable[..., threading.Thread]
+) -> None:
     answered, ended = [], threading.Event()
 
-    def work(viewer):
+    def work(viewer: Any) -> None:
         answered.append(clock.now)
         clock.now += QUERY_SECONDS
 
-    def client():
+    def client() -> None:
         while not ended.is_set():
             try:
                 queue.ask(work, seconds=30)
@@ -76,7 +85,7 @@ def test_clients_in_a_loop_get_one_query_per_step_and_their_share_of_the_time(
         clock.now += STEP_SECONDS
         before = len(answered)
         wait_for_query(queue)
-        queue.answer_within_budget(object())
+        queue.answer_within_budget(VIEWER)
         per_step.append(len(answered) - before)
     ended.set()
     while any(client.is_alive() for client in clients):
@@ -86,72 +95,82 @@ def test_clients_in_a_loop_get_one_query_per_step_and_their_share_of_the_time(
     assert len(answered) >= 0.8 * QUERY_SHARE * clock.now / QUERY_SECONDS
 
 
-def test_the_budget_is_nineteen_times_the_last_query(queue, clock, in_background):
-    def ask_twice():
+def test_the_budget_is_nineteen_times_the_last_query(
+    queue: QueryQueue, clock: Clock, in_background: Callable[..., threading.Thread]
+) -> None:
+    def ask_twice() -> None:
         for _ in range(2):
             queue.ask(lambda viewer: setattr(clock, "now", clock.now + 1.0), seconds=30)
 
     in_background(ask_twice)
     wait_for_query(queue)
-    queue.answer_within_budget(object())
+    queue.answer_within_budget(VIEWER)
     wait_for_query(queue)
     clock.now = 19.9
-    queue.answer_within_budget(object())
+    queue.answer_within_budget(VIEWER)
     assert queue
     clock.now = 20.1
-    queue.answer_within_budget(object())
+    queue.answer_within_budget(VIEWER)
     assert not queue
 
 
-def test_an_idle_process_answers_without_a_limit(queue, clock, in_background):
+def test_an_idle_process_answers_without_a_limit(
+    queue: QueryQueue, clock: Clock, in_background: Callable[..., threading.Thread]
+) -> None:
     asked = in_background(lambda: [queue.ask(lambda viewer: None, 30) for _ in range(5)])
     while asked.is_alive():
-        queue.answer_next(object())
+        queue.answer_next(VIEWER)
     assert clock.now == 0.0
 
 
-def test_a_query_that_times_out_is_not_computed(queue):
+def test_a_query_that_times_out_is_not_computed(queue: QueryQueue) -> None:
     with pytest.raises(TimeoutError, match="did not answer within"):
-        queue.ask(pytest.fail, seconds=0.01)
+        queue.ask(unexpected, seconds=0.01)
     assert not queue
-    queue.answer_next(object())
+    queue.answer_next(VIEWER)
 
 
-def test_an_error_is_raised_in_the_requesting_thread(queue, in_background):
-    def fail(viewer):
+def test_an_error_is_raised_in_the_requesting_thread(
+    queue: QueryQueue, in_background: Callable[..., threading.Thread]
+) -> None:
+    def fail(viewer: Any) -> None:
         raise ValueError("example=x")
 
-    def answer():
+    def answer() -> None:
         wait_for_query(queue)
-        queue.answer_next(object())
+        queue.answer_next(VIEWER)
 
     in_background(answer)
     with pytest.raises(ValueError, match="example=x"):
         queue.ask(fail, seconds=30)
 
 
-def test_without_a_model_a_query_is_refused(queue, in_background):
-    def answer():
+def test_without_a_model_a_query_is_refused(
+    queue: QueryQueue, in_background: Callable[..., threading.Thread]
+) -> None:
+    def answer() -> None:
         wait_for_query(queue)
         queue.answer_next(None)
 
     in_background(answer)
     with pytest.raises(InvalidStateError, match="the run has ended"):
-        queue.ask(pytest.fail, seconds=30)
+        queue.ask(unexpected, seconds=30)
 
 
-def test_waiting_queries_are_refused_when_the_process_ends(queue, in_background):
-    def end():
+def test_waiting_queries_are_refused_when_the_process_ends(
+    queue: QueryQueue, in_background: Callable[..., threading.Thread]
+) -> None:
+    def end() -> None:
         wait_for_query(queue)
         queue.refuse_all("the process is ending")
 
     in_background(end)
     with pytest.raises(InvalidStateError, match="ending"):
-        queue.ask(pytest.fail, seconds=30)
+        queue.ask(unexpected, seconds=30)
 
 
 @pytest.fixture
-def status():
+def status() -> RunStatus:
     status = RunStatus()
     status.publish("begin", {})
     status.publish("state", ["training", "train"])
@@ -159,28 +178,30 @@ def status():
 
 
 @pytest.fixture
-def counted(status):
+def counted(status: RunStatus) -> AnswerCache:
     """A cache whose answers count how often they were computed."""
     counts = iter(range(1, 100))
     return AnswerCache(status, lambda: {"n": next(counts)})
 
 
-def number(cache):
+def number(cache: AnswerCache) -> int:
     """The number in the cache's answer."""
     return json.loads(cache.get())["n"]
 
 
-def validate(status, step):
+def validate(status: RunStatus, step: int) -> None:
     status.publish("validation", {"batch_num": step})
 
 
-def test_an_answer_is_computed_once_per_validation(status, counted):
+def test_an_answer_is_computed_once_per_validation(status: RunStatus, counted: AnswerCache) -> None:
     answers = [number(counted) for _ in range(3)]
     validate(status, 5)
     assert [*answers, number(counted)] == [1, 1, 1, 2]
 
 
-def test_during_the_test_phase_the_last_answer_is_served(status, counted):
+def test_during_the_test_phase_the_last_answer_is_served(
+    status: RunStatus, counted: AnswerCache
+) -> None:
     counted.get()
     validate(status, 9)
     status.publish("end", {"kind": "finished", "error": None})
@@ -190,17 +211,17 @@ def test_during_the_test_phase_the_last_answer_is_served(status, counted):
     assert number(counted) == 2
 
 
-def test_the_answer_of_another_run_is_never_served(status, counted):
+def test_the_answer_of_another_run_is_never_served(status: RunStatus, counted: AnswerCache) -> None:
     counted.get()
     status.publish("begin", {})
     status.publish("end", {"kind": "finished", "error": None})
     assert number(counted) == 2
 
 
-def test_an_error_is_not_kept(status):
+def test_an_error_is_not_kept(status: RunStatus) -> None:
     answers = iter([TimeoutError("late"), {"n": 1}])
 
-    def compute():
+    def compute() -> Any:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
@@ -215,17 +236,19 @@ def test_an_error_is_not_kept(status):
 class Slow:
     """Computes answers; each waits for ``may_end``."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.began, self.may_end, self.count = threading.Event(), threading.Event(), 0
 
-    def __call__(self):
+    def __call__(self) -> dict[str, int]:
         self.count += 1
         self.began.set()
         self.may_end.wait()
         return {"n": self.count}
 
 
-def test_while_an_answer_is_computed_other_clients_get_the_last_one(status, in_background):
+def test_while_an_answer_is_computed_other_clients_get_the_last_one(
+    status: RunStatus, in_background: Callable[..., threading.Thread]
+) -> None:
     slow = Slow()
     slow.may_end.set()
     cache = AnswerCache(status, slow)
@@ -241,7 +264,9 @@ def test_while_an_answer_is_computed_other_clients_get_the_last_one(status, in_b
     assert number(cache) == 2
 
 
-def test_waiting_for_the_first_answer_has_a_time_limit(status, in_background):
+def test_waiting_for_the_first_answer_has_a_time_limit(
+    status: RunStatus, in_background: Callable[..., threading.Thread]
+) -> None:
     slow = Slow()
     cache = AnswerCache(status, slow)
     in_background(cache.get)

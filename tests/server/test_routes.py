@@ -4,9 +4,12 @@ import json
 import math
 import re
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers_cli import until
+from helpers_station import Station
 
 from arc.config.flat_keys import KEY_PATHS, SETTINGS
 from arc.server.app import CONCURRENT_REQUESTS
@@ -39,15 +42,15 @@ STATUS = {
 
 
 @pytest.mark.parametrize("route", EMPTY_BEFORE_A_RUN)
-def test_before_a_run_lists_are_empty(station, route):
+def test_before_a_run_lists_are_empty(station: Station, route: str) -> None:
     assert station.get(route)[EMPTY_BEFORE_A_RUN[route]] == []
 
 
-def test_before_a_run_a_probe_is_refused(station):
+def test_before_a_run_a_probe_is_refused(station: Station) -> None:
     assert "start a run" in station.get("/probe?example=x", 400)["error"]
 
 
-def test_the_status_has_the_same_keys_before_during_and_after(station):
+def test_the_status_has_the_same_keys_before_during_and_after(station: Station) -> None:
     seen = [station.get("/status")]
     station.post("/start_train")
     seen.append(station.stepped())
@@ -56,7 +59,7 @@ def test_the_status_has_the_same_keys_before_during_and_after(station):
     assert [set(status) for status in seen] == [STATUS] * 3
 
 
-def test_the_history_has_each_step_and_since_selects_the_new_ones(trained):
+def test_the_history_has_each_step_and_since_selects_the_new_ones(trained: Station) -> None:
     history = trained.get("/metrics_history")
     assert (history["running"], history["mode"]) == (False, None)
     assert [row["batch_num"] for row in history["history"]] == [1, 2, 3, 4, 5]
@@ -67,25 +70,25 @@ def test_the_history_has_each_step_and_since_selects_the_new_ones(trained):
     assert trained.get(f"/metrics_history?since={10**18}")["history"] == []
 
 
-def test_an_invalid_number_is_refused(station):
+def test_an_invalid_number_is_refused(station: Station) -> None:
     for route in ("/metrics_history", "/log"):
         assert "since" in station.get(f"{route}?since=soon", 400)["error"]
 
 
-def test_samples_name_their_run_and_step(trained):
+def test_samples_name_their_run_and_step(trained: Station) -> None:
     samples, status = trained.get("/samples"), trained.get("/status")
     assert (samples["run_id"], samples["step"]) == (status["run_id"], 5)
     assert samples["task_type"] == "selection"
     assert {"grid", "message", "candidates", "correct"} <= set(samples["samples"][0])
 
 
-def test_an_edited_message_is_given_to_the_receiver(trained):
+def test_an_edited_message_is_given_to_the_receiver(trained: Station) -> None:
     name = trained.get("/examples")["examples"][0]
     heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
     assert (heard["message"], heard["edited"]) == ([4, 0, 3, 1, 2], True)
 
 
-def test_an_edited_message_shows_the_output_for_the_original_too(trained):
+def test_an_edited_message_shows_the_output_for_the_original_too(trained: Station) -> None:
     name = trained.get("/examples")["examples"][0]
     own = trained.get(f"/probe?example={name}")
     heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
@@ -93,36 +96,36 @@ def test_an_edited_message_shows_the_output_for_the_original_too(trained):
     assert "as_sent" not in own
 
 
-def test_a_probe_shows_two_examples_by_one_model(trained):
+def test_a_probe_shows_two_examples_by_one_model(trained: Station) -> None:
     one, other = trained.get("/examples")["examples"][:2]
     both = trained.get(f"/probe?example={one}&beside={other}")
     assert (both["example"], both["beside"]["example"]) == (one, other)
     assert "no held-out example" in trained.get(f"/probe?example={one}&beside=x", 400)["error"]
 
 
-def test_an_invalid_message_is_refused(trained):
+def test_an_invalid_message_is_refused(trained: Station) -> None:
     name = trained.get("/examples")["examples"][0]
     for message in ("", "a", "1,", "1;2", "99,0,0,0,0", "-1,0,0,0,0", "1"):
         asked = trained.client.get("/probe", query_string={"example": name, "message": message})
         assert asked.status_code == 400, message
-        assert any(word in asked.json["error"] for word in ("message", "symbol"))
+        assert any(word in asked.get_json()["error"] for word in ("message", "symbol"))
 
 
-def test_the_language_counts_the_messages_of_the_validation_set(trained):
+def test_the_language_counts_the_messages_of_the_validation_set(trained: Station) -> None:
     language = trained.get("/language")
     assert language["total"] == sum(row["count"] for row in language["messages"])
     assert len(language["positions"]) == language["max_length"]
     assert len(language["positions"][0]) == language["vocab_size"]
 
 
-def test_a_vector_has_no_language(station):
+def test_a_vector_has_no_language(station: Station) -> None:
     game = ["bottleneck=autoencoder", "training.max_steps=5"]
     station.post("/start_train", {"overrides": game})
     station.idle()
     assert station.get("/language")["messages"] == []
 
 
-def test_the_schema_describes_every_setting(station):
+def test_the_schema_describes_every_setting(station: Station) -> None:
     schema = station.get("/task_schema")
     keys = schema["keys"]
     assert {name: about["key"] for name, about in keys.items()} == SETTINGS
@@ -137,7 +140,7 @@ def test_the_schema_describes_every_setting(station):
     assert keys["max_grids"]["help"]  # data=folder takes this key from arc1.yaml
 
 
-def test_extra_settings_are_answered_only_when_they_were_sent(station):
+def test_extra_settings_are_answered_only_when_they_were_sent(station: Station) -> None:
     answer = station.post("/task_config", {"seed": 5, "stop_token": True})
     assert (answer["seed"], answer["stop_token"]) == (5, True)
     assert set(answer) == {"status", "seed", "stop_token", *KEY_PATHS}
@@ -147,14 +150,14 @@ def test_extra_settings_are_answered_only_when_they_were_sent(station):
     assert "seed=-1" in station.post("/task_config", {"seed": -1}, 400)["error"]
 
 
-def test_the_configuration_and_its_overrides(station):
+def test_the_configuration_and_its_overrides(station: Station) -> None:
     answer = station.get("/config")
     assert answer["config"]["task"]["name"] == "selection"
     assert "model=tiny" in answer["overrides"]
     assert "server" not in answer["config"]
 
 
-def test_checkpoints_are_listed_inspected_and_downloaded(trained):
+def test_checkpoints_are_listed_inspected_and_downloaded(trained: Station) -> None:
     rows = trained.get("/list_checkpoints")["checkpoints"]
     name = trained.get("/status")["run_name"]
     assert {row["filename"] for row in rows} == {f"{name}_last.pth", f"{name}_best.pth"}
@@ -166,7 +169,7 @@ def test_checkpoints_are_listed_inspected_and_downloaded(trained):
     download.close()
 
 
-def test_an_unreadable_file_is_a_row_with_its_error(station):
+def test_an_unreadable_file_is_a_row_with_its_error(station: Station) -> None:
     station.session.folder.mkdir()
     (station.session.folder / "broken.pth").write_bytes(b"nothing")
     (row,) = station.get("/list_checkpoints")["checkpoints"]
@@ -175,7 +178,7 @@ def test_an_unreadable_file_is_a_row_with_its_error(station):
     assert "error" in station.get("/checkpoint?name=broken", 400)
 
 
-def test_the_folder_of_the_current_run_is_listed(station, tmp_path):
+def test_the_folder_of_the_current_run_is_listed(station: Station, tmp_path: Path) -> None:
     other = tmp_path / "other"
     station.post("/start_train", {"overrides": [f"checkpoint.dir={other}"]})
     station.post("/save_checkpoint", {"name": "there"})
@@ -184,7 +187,7 @@ def test_the_folder_of_the_current_run_is_listed(station, tmp_path):
     assert str(other / "there.pth") in {row["path"] for row in rows}
 
 
-def test_a_link_to_itself_hides_no_other_file(station):
+def test_a_link_to_itself_hides_no_other_file(station: Station) -> None:
     folder = station.session.folder
     folder.mkdir()
     (folder / "loop.pth").symlink_to("loop.pth")
@@ -194,7 +197,7 @@ def test_a_link_to_itself_hides_no_other_file(station):
     assert "other.pth" in rows
 
 
-def test_an_invalid_name_is_refused_and_never_corrected(station):
+def test_an_invalid_name_is_refused_and_never_corrected(station: Station) -> None:
     station.post("/start_train")
     for name in (*NAMES, SURROGATE):
         assert "name=" in station.post("/save_checkpoint", {"name": name}, 400)["error"]
@@ -202,7 +205,7 @@ def test_an_invalid_name_is_refused_and_never_corrected(station):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_file_outside_the_folder_is_opened(trained, name):
+def test_no_file_outside_the_folder_is_opened(trained: Station, name: str) -> None:
     for key in ("resume", "finetune"):
         assert "not the name" in trained.post("/start_train", {key: name}, 400)["error"]
     asked = trained.client.get("/checkpoint", query_string={"name": name})
@@ -210,7 +213,7 @@ def test_no_file_outside_the_folder_is_opened(trained, name):
     assert trained.client.get(f"/download/{name}").status_code in (400, 404)
 
 
-def test_the_names_of_automatic_saves_are_reserved(station):
+def test_the_names_of_automatic_saves_are_reserved(station: Station) -> None:
     station.post("/start_train", {"overrides": ["run_name=mine"]})
     for name in ("mine_last", "mine_best", "mine_epoch_0001", "pretrained_encoder_x"):
         wanted = {"name": name, "overwrite": True}
@@ -219,10 +222,10 @@ def test_the_names_of_automatic_saves_are_reserved(station):
 
 @pytest.mark.parametrize("case", NO_BODIES)
 @pytest.mark.parametrize("route", ["/start_train", "/save_checkpoint", "/task_config"])
-def test_a_body_must_be_a_json_object(trained, route, case):
+def test_a_body_must_be_a_json_object(trained: Station, route: str, case: str) -> None:
     answer = trained.client.post(route, data=NO_BODIES[case])
     assert answer.status_code == 400
-    assert answer.json["error"].startswith("the body is not")
+    assert answer.get_json()["error"].startswith("the body is not")
 
 
 @pytest.mark.parametrize(
@@ -237,30 +240,36 @@ def test_a_body_must_be_a_json_object(trained, route, case):
         ("/task_config", {"vocab": 3}, "vocab"),
     ],
 )
-def test_an_unknown_key_or_wrong_type_is_named(trained, route, body, named):
+def test_an_unknown_key_or_wrong_type_is_named(
+    trained: Station, route: str, body: dict[str, Any], named: str
+) -> None:
     assert trained.post(route, body, 400)["error"].startswith(f"{named}:")
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_is_read_as_json_whatever_its_header_says(trained, kind):
+def test_a_body_is_read_as_json_whatever_its_header_says(
+    trained: Station, kind: str | None
+) -> None:
     body = '{"batch_size": 8}'
     answer = trained.client.post("/task_config", data=body, content_type=kind)
-    assert answer.json["batch_size"] == 8
+    assert answer.get_json()["batch_size"] == 8
 
 
-def test_an_unknown_route_is_404_in_json(station):
+def test_an_unknown_route_is_404_in_json(station: Station) -> None:
     assert station.get("/no_such_route", 404)["error"]
 
 
-def test_a_wrong_method_is_answered_with_the_allowed_ones(station):
+def test_a_wrong_method_is_answered_with_the_allowed_ones(station: Station) -> None:
     answer = station.client.get("/start_train")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"POST"}
-    assert answer.json["error"]
+    assert answer.get_json()["error"]
 
 
-def test_after_a_programming_error_the_next_request_is_answered(station, monkeypatch):
-    def broken(*given):
+def test_after_a_programming_error_the_next_request_is_answered(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> None:
         raise KeyError("gone")
 
     monkeypatch.setattr(station.session.status, "status", broken)
@@ -268,7 +277,7 @@ def test_after_a_programming_error_the_next_request_is_answered(station, monkeyp
     assert station.get("/task_config")
 
 
-def test_nan_and_infinity_are_null(station, monkeypatch):
+def test_nan_and_infinity_are_null(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
     monkeypatch.setattr(station.session.status, "status", lambda: figures)
     text = station.client.get("/status").text
@@ -278,14 +287,16 @@ def test_nan_and_infinity_are_null(station, monkeypatch):
     }
 
 
-def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(station):
+def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(
+    station: Station,
+) -> None:
     station.post("/start_train")
     station.stepped()
     name = station.get("/examples")["examples"][0]
     station.hold()
-    answers = []
+    answers: list[Any] = []
 
-    def probe():
+    def probe() -> None:
         answers.append(station.app.test_client().get("/probe", query_string={"example": name}))
 
     waiting = [threading.Thread(target=probe) for _ in range(CONCURRENT_REQUESTS + 8)]
@@ -293,7 +304,7 @@ def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(
         each.start()
     refused = until(lambda: list(answers), lambda refused: len(refused) == 8)
     assert [(each.status_code, each.headers["Retry-After"]) for each in refused] == [(503, "1")] * 8
-    assert "too many" in refused[0].json["error"]
+    assert "too many" in refused[0].get_json()["error"]
     assert station.get("/status")["state"] == "training"
     assert station.post("/stop") == {"status": "stopped"}
     station.go_on()
@@ -303,18 +314,18 @@ def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(
     assert station.get("/task_config"), "places are released"
 
 
-def test_the_page_is_served_and_needs_nothing_from_elsewhere(station):
+def test_the_page_is_served_and_needs_nothing_from_elsewhere(station: Station) -> None:
     with station.client.get("/") as answer:
         assert answer.content_type.startswith("text/html")
-        assert not re.search(r"(src|href)=\W*(https?:)?//", answer.text)
+        assert not re.search(r"(src|href)=\W*(https?:)?//", answer.get_data(as_text=True))
 
 
-def test_finite_content_is_not_converted(trained, monkeypatch):
+def test_finite_content_is_not_converted(trained: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arc.server.requests.json_plain", pytest.fail)
     assert trained.get("/metrics_history")["history"]
 
 
-def test_the_status_has_throughput_progress_and_eta(station):
+def test_the_status_has_throughput_progress_and_eta(station: Station) -> None:
     station.post("/start_train", {"overrides": ["training.max_steps=100000"]})
     status = station.stepped(5)
     assert status["throughput"]["steps_per_second"] > 0
@@ -323,7 +334,7 @@ def test_the_status_has_throughput_progress_and_eta(station):
     assert 0 < status["progress"] < 1
 
 
-def test_a_new_run_begins_a_new_history(station):
+def test_a_new_run_begins_a_new_history(station: Station) -> None:
     station.finish("training.max_steps=2")
     before = station.get("/metrics_history")
     station.finish("training.max_steps=1")
@@ -336,7 +347,9 @@ def test_a_new_run_begins_a_new_history(station):
     ("task", "shown"), [("reconstruction", "built"), ("puzzle_classification", "top")]
 )
 @pytest.mark.parametrize("bottleneck", ["communication", "autoencoder"])
-def test_samples_of_the_other_tasks(station, task, shown, bottleneck):
+def test_samples_of_the_other_tasks(
+    station: Station, task: str, shown: str, bottleneck: str
+) -> None:
     overrides = [f"task={task}", f"bottleneck={bottleneck}", "training.max_steps=1"]
     station.post("/start_train", {"overrides": overrides})
     station.idle()
@@ -347,7 +360,7 @@ def test_samples_of_the_other_tasks(station, task, shown, bottleneck):
         assert [len(row) for row in sample["built"]] == [len(row) for row in sample["grid"]]
 
 
-def test_encoders_are_listed_apart(station):
+def test_encoders_are_listed_apart(station: Station) -> None:
     station.post("/start_pretrain", {"overrides": ["pretrain.epochs=1"]})
     station.idle()
     assert len(station.get("/pretrained_encoders")["encoders"]) == 1

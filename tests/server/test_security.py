@@ -4,7 +4,8 @@ import hmac
 import socket
 
 import pytest
-from helpers_station import server_config
+from flask.testing import FlaskClient
+from helpers_station import Station, server_config
 
 from arc.server.app import create_app
 from arc.server.endpoint import guard_of
@@ -31,7 +32,7 @@ STRANGE_HOSTS += ["[::1", "[evil]", "192.0.2.9"]
 
 
 @pytest.fixture(scope="module")
-def guarded(trained):
+def guarded(trained: Station) -> FlaskClient:
     """A client of an endpoint that other machines can reach."""
     config = server_config(host="192.0.2.7", token=TOKEN)
     return create_app(trained.session, guard_of(config)).test_client()
@@ -39,10 +40,10 @@ def guarded(trained):
 
 @pytest.mark.parametrize("case", FOREIGN)
 @pytest.mark.parametrize("route", ["/start_train", "/stop", "/save_checkpoint", "/task_config"])
-def test_a_page_of_another_origin_changes_nothing(trained, route, case):
+def test_a_page_of_another_origin_changes_nothing(trained: Station, route: str, case: str) -> None:
     answer = trained.client.post(route, headers=FOREIGN[case])
     assert answer.status_code in (400, 403)
-    assert "origin" in answer.json["error"]
+    assert "origin" in answer.get_json()["error"]
     assert trained.session.state == "idle"
 
 
@@ -51,24 +52,26 @@ def test_a_page_of_another_origin_changes_nothing(trained, route, case):
     "route",
     ["/probe?example=x", "/samples", "/language", "/examples", "/download/x", "/task_schema"],
 )
-def test_a_page_of_another_origin_costs_no_computation(trained, route, case):
+def test_a_page_of_another_origin_costs_no_computation(
+    trained: Station, route: str, case: str
+) -> None:
     answer = trained.client.get(route, headers=FOREIGN[case])
     assert answer.status_code == 403
-    assert "origin" in answer.json["error"]
+    assert "origin" in answer.get_json()["error"]
 
 
 @pytest.mark.parametrize("case", OWN)
-def test_the_page_and_scripts_may_see_samples(trained, case):
+def test_the_page_and_scripts_may_see_samples(trained: Station, case: str) -> None:
     assert trained.client.get("/samples", headers=OWN[case]).status_code == 200
 
 
-def test_a_link_from_elsewhere_opens_the_page(trained):
+def test_a_link_from_elsewhere_opens_the_page(trained: Station) -> None:
     with trained.client.get("/", headers={"Sec-Fetch-Site": "cross-site"}) as answer:
         assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
-def test_a_foreign_form_is_refused_though_its_body_is_json(trained, kind):
+def test_a_foreign_form_is_refused_though_its_body_is_json(trained: Station, kind: str) -> None:
     headers = {"Origin": "http://evil.example", "Content-Type": kind}
     answer = trained.client.post("/task_config", data='{"batch_size": 8}', headers=headers)
     assert answer.status_code == 403
@@ -76,30 +79,32 @@ def test_a_foreign_form_is_refused_though_its_body_is_json(trained, kind):
 
 
 @pytest.mark.parametrize("case", OWN)
-def test_the_page_and_scripts_may_change_settings(trained, case):
+def test_the_page_and_scripts_may_change_settings(trained: Station, case: str) -> None:
     answer = trained.client.post("/task_config", data="{}", headers=OWN[case])
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_names_of_this_machine_are_accepted(trained, host):
+def test_the_names_of_this_machine_are_accepted(trained: Station, host: str) -> None:
     assert trained.client.get("/status", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("host", STRANGE_HOSTS)
-def test_a_foreign_host_name_is_refused(trained, host):
+def test_a_foreign_host_name_is_refused(trained: Station, host: str) -> None:
     answer = trained.client.get("/status", headers={"Host": host})
     assert answer.status_code in (400, 403)
-    assert answer.json["error"]
+    assert answer.get_json()["error"]
 
 
-def test_no_response_can_be_read_by_another_origin(trained):
+def test_no_response_can_be_read_by_another_origin(trained: Station) -> None:
     answer = trained.client.get("/status", headers={"Origin": "http://evil.example"})
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
 
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong", "Bearer ", f"Bearer {TOKEN}x", "Basic é"])
-def test_without_the_token_every_request_is_refused(guarded, given):
+def test_without_the_token_every_request_is_refused(
+    guarded: FlaskClient, given: str | None
+) -> None:
     headers = {"Host": "192.0.2.7", **({"Authorization": given} if given else {})}
     for answer in (
         guarded.get("/status", headers=headers),
@@ -107,22 +112,22 @@ def test_without_the_token_every_request_is_refused(guarded, given):
         guarded.get("/no_such_route", headers=headers),
     ):
         assert answer.status_code == 401
-        assert set(answer.json) == {"error"}
+        assert set(answer.get_json()) == {"error"}
 
 
-def test_with_the_token_requests_are_answered(guarded):
+def test_with_the_token_requests_are_answered(guarded: FlaskClient) -> None:
     headers = {"Host": "192.0.2.7:5002", "Authorization": f"Bearer {TOKEN}"}
     assert guarded.get("/status", headers=headers).status_code == 200
 
 
-def test_the_scheme_s_case_does_not_matter(guarded):
+def test_the_scheme_s_case_does_not_matter(guarded: FlaskClient) -> None:
     for scheme, status in (("bearer", 200), ("BEARER", 200), ("Basic", 401)):
         headers = {"Host": "192.0.2.7", "Authorization": f"{scheme} {TOKEN}"}
         assert guarded.get("/status", headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_on_all_interfaces_every_numeric_host_is_accepted(trained, host):
+def test_on_all_interfaces_every_numeric_host_is_accepted(trained: Station, host: str) -> None:
     config = server_config(host=host, token=TOKEN)
     client = create_app(trained.session, guard_of(config)).test_client()
     names = ["192.0.2.9:5002", "[2001:db8::1]:5002", "localhost", socket.gethostname()]
@@ -131,21 +136,29 @@ def test_on_all_interfaces_every_numeric_host_is_accepted(trained, host):
         assert client.get("/status", headers=headers).status_code == status, name
 
 
-def test_the_page_itself_needs_no_token(guarded):
+def test_the_page_itself_needs_no_token(guarded: FlaskClient) -> None:
     headers = {"Host": "192.0.2.7"}
     with guarded.get("/", headers=headers) as answer:
         assert answer.status_code == 200
 
 
-def test_the_token_is_compared_in_constant_time(guarded, monkeypatch):
-    seen, compare = [], hmac.compare_digest
-    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: seen.append((a, b)) or compare(a, b))
+def test_the_token_is_compared_in_constant_time(
+    guarded: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def recorded(given: bytes, token: bytes) -> bool:
+        seen.append((given, token))
+        return compare(given, token)
+
+    monkeypatch.setattr(hmac, "compare_digest", recorded)
     guarded.get("/status", headers={"Host": "192.0.2.7", "Authorization": "Bearer guess"})
     assert seen == [(b"guess", TOKEN.encode())]
 
 
 @pytest.mark.parametrize("route", ["/", "/status", "/no_such_route", "/start_train"])
-def test_every_response_has_the_security_headers(trained, route):
+def test_every_response_has_the_security_headers(trained: Station, route: str) -> None:
     with trained.client.get(route) as answer:
         headers = answer.headers
     assert "default-src 'self'" in headers["Content-Security-Policy"]
@@ -154,12 +167,12 @@ def test_every_response_has_the_security_headers(trained, route):
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_a_body_that_is_too_large_is_refused(trained):
+def test_a_body_that_is_too_large_is_refused(trained: Station) -> None:
     answer = trained.client.post("/task_config", data=b" " * 1_000_000)
     assert answer.status_code == 413
-    assert str(BODY_LIMIT) in answer.json["error"]
+    assert str(BODY_LIMIT) in answer.get_json()["error"]
 
 
-def test_a_body_of_the_limit_is_read(trained):
+def test_a_body_of_the_limit_is_read(trained: Station) -> None:
     body = b"{}".ljust(BODY_LIMIT)
     assert trained.client.post("/task_config", data=body).status_code == 200

@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,11 @@ from arc.runs.run import build_run
 from arc.training.events import EvaluationEvent
 
 
-def saved(station: Station, name: str) -> dict:
+def saved(station: Station, name: str) -> dict[str, Any]:
     return torch.load(Path(station.session.folder) / f"{name}.pth")
 
 
-def test_a_process_is_idle_trains_and_is_idle_again(station):
+def test_a_process_is_idle_trains_and_is_idle_again(station: Station) -> None:
     assert station.get("/status")["state"] == "idle"
     assert station.post("/start_train") == {"status": "started", "mode": "train"}
     status = station.stepped(2)
@@ -28,14 +29,14 @@ def test_a_process_is_idle_trains_and_is_idle_again(station):
     assert (station.session.folder / f"{status['run_name']}_last.pth").exists()
 
 
-def test_a_pretraining_has_its_own_state(station):
+def test_a_pretraining_has_its_own_state(station: Station) -> None:
     assert station.post("/start_pretrain")["mode"] == "pretrain"
     status = station.stepped()
     assert (status["state"], status["mode"]) == ("pretraining", "pretrain")
     assert "pretraining" in station.post("/save_checkpoint", status=400)["error"]
 
 
-def test_the_results_of_a_finished_run_are_published(station):
+def test_the_results_of_a_finished_run_are_published(station: Station) -> None:
     station.post("/start_train", {"overrides": ["training.max_steps=3", "run_name=short"]})
     assert station.idle()["outcome"] == "finished"
     results = json.loads((station.session.folder / "short_results.json").read_text())
@@ -45,18 +46,18 @@ def test_the_results_of_a_finished_run_are_published(station):
     assert "same size" in published["table"]
 
 
-def test_one_run_at_a_time(station):
+def test_one_run_at_a_time(station: Station) -> None:
     station.post("/start_train")
     for start in ("/start_train", "/start_pretrain"):
         assert "under way" in station.post(start, status=400)["error"]
 
 
-def test_an_idle_process_refuses_stop_and_save(station):
+def test_an_idle_process_refuses_stop_and_save(station: Station) -> None:
     assert station.post("/stop", status=400)["error"] == "nothing is running"
     assert "no training" in station.post("/save_checkpoint", status=400)["error"]
 
 
-def test_a_stop_takes_effect_after_the_current_step(station):
+def test_a_stop_takes_effect_after_the_current_step(station: Station) -> None:
     station.post("/start_train")
     step = station.stepped(2)["step"]
     station.hold()
@@ -67,7 +68,7 @@ def test_a_stop_takes_effect_after_the_current_step(station):
     assert station.idle()["step"] <= step + 1
 
 
-def test_a_start_waits_for_the_run_that_is_stopping(station):
+def test_a_start_waits_for_the_run_that_is_stopping(station: Station) -> None:
     station.post("/start_train", {"overrides": ["run_name=first"]})
     station.stepped()
     station.hold()
@@ -88,7 +89,7 @@ def test_a_start_waits_for_the_run_that_is_stopping(station):
     assert (station.session.folder / "first_last.pth").exists()
 
 
-def test_one_start_waits_for_a_stop_and_others_are_refused_at_once(station):
+def test_one_start_waits_for_a_stop_and_others_are_refused_at_once(station: Station) -> None:
     station.post("/start_train")
     station.stepped()
     station.hold()
@@ -112,7 +113,9 @@ def test_one_start_waits_for_a_stop_and_others_are_refused_at_once(station):
     assert station.idle()["run_id"] == run, "a start that was refused began a run after all"
 
 
-def test_a_stop_before_the_run_is_built_is_not_lost(station, monkeypatch):
+def test_a_stop_before_the_run_is_built_is_not_lost(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = threading.Event()
     monkeypatch.setattr(
         "helpers_station.build_run", lambda *given: made.wait() and build_run(*given)
@@ -125,7 +128,7 @@ def test_a_stop_before_the_run_is_built_is_not_lost(station, monkeypatch):
     assert status["step"] is None
 
 
-def test_a_save_right_after_a_start_is_written(station):
+def test_a_save_right_after_a_start_is_written(station: Station) -> None:
     station.post("/start_train")
     answer = station.post("/save_checkpoint", {"name": "early"})
     assert answer == {
@@ -137,7 +140,7 @@ def test_a_save_right_after_a_start_is_written(station):
     assert saved(station, "early")["step"] >= 1
 
 
-def test_saves_without_a_name_are_numbered(station):
+def test_saves_without_a_name_are_numbered(station: Station) -> None:
     station.post("/start_train", {"overrides": ["training.batch_size=4"]})
     station.stepped()
     station.hold()
@@ -151,7 +154,7 @@ def test_saves_without_a_name_are_numbered(station):
     assert all(saved(station, name)["epoch"] in (epoch, epoch + 1) for name in names)
 
 
-def test_an_existing_name_needs_overwrite(station):
+def test_an_existing_name_needs_overwrite(station: Station) -> None:
     station.post("/start_train")
     station.post("/save_checkpoint", {"name": "mine"})
     station.until(lambda status: status["last_save"] and not status["pending_saves"])
@@ -163,7 +166,7 @@ def test_an_existing_name_needs_overwrite(station):
     assert saved(station, "mine")["step"] > first
 
 
-def test_after_a_run_that_cannot_be_built_the_next_one_runs(station):
+def test_after_a_run_that_cannot_be_built_the_next_one_runs(station: Station) -> None:
     bad = ["data.path=/nowhere/at/all", "run_name=bad"]
     station.post("/start_train", {"overrides": bad})
     status = station.until(lambda status: status["state"] == "idle" and status["outcome"])
@@ -177,12 +180,12 @@ def test_after_a_run_that_cannot_be_built_the_next_one_runs(station):
     "overrides",
     [["task=selektion"], ["bottleneck.vocab_size=1"], ["server.port=1"], "task=selection", [3]],
 )
-def test_an_invalid_start_is_refused(station, overrides):
+def test_an_invalid_start_is_refused(station: Station, overrides: Any) -> None:
     assert station.post("/start_train", {"overrides": overrides}, 400)["error"]
     assert station.get("/status")["state"] == "idle"
 
 
-def test_runs_one_after_the_other_have_their_own_settings(station):
+def test_runs_one_after_the_other_have_their_own_settings(station: Station) -> None:
     seen = []
     for overrides in (
         ["task=reconstruction", "bottleneck=autoencoder", "model.hidden_dim=8"],
@@ -198,7 +201,7 @@ def test_runs_one_after_the_other_have_their_own_settings(station):
     ]
 
 
-def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station):
+def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station: Station) -> None:
     name = station.finish("training.max_steps=5")["run_name"]
     station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert station.idle()["step"] == 8
@@ -215,17 +218,17 @@ def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station):
     assert origin == f"finetune {name}_last.pth step 8"
 
 
-def test_resume_and_finetune_exclude_each_other(trained):
+def test_resume_and_finetune_exclude_each_other(trained: Station) -> None:
     name = trained.get("/status")["run_name"]
     both = {"resume": f"{name}_last", "finetune": f"{name}_best"}
     assert "exclude" in trained.post("/start_train", both, 400)["error"]
 
 
-def test_a_start_from_a_missing_file_is_404(station):
+def test_a_start_from_a_missing_file_is_404(station: Station) -> None:
     assert "absent" in station.post("/start_train", {"resume": "absent"}, 404)["error"]
 
 
-def test_settings_cannot_change_during_a_run(station):
+def test_settings_cannot_change_during_a_run(station: Station) -> None:
     station.post("/start_train")
     assert "stop it first" in station.post("/task_config", {"batch_size": 8}, 409)["error"]
     station.post("/stop")
@@ -233,7 +236,9 @@ def test_settings_cannot_change_during_a_run(station):
     assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
-def test_a_run_has_the_settings_that_were_set_and_its_checkpoint_stores_them(station):
+def test_a_run_has_the_settings_that_were_set_and_its_checkpoint_stores_them(
+    station: Station,
+) -> None:
     changed = {"vocab_size": 9, "learning_rate": 1e-4, "num_epochs": 1, "max_grids": 48}
     answer = station.post("/task_config", changed)
     assert answer["status"] == "success"
@@ -244,7 +249,7 @@ def test_a_run_has_the_settings_that_were_set_and_its_checkpoint_stores_them(sta
     assert content["config"]["bottleneck"]["vocab_size"] == 9
 
 
-def test_true_selects_the_newest_pretrained_encoder(station):
+def test_true_selects_the_newest_pretrained_encoder(station: Station) -> None:
     station.post("/start_pretrain", {"overrides": ["pretrain.epochs=1"]})
     station.idle()
     (row,) = station.get("/pretrained_encoders")["encoders"]
@@ -257,7 +262,7 @@ def test_true_selects_the_newest_pretrained_encoder(station):
     assert content["use_pretrained"] is True
 
 
-def test_a_query_is_answered_during_a_run_and_after_it(station):
+def test_a_query_is_answered_during_a_run_and_after_it(station: Station) -> None:
     station.post("/start_train")
     station.stepped()
     name = station.get("/examples")["examples"][0]
@@ -267,7 +272,9 @@ def test_a_query_is_answered_during_a_run_and_after_it(station):
     assert station.get(f"/probe?example={name}")["example"] == name
 
 
-def test_a_query_times_out_when_training_does_not_proceed(station, monkeypatch):
+def test_a_query_times_out_when_training_does_not_proceed(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
     station.post("/start_train")
     station.stepped()
     name = station.get("/examples")["examples"][0]
@@ -276,14 +283,14 @@ def test_a_query_times_out_when_training_does_not_proceed(station, monkeypatch):
     assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
 
 
-def test_after_shutdown_nothing_starts(station):
+def test_after_shutdown_nothing_starts(station: Station) -> None:
     station.session.shutdown()
     assert "ends" in station.post("/start_train", status=400)["error"]
     assert "no model" in station.get("/probe?example=x", 400)["error"]
 
 
 @pytest.fixture
-def testing(station, monkeypatch):
+def testing(station: Station, monkeypatch: pytest.MonkeyPatch) -> Station:
     """A station whose run is held in its test phase."""
     monkeypatch.setattr("arc.runs.results.REPORT_EVERY_SECONDS", 0.0)
     station.hold_at(EvaluationEvent)
@@ -292,7 +299,7 @@ def testing(station, monkeypatch):
     return station
 
 
-def test_the_test_phase_shows_its_progress(testing):
+def test_the_test_phase_shows_its_progress(testing: Station) -> None:
     status = testing.get("/status")
     assert (status["state"], status["mode"], status["outcome"]) == ("testing", "train", "finished")
     assert status["testing"]["stage"]
@@ -303,7 +310,7 @@ def test_the_test_phase_shows_its_progress(testing):
     assert testing.get("/results")["results"]["test"]
 
 
-def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(testing):
+def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(testing: Station) -> None:
     assert testing.post("/stop") == {"status": "stopped"}
     assert testing.get("/status")["state"] == "stopping"
     testing.go_on()
@@ -311,7 +318,7 @@ def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(testing):
     assert testing.get("/results")["results"]["stopped"]
 
 
-def test_samples_are_served_during_the_test_phase(testing):
+def test_samples_are_served_during_the_test_phase(testing: Station) -> None:
     run = testing.get("/status")["run_id"]
     assert testing.get("/language")["total"] > 0
     assert testing.get("/examples")["examples"]

@@ -1,9 +1,12 @@
 """The published status of a run."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from arc.server.status import KEPT_LINES, KEPT_VALIDATIONS, RunStatus
 
 
-def step(number):
+def step(number: int) -> dict[str, Any]:
     return {
         **{"step": number, "epoch": 1, "batch": number, "batches": 9, "loss": 1 / number},
         **{"accuracy": 50.0, "learning_rate": 1e-3, "grad_norm": 1.0, "targets": 8},
@@ -11,7 +14,7 @@ def step(number):
     }
 
 
-def validation(number):
+def validation(number: int) -> dict[str, Any]:
     return {"batch_num": number, "val_loss": 1.0, "val_acc": 60.0}
 
 
@@ -30,19 +33,19 @@ COURSE = [
 ]
 
 
-def published(course):
+def published(course: Sequence[tuple[str, Any]]) -> RunStatus:
     status = RunStatus()
     for kind, content in course:
         status.publish(kind, content)
     return status
 
 
-def test_before_the_first_run_the_settings_are_those_of_the_next():
+def test_before_the_first_run_the_settings_are_those_of_the_next() -> None:
     status = published(COURSE[:1]).status()
     assert (status["vocab_size"], status["running"], status["step"]) == (9, False, None)
 
 
-def test_the_last_run_is_shown_after_its_end():
+def test_the_last_run_is_shown_after_its_end() -> None:
     status = published(COURSE).status()
     assert (status["vocab_size"], status["run_name"], status["step"]) == (25, "mine", 5)
     assert (status["outcome"], status["error"]) == ("failed", "a fault")
@@ -51,7 +54,7 @@ def test_the_last_run_is_shown_after_its_end():
     assert status["throughput"] == {"steps_per_second": None, "examples_per_second": None}
 
 
-def test_a_resumed_run_shows_its_last_validation_until_the_next():
+def test_a_resumed_run_shows_its_last_validation_until_the_next() -> None:
     status = RunStatus()
     status.publish("begin", {})
     status.publish("facts", {"run_name": "mine", "val_loss": 2.0, "val_acc": 50.0})
@@ -60,7 +63,7 @@ def test_a_resumed_run_shows_its_last_validation_until_the_next():
     assert status.status()["metrics"]["val_acc"] == 60.0
 
 
-def test_a_new_run_starts_empty_and_keeps_the_log():
+def test_a_new_run_starts_empty_and_keeps_the_log() -> None:
     published_status = published([*COURSE, ("begin", {"vocab_size": 3})])
     status = published_status.status()
     assert (status["run_id"], status["step"], status["outcome"]) == (2, None, None)
@@ -68,7 +71,7 @@ def test_a_new_run_starts_empty_and_keeps_the_log():
     assert published_status.lines(0) == [{"n": 1, "text": "a line"}]
 
 
-def test_the_progress_of_the_test_phase_is_shown_until_its_end():
+def test_the_progress_of_the_test_phase_is_shown_until_its_end() -> None:
     progress = {"stage": "test", "progress": 0.5, "eta_seconds": 2.0}
     status = published([*COURSE[:-2], ("testing", progress)])
     assert status.status()["testing"] == progress
@@ -78,7 +81,7 @@ def test_the_progress_of_the_test_phase_is_shown_until_its_end():
     assert not status.in_test_phase
 
 
-def test_the_version_changes_with_runs_validations_and_models():
+def test_the_version_changes_with_runs_validations_and_models() -> None:
     versions = [published(COURSE[:count]).version for count in range(1, len(COURSE))]
     assert sorted(set(versions), key=versions.index) == [
         (0, None, False),
@@ -88,7 +91,7 @@ def test_the_version_changes_with_runs_validations_and_models():
     ]
 
 
-def test_history_and_log_are_bounded():
+def test_history_and_log_are_bounded() -> None:
     status = RunStatus()
     for number in range(1, 2 * KEPT_VALIDATIONS):
         status.publish("validation", validation(number))

@@ -1,12 +1,15 @@
 """Each task and bottleneck overfits a few examples; transforms apply to all grids of a step."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers_data import MakeRun
 
-from arc.data import Transform
+from arc.data import Grids, Transform
 
 STEPS = 40
 
@@ -22,7 +25,7 @@ STEPS = 40
     ],
     ids=lambda overrides: "-".join(each.split("=")[1] for each in overrides),
 )
-def test_a_model_overfits_a_few_examples(make_run, overrides):
+def test_a_model_overfits_a_few_examples(make_run: MakeRun, overrides: list[str]) -> None:
     run = make_run(*overrides, "data.validation_fraction=0", "data.max_grids=24")
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-2)
@@ -39,10 +42,10 @@ def test_a_model_overfits_a_few_examples(make_run, overrides):
 
 
 @pytest.fixture
-def seen(request):
+def seen(request: pytest.FixtureRequest) -> Callable[[Any], list[Grids]]:
     """Record the grids that an encoder is given."""
 
-    def watch(encoder):
+    def watch(encoder: Any) -> list[Grids]:
         grids = []
         handle = encoder.register_forward_pre_hook(lambda module, given: grids.append(given[0]))
         request.addfinalizer(handle.remove)
@@ -51,11 +54,13 @@ def seen(request):
     return watch
 
 
-def same(grids, others):
+def same(grids: Grids, others: Grids) -> bool:
     return all(map(np.array_equal, grids.arrays(), others.arrays()))
 
 
-def test_a_transform_reaches_the_sender_and_every_candidate(make_run, seen):
+def test_a_transform_reaches_the_sender_and_every_candidate(
+    make_run: MakeRun, seen: Callable[[Any], list[Grids]]
+) -> None:
     run = make_run("task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true")
     said, shown = seen(run.model.encoder), seen(run.model.receiver.encoder)
     transform = Transform.sample(torch.Generator().manual_seed(4))
@@ -67,7 +72,7 @@ def test_a_transform_reaches_the_sender_and_every_candidate(make_run, seen):
 
 
 @pytest.mark.parametrize("pairs", ["true", "false"])
-def test_a_transform_reaches_the_grid_to_be_built(make_run, pairs):
+def test_a_transform_reaches_the_grid_to_be_built(make_run: MakeRun, pairs: str) -> None:
     """A step on transformed grids is the step on a corpus that was transformed beforehand."""
     overrides = ("task=reconstruction", f"task.use_input_output_pairs={pairs}")
     transform = Transform.sample(torch.Generator().manual_seed(4))
@@ -84,7 +89,7 @@ def test_a_transform_reaches_the_grid_to_be_built(make_run, pairs):
 
 
 @torch.no_grad()
-def test_each_pair_goes_through_its_own_transform_as_one(make_run):
+def test_each_pair_goes_through_its_own_transform_as_one(make_run: MakeRun) -> None:
     """A batch under a transform for each costs what its pairs cost one by one."""
     run = make_run("task=reconstruction", "task.use_input_output_pairs=true")
     split, generator = run.corpus.training, torch.Generator().manual_seed(0)

@@ -1,15 +1,17 @@
 """Building grids: figures against a count by hand, and the guesses beside them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_data import evaluate
+from helpers_data import MakeRun, Run, SavePuzzles, evaluate
 
 
 @pytest.fixture
-def build(make_run):
-    def start(*overrides):
+def build(make_run: MakeRun) -> MakeRun:
+    def start(*overrides: str) -> Run:
         run = make_run("task=reconstruction", *overrides)
         run.model.eval()
         return run
@@ -17,7 +19,7 @@ def build(make_run):
     return start
 
 
-def trained(run, steps=30):
+def trained(run: Run, steps: int = 30) -> Run:
     optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -27,7 +29,7 @@ def trained(run, steps=30):
 
 
 @pytest.mark.parametrize("pairs", ["true", "false"])
-def test_figures_count_cells_and_whole_grids(build, pairs):
+def test_figures_count_cells_and_whole_grids(build: MakeRun, pairs: str) -> None:
     run = trained(build(f"task.use_input_output_pairs={pairs}"))
     split, arrays = run.corpus.training, run.corpus.training.grids.arrays()
     wanted = [torch.from_numpy(arrays[index]).long() for index in split.target]
@@ -52,7 +54,7 @@ def test_figures_count_cells_and_whole_grids(build, pairs):
     assert task_metrics.loss == pytest.approx(float(sum(losses)) / cells, rel=1e-4)
 
 
-def test_guesses_of_a_corpus_made_by_hand(build, save_puzzles):
+def test_guesses_of_a_corpus_made_by_hand(build: MakeRun, save_puzzles: SavePuzzles) -> None:
     pairs = [
         ([[0, 0, 0, 5]], [[0, 0, 1, 5]]),
         ([[7, 7]], [[2, 2], [2, 0], [3, 3]]),
@@ -73,9 +75,11 @@ def test_guesses_of_a_corpus_made_by_hand(build, save_puzzles):
     )
 
 
-def test_each_set_has_its_own_guesses(build, save_puzzles):
-    learning = {f"p{n}": ([(np.full((1, 1 + n), 1), np.full((2, 1 + n), 0))], []) for n in range(4)}
-    test = {"x": ([([[0, 0]], [[0]])], [])}
+def test_each_set_has_its_own_guesses(build: MakeRun, save_puzzles: SavePuzzles) -> None:
+    learning: dict[str, Any] = {
+        f"p{n}": ([(np.full((1, 1 + n), 1), np.full((2, 1 + n), 0))], []) for n in range(4)
+    }
+    test: dict[str, Any] = {"x": ([([[0, 0]], [[0]])], [])}
     paths = (f"data.path={save_puzzles(learning)}", f"data.test={save_puzzles(test, 'test')}")
     run = build(*paths)
     found = [
@@ -85,7 +89,7 @@ def test_each_set_has_its_own_guesses(build, save_puzzles):
     assert found == pytest.approx([100 * 2 / 3, 100, 100 * 2 / 3])
 
 
-def test_a_grid_counts_by_its_cells_in_the_loss(build, save_puzzles):
+def test_a_grid_counts_by_its_cells_in_the_loss(build: MakeRun, save_puzzles: SavePuzzles) -> None:
     """A large grid and a small one: the loss is the mean over cells, not over grids."""
     pairs = [(np.full((1, 1), 3), np.full((10, 10), 4))]
     run = build(f"data.path={save_puzzles({'p': (pairs, [])})}", "data.validation_fraction=0")

@@ -1,12 +1,14 @@
 """The referential game: exact figures, what stands beside them, and what is refused."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_data import evaluate, grid
+from helpers_data import MakeRun, Run, SavePuzzles, evaluate, grid
 from pydantic import TypeAdapter, ValidationError
 
 from arc.data import DataError
@@ -15,8 +17,8 @@ from arc.metrics import random_code_accuracy
 
 
 @pytest.fixture
-def play(make_run):
-    def start(*overrides):
+def play(make_run: MakeRun) -> MakeRun:
+    def start(*overrides: str) -> Run:
         run = make_run("task=selection", *overrides)
         run.model.eval()
         return run
@@ -25,7 +27,7 @@ def play(make_run):
 
 
 @pytest.fixture
-def two_colored(save_puzzles):
+def two_colored(save_puzzles: SavePuzzles) -> Path:
     """Small grids of two colours: some stand twice, and every kind has enough of its own."""
     rng = np.random.default_rng(0)
     shapes = [(1, 3), (2, 2)]
@@ -45,7 +47,9 @@ def test_distractor_kinds_are_the_registered_ones() -> None:
 @pytest.mark.parametrize("kind", list(DISTRACTORS))
 @pytest.mark.parametrize("pairs", ["true", "false"])
 @torch.no_grad()
-def test_the_exact_figure_is_what_many_draws_come_to(play, two_colored, kind, pairs):
+def test_the_exact_figure_is_what_many_draws_come_to(
+    play: MakeRun, two_colored: Path, kind: str, pairs: str
+) -> None:
     count = 2
     run = play(
         f"data.path={two_colored}",
@@ -71,9 +75,9 @@ def test_the_exact_figure_is_what_many_draws_come_to(play, two_colored, kind, pa
 
 
 @torch.no_grad()
-def test_a_receiver_that_knows_nothing_wins_by_lot(play, two_colored):
+def test_a_receiver_that_knows_nothing_wins_by_lot(play: MakeRun, two_colored: Path) -> None:
     run = play(f"data.path={two_colored}", "task.num_distractors=2")
-    for parameter in run.model.receiver.message.parameters():
+    for parameter in run.model.receiver.get_submodule("message").parameters():
         parameter.zero_()
     task_metrics = evaluate(run, run.corpus.training, full=True)
     given = {name: figure for name, figure in task_metrics.metrics.items() if figure.targets > 0}
@@ -85,7 +89,7 @@ def test_a_receiver_that_knows_nothing_wins_by_lot(play, two_colored):
     assert task_metrics.loss == pytest.approx(math.log(3), rel=1e-4)
 
 
-def test_scores_that_are_no_numbers_never_win(play, two_colored):
+def test_scores_that_are_no_numbers_never_win(play: MakeRun, two_colored: Path) -> None:
     run = play(f"data.path={two_colored}", "task.num_distractors=2")
     split = run.corpus.training
     signal = torch.full((len(split), run.model.bottleneck.signal_width), math.nan)
@@ -94,7 +98,7 @@ def test_scores_that_are_no_numbers_never_win(play, two_colored):
     assert not accuracy > 0
 
 
-def test_the_final_report_covers_every_kind_and_number(play):
+def test_the_final_report_covers_every_kind_and_number(play: MakeRun) -> None:
     run = play("task.num_distractors=3")
     task_metrics = evaluate(run, run.corpus.training, full=True)
     reported = [f"{kind}_{count}" for kind in DISTRACTORS for count in (9, 49, 99, 999)]
@@ -106,7 +110,7 @@ def test_the_final_report_covers_every_kind_and_number(play):
         assert math.isnan(figure.values["accuracy"]) == (figure.targets == 0)
 
 
-def test_baselines_of_a_corpus_made_by_hand(play, save_puzzles):
+def test_baselines_of_a_corpus_made_by_hand(play: MakeRun, save_puzzles: SavePuzzles) -> None:
     pairs = [(grid(1), grid(2)), (np.array([[1, 2]]), np.array([[2, 1]]))]
     path = save_puzzles({"p": (pairs, [])})
     run = play(f"data.path={path}", "data.validation_fraction=0", "task.num_distractors=1")
@@ -123,7 +127,9 @@ def test_baselines_of_a_corpus_made_by_hand(play, save_puzzles):
     )
 
 
-def test_in_pair_mode_baselines_look_for_the_inputs_features(play, save_puzzles):
+def test_in_pair_mode_baselines_look_for_the_inputs_features(
+    play: MakeRun, save_puzzles: SavePuzzles
+) -> None:
     pairs = [(grid(1), grid(2)), (grid(1, 1, 3), grid(2, 1, 2)), (grid(1, 5, 5), grid(2, 1, 3))]
     run = play(
         f"data.path={save_puzzles({'p': (pairs, [])})}",
@@ -136,7 +142,7 @@ def test_in_pair_mode_baselines_look_for_the_inputs_features(play, save_puzzles)
     assert evaluate(run, run.corpus.training).headline.baselines["size"] == pytest.approx(expected)
 
 
-def test_a_vector_has_no_random_code_reference(play):
+def test_a_vector_has_no_random_code_reference(play: MakeRun) -> None:
     run = play("task.num_distractors=3", "bottleneck=autoencoder")
     baselines = evaluate(run, run.corpus.validation).headline.baselines
     assert set(baselines) == {"chance", "size", "colors", "histogram"}
@@ -150,12 +156,16 @@ def test_a_vector_has_no_random_code_reference(play):
         (["task.num_distractors=30", "data.validation_fraction=0.25"], "validation set"),
     ],
 )
-def test_more_distractors_than_there_are_is_an_error_before_training(play, overrides, named):
+def test_more_distractors_than_there_are_is_an_error_before_training(
+    play: MakeRun, overrides: list[str], named: str
+) -> None:
     with pytest.raises(DataError, match=rf"task\.num_distractors=\d+: .*{named}"):
         play(*overrides)
 
 
-def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(play, save_puzzles):
+def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(
+    play: MakeRun, save_puzzles: SavePuzzles
+) -> None:
     few, many = [(grid(1), grid(2))], [(grid(n, 2), grid(n, 3)) for n in range(4)]
     run = play(
         f"data.path={save_puzzles({'few': (few, []), 'many': (many, [])})}",
@@ -174,9 +184,13 @@ def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(play, save_
         assert {run.corpus.training.example_ids[index].split()[0] for index in events} == {"many"}
 
 
-def test_a_set_that_can_give_no_line_up_has_no_figure(play, save_puzzles):
-    learning = {f"p{n}": ([(grid(n, 2, m), grid(n, 3, m)) for m in (1, 2)], []) for n in range(4)}
-    test = {"x": ([(grid(8), grid(9))], [])}
+def test_a_set_that_can_give_no_line_up_has_no_figure(
+    play: MakeRun, save_puzzles: SavePuzzles
+) -> None:
+    learning: dict[str, Any] = {
+        f"p{n}": ([(grid(n, 2, m), grid(n, 3, m)) for m in (1, 2)], []) for n in range(4)
+    }
+    test: dict[str, Any] = {"x": ([(grid(8), grid(9))], [])}
     run = play(
         f"data.path={save_puzzles(learning)}",
         f"data.test={save_puzzles(test, 'test')}",
