@@ -30,7 +30,7 @@ SMALL = (
     "schedule.warmup_steps=2",
     "training.precision=fp32",
 )
-GAMES = {
+TASK_OVERRIDES = {
     "reconstruction": ["task=reconstruction"],
     "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
     "selection": ["task=selection", "task.num_distractors=3"],
@@ -156,7 +156,7 @@ def train_small(make_config: Callable[..., RunConfig]) -> Callable[..., TrainedR
     return run
 
 
-@pytest.fixture(params=GAMES.values(), ids=list(GAMES))
+@pytest.fixture(params=TASK_OVERRIDES.values(), ids=list(TASK_OVERRIDES))
 def task_overrides(request: pytest.FixtureRequest) -> list[str]:
     """Each task, also in pair mode where it has one."""
     return list(request.param)
@@ -175,7 +175,7 @@ def discrete(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def game(task_overrides: list[str], bottleneck: str) -> list[str]:
+def task_and_bottleneck(task_overrides: list[str], bottleneck: str) -> list[str]:
     """Every combination of task and bottleneck, as overrides."""
     return [*task_overrides, f"bottleneck={bottleneck}"]
 

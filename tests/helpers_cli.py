@@ -20,12 +20,13 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
-from arc.api import compose
 from arc.config import RunConfig
+from arc.training import Callback, RunControl
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
 T = TypeVar("T")
+Make = Callable[..., Any]  # a fixture that builds something from overrides
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,6 @@ class Outcome:
         assert len(lines) == 1, self.err
         assert lines[0].startswith("error: "), self.err
         return lines[0].removeprefix("error: ")
-
-
-composed = compose
 
 
 def tiny(corpus: Path, steps: int | None = 4) -> list[str]:
@@ -163,6 +161,23 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 def run(cwd: Path, *arguments: str, package: Path = CHECKOUT) -> Outcome:
     """Run ``python -m arc.train`` in a new process."""
     return finish(start(cwd, *arguments, package=package))
+
+
+class Recorder(Callback):
+    """Keeps every event; requests a stop at the first event that ``stop_at`` accepts."""
+
+    def __init__(self, stop_at: Callable[[object], bool] = lambda event: False) -> None:
+        self.events: list[object] = []
+        self.control, self.stop_at = RunControl(), stop_at
+        self.is_closed = False
+
+    def on_event(self, event: object) -> None:
+        self.events.append(event)
+        if self.stop_at(event):
+            self.control.request_stop("a callback")
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:

@@ -8,30 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import placed, tiny
+from helpers_cli import Recorder, placed, tiny
 
 from arc.api import compose, corpus, evaluate, load, train
 from arc.config import RunConfig
 from arc.runs import RunEnded
-from arc.training import Callback, RunControl, StepEvent
-
-
-class Steps(Callback):
-    """Keeps the steps of a run and whether it was closed."""
-
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-        self.results: Any = None
-        self.closed = False
-
-    def on_event(self, event: object) -> None:
-        if isinstance(event, StepEvent):
-            self.steps.append(event.step)
-        if isinstance(event, RunEnded):
-            self.results = event.results
-
-    def close(self) -> None:
-        self.closed = True
+from arc.training import StepEvent
 
 
 @pytest.fixture
@@ -47,12 +29,13 @@ def test_train_evaluate_and_send(
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in numbers]
     threads = threading.active_count()
-    callback = Steps()
+    callback = Recorder()
     run = train(config, callbacks=[callback])
     assert run.outcome.kind == "finished"
-    assert callback.steps == [1, 2, 3]
-    assert callback.closed
-    assert callback.results == run.results
+    steps = [event.step for event in callback.events if isinstance(event, StepEvent)]
+    assert steps == [1, 2, 3]
+    assert callback.events[-1] == RunEnded(run.outcome, run.results)
+    assert callback.is_closed
     assert repr(run) == f"TrainedRun({run.config.run_name}, finished)"
     assert Path.cwd() == tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "outputs"}
@@ -100,14 +83,8 @@ def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path)
 
 
 def test_a_callback_can_stop_the_run(config: RunConfig, tmp_path: Path) -> None:
-    control = RunControl()
-
-    class Stop(Callback):
-        def on_event(self, event: object) -> None:
-            if isinstance(event, StepEvent) and event.step == 2:
-                control.request_stop("enough")
-
-    run = train(config, callbacks=[Stop()], control=control, output=tmp_path / "out")
+    callback = Recorder(lambda event: isinstance(event, StepEvent) and event.step == 2)
+    run = train(config, callbacks=[callback], control=callback.control, output=tmp_path / "out")
     assert (run.outcome.kind, run.results, run.checkpoints.best) == ("stopped", None, None)
     with pytest.raises(ValueError, match="no best checkpoint"):
         evaluate(run)

@@ -53,6 +53,10 @@ class EvaluationProgress:
         self._before += self._stages.get(self._stage, 0)
         self._stage, self._done = stage, 0
 
+    def finish(self) -> None:
+        """Report the end of the evaluation."""
+        self._report(EvaluationEvent(self._stage, 1.0, 0.0))
+
     def __call__(self) -> None:
         """Count a chunk; report every REPORT_EVERY_SECONDS."""
         if self._should_stop():
@@ -190,6 +194,7 @@ def _stoppable(
     try:
         with task.reuse_embeddings():
             fill(progress)
+            progress.finish()
     except EvaluationStopped:
         results["stopped"] = True
     finally:

@@ -55,9 +55,9 @@ def save_run(
 
 
 @pytest.fixture
-def saved(game: list[str], save_run: Callable[..., Saved]) -> Saved:
+def saved(task_and_bottleneck: list[str], save_run: Callable[..., Saved]) -> Saved:
     """A file of every task x bottleneck, pairs included."""
-    return save_run(*game)
+    return save_run(*task_and_bottleneck)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import json
 import logging
 import resource
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers_cli import Make
 
 from arc.loggers.jsonl import JsonlConfig, JsonlLogger
 from arc.training import StepEvent
@@ -41,7 +41,7 @@ def test_lines_that_do_not_fit_on_the_disk_are_dropped_and_reported_once(
 
 @pytest.mark.parametrize("method", ["__init__", "on_event"])
 def test_a_logger_that_fails_is_disabled_and_the_run_continues(
-    train_small: Callable[..., Any],
+    train_small: Make,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -61,7 +61,7 @@ def test_a_logger_that_fails_is_disabled_and_the_run_continues(
     assert len([line for line in caplog.messages if "broken logger" in line]) == 1
 
 
-def test_a_run_may_have_no_logger(train_small: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_run_may_have_no_logger(train_small: Make, tmp_path: Path) -> None:
     run = train_small(tmp_path, "task=reconstruction", "training.max_steps=1", "logger=[]")
     assert run.outcome.kind == "finished"
     assert not (tmp_path / "out" / "metrics.jsonl").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, call
+from helpers_cli import Make, Outcome, call
 
 import arc.evaluate
 from arc.api import TrainedRun
@@ -22,9 +22,7 @@ def evaluate(*overrides: str) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def trained(
-    tmp_path_factory: pytest.TempPathFactory, train_small: Callable[..., TrainedRun]
-) -> TrainedRun:
+def trained(tmp_path_factory: pytest.TempPathFactory, train_small: Make) -> TrainedRun:
     """A finished run."""
     folder = tmp_path_factory.mktemp("trained")
     return train_small(folder, "task=reconstruction", "training.max_steps=1")

@@ -14,7 +14,7 @@ from helpers_cli import finish, place, start, tiny
 
 STEPS = 8
 NOISE = [
-    *("bottleneck.noise=gumbel", "bottleneck.temperature_final=0.3", "bottleneck.stop_token=true"),
+    *("bottleneck.noise=gumbel", "bottleneck.temperature_final=0.3", "bottleneck.stop_token=true")
 ]
 TASKS = {
     "reconstruction": ["task=reconstruction"],

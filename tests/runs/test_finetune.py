@@ -1,15 +1,13 @@
 """Starting a run from the weights of another run."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, run_here
+from helpers_cli import Make, Outcome, run_here
 
-from arc.api import TrainedRun
 from arc.checkpointing.loader import mismatches
 from arc.checkpointing.restore import begin_from
 
@@ -17,9 +15,7 @@ NAME = "selection_communication"
 
 
 @pytest.fixture(scope="module")
-def source(
-    tmp_path_factory: pytest.TempPathFactory, train_small: Callable[..., TrainedRun]
-) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory, train_small: Make) -> Path:
     """The last checkpoint of a stopped run."""
     task = ["task=selection", "task.num_distractors=3", "training.learning_rate=4e-3"]
     length = ["training.stop_at_step=4", "training.max_steps=9"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import run, run_here, tiny
+from helpers_cli import Make, run, run_here, tiny
 
 from arc.api import TrainedRun
 from arc.checkpointing import CheckpointError, load, load_encoder
@@ -74,7 +74,7 @@ def source(pretrain: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_pretraining_leaves_an_encoder_that_a_run_can_start_from(
-    kind: str, pretrain: Train, play: Callable[..., Any], tmp_path: Path
+    kind: str, pretrain: Train, play: Make, tmp_path: Path
 ) -> None:
     trained = pretrain(tmp_path, kind)
     assert trained.outcome.kind == "finished"
@@ -177,7 +177,7 @@ def test_without_a_validation_set_the_last_encoder_is_kept(
 
 
 def test_the_encoder_of_a_checkpoint_can_be_frozen_in_another_run(
-    play: Callable[..., Any], tmp_path: Path
+    play: Make, tmp_path: Path
 ) -> None:
     first = play(tmp_path)
     path = tmp_path / "checkpoints" / "mine_last.pth"
@@ -186,7 +186,7 @@ def test_the_encoder_of_a_checkpoint_can_be_frozen_in_another_run(
 
 
 def test_a_frozen_encoder_does_not_change_and_has_no_optimizer_state(
-    source: Path, play: Callable[..., Any], tmp_path: Path
+    source: Path, play: Make, tmp_path: Path
 ) -> None:
     """One parameter group in the order of the model; states of the trained parameters only."""
     start = [f"encoder.pretrained={source}", "training.learning_rate=1e-2", "model.dropout=0.3"]
@@ -200,7 +200,7 @@ def test_a_frozen_encoder_does_not_change_and_has_no_optimizer_state(
     assert not equal(free["encoder_state_dict"], torch.load(source)["encoder_state_dict"])
 
 
-def test_dropout_is_off_in_a_frozen_encoder(make_run: Callable[..., Any]) -> None:
+def test_dropout_is_off_in_a_frozen_encoder(make_run: Make) -> None:
     run = make_run(*SELECTION, "encoder.freeze=true", "model.dropout=0.5")
     model, grids = run.model.train(), run.corpus.training.grids[torch.arange(8)]
     assert model.encoder(grids).equal(model.encoder(grids))
@@ -208,7 +208,7 @@ def test_dropout_is_off_in_a_frozen_encoder(make_run: Callable[..., Any]) -> Non
 
 
 def test_another_architecture_is_refused_with_both_values(
-    source: Path, play: Callable[..., Any], tmp_path: Path
+    source: Path, play: Make, tmp_path: Path
 ) -> None:
     there = load_encoder(source).config.model.latent_dim
     fault = f"latent_dim is {there} in the file, 48 in this run"
@@ -240,7 +240,7 @@ def test_an_encoder_that_may_have_seen_held_out_data_is_logged(
     assert ("may have seen the validation or test data" in caplog.text) == warned
 
 
-def test_a_file_without_an_encoder_is_refused(play: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_file_without_an_encoder_is_refused(play: Make, tmp_path: Path) -> None:
     path = tmp_path / "nothing.pth"
     path.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=f"^{path}: "):
@@ -273,9 +273,7 @@ def test_the_same_command_starts_a_run_from_an_encoder_and_continues_it(
     assert origins == ["encoder.pretrained", "resume"]
 
 
-def test_a_resumed_run_cannot_change_its_encoder(
-    source: Path, play: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_resumed_run_cannot_change_its_encoder(source: Path, play: Make, tmp_path: Path) -> None:
     play(tmp_path, "training.stop_at_step=2")
     path = tmp_path / "checkpoints" / "mine_last.pth"
     with pytest.raises(ValueError, match="use finetune"):

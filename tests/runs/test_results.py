@@ -1,12 +1,12 @@
 """The final results: their table, their file, and the baseline of the untrained sender."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers_cli import Make
 
 from arc.runs.results import evaluate_run, format_language, format_results, write_results
 
@@ -60,7 +60,7 @@ def test_the_table_of_a_stopped_test_says_so() -> None:
 
 
 def test_the_untrained_sender_has_the_initial_weights_of_the_seed(
-    make_run: Callable[..., Any], task_overrides: list[str]
+    make_run: Make, task_overrides: list[str]
 ) -> None:
     run = make_run(*task_overrides)  # not trained
     state = torch.get_rng_state()

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, differences, place, run, run_here, tiny
+from helpers_cli import Outcome, Recorder, differences, place, run, run_here, tiny
 
 from arc.api import TrainedRun
-from arc.training import Trainer
+from arc.training import StepEvent, Trainer, ValidationEvent
 
 Train = Callable[..., TrainedRun]
 NOISE = [
@@ -243,15 +243,18 @@ def test_changed_settings_are_logged_as_not_exact(stopped: Path, typed: str, cha
 
 
 @pytest.mark.parametrize("batch_size", [12, 48])
+@pytest.mark.parametrize(("stop", "kind"), [(2, StepEvent), (3, StepEvent), (3, ValidationEvent)])
 def test_epochs_are_totals_whatever_the_batch_size_was(
-    batch_size: int, train: Train, tmp_path: Path
+    stop: int, kind: type, batch_size: int, train: Train, tmp_path: Path
 ) -> None:
+    """The epoch that a stop interrupts starts again; a complete one of 3 steps does not."""
     length = [*SELECTION, "training.epochs=4", "training.max_steps=null"]
-    train(tmp_path, *length, "training.stop_at_step=3")  # the first epoch
+    at = Recorder(lambda event: isinstance(event, kind) and getattr(event, "step", 0) == stop)
+    train(tmp_path, *length, callbacks=[at], control=at.control)
     train(tmp_path, *length, f"training.batch_size={batch_size}", resume=file(tmp_path))
     steps = [event for event in events(tmp_path) if event["kind"] == "step"]
     assert (steps[-1]["epoch"], steps[-1]["batch"]) == (4, steps[-1]["batches"])
-    assert len(steps) == 3 + 3 * steps[-1]["batches"]
+    assert len(steps) == stop + (4 - stop // 3) * steps[-1]["batches"]
 
 
 def test_the_data_may_have_moved(stopped: Path, arc_folder: Path) -> None:

@@ -87,13 +87,17 @@ def check_files(checkpoints: Path, task: str, steps: int) -> None:
     assert sorted(path.suffix for path in checkpoints.iterdir()) == [".json", ".pth", ".pth"]
 
 
-def test_every_task_and_bottleneck(train_small: Train, game: list[str], tmp_path: Path) -> None:
+def test_every_task_and_bottleneck(
+    train_small: Train, task_and_bottleneck: list[str], tmp_path: Path
+) -> None:
     """Train, save and evaluate; the evaluation of the file alone gives the same results."""
-    trained = train_small(tmp_path, *game, "training.max_steps=2")
+    trained = train_small(tmp_path, *task_and_bottleneck, "training.max_steps=2")
     assert trained.outcome.kind == "finished"
-    checkpoints, task = tmp_path / "checkpoints", game[0].removeprefix("task=")
+    checkpoints, task = tmp_path / "checkpoints", task_and_bottleneck[0].removeprefix("task=")
     assert trained.results == results_of(checkpoints)
-    check_results(trained.results, task, discrete="bottleneck=autoencoder" not in game)
+    check_results(
+        trained.results, task, discrete="bottleneck=autoencoder" not in task_and_bottleneck
+    )
     check_files(checkpoints, task, steps=2)
     assert comparable(evaluate(trained)) == comparable(trained.results)
 

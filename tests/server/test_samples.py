@@ -12,9 +12,9 @@ KEYS = {"example", "puzzle", "grid", "target", "message", "sent", "vector", "len
 
 
 @pytest.fixture
-def viewer(make_run: MakeRun, game: list[str]) -> SampleViewer:
+def viewer(make_run: MakeRun, task_and_bottleneck: list[str]) -> SampleViewer:
     """A viewer of each task with each bottleneck."""
-    run = make_run(*game)
+    run = make_run(*task_and_bottleneck)
     return SampleViewer(run.model, run.task)
 
 

@@ -1,12 +1,12 @@
 """Evaluation of a split: repeatable, without side effects, with baselines and controls."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers_cli import Make
 
 from arc.config.builders import build_model
 from arc.tasks import TaskMetrics
@@ -19,7 +19,7 @@ def values(metrics: TaskMetrics) -> Any:
 
 
 def test_evaluation_is_repeatable_and_changes_nothing(
-    make_run: Callable[..., Any], task_overrides: list[str]
+    make_run: Make, task_overrides: list[str]
 ) -> None:
     run = make_run(*task_overrides, "bottleneck=categorical", "model.dropout=0.3")
     before = {name: weight.clone() for name, weight in run.model.state_dict().items()}
@@ -32,7 +32,7 @@ def test_evaluation_is_repeatable_and_changes_nothing(
     assert all(weight.equal(before[name]) for name, weight in run.model.state_dict().items())
 
 
-def test_evaluation_is_without_noise(make_run: Callable[..., Any], discrete: str) -> None:
+def test_evaluation_is_without_noise(make_run: Make, discrete: str) -> None:
     runs = [
         make_run("task=reconstruction", f"bottleneck={discrete}", f"bottleneck.noise={noise}")
         for noise in ("none", "gumbel")
@@ -45,7 +45,7 @@ def test_evaluation_is_without_noise(make_run: Callable[..., Any], discrete: str
 
 
 def test_every_metric_of_every_split_has_baselines(
-    make_run: Callable[..., Any], task_overrides: list[str]
+    make_run: Make, task_overrides: list[str]
 ) -> None:
     run = make_run(*task_overrides)
     for split in (run.corpus.training, run.corpus.validation, run.corpus.test):
@@ -60,7 +60,7 @@ def test_every_metric_of_every_split_has_baselines(
 
 
 def test_an_empty_split_is_evaluated_to_nan(
-    make_run: Callable[..., Any], task_overrides: list[str], arc_folder: Path
+    make_run: Make, task_overrides: list[str], arc_folder: Path
 ) -> None:
     folder = f"data.path={arc_folder / 'training'}"  # has no test set of its own
     run = make_run(*task_overrides, folder, "data.validation_fraction=0", "training.max_steps=2")
@@ -72,7 +72,7 @@ def test_an_empty_split_is_evaluated_to_nan(
 
 
 def test_language_metrics_are_computed_for_discrete_messages(
-    make_run: Callable[..., Any], bottleneck: str
+    make_run: Make, bottleneck: str
 ) -> None:
     run = make_run("task=reconstruction", f"bottleneck={bottleneck}")
     selected = run.config.metric.selected
@@ -85,7 +85,7 @@ def test_language_metrics_are_computed_for_discrete_messages(
     assert evaluate_split(run.model, run.task, run.corpus.validation).language == {}
 
 
-def test_controls_are_worse_than_the_messages_of_the_sender(make_run: Callable[..., Any]) -> None:
+def test_controls_are_worse_than_the_messages_of_the_sender(make_run: Make) -> None:
     length = ["training.max_steps=60", "training.learning_rate=1e-2"]
     run = make_run("task=selection", "task.num_distractors=3", "bottleneck=autoencoder", *length)
     untrained = build_model(run.config)

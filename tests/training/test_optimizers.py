@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_cli import Make
 
 from arc.config import RunConfig
 from arc.training import OPTIMIZERS
@@ -31,9 +32,7 @@ def test_a_schedule_warms_up_and_decreases_to_its_final_share(
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_an_optimizer_is_torchs_with_one_group_and_its_settings(
-    make_run: Callable[..., Any], name: str
-) -> None:
+def test_an_optimizer_is_torchs_with_one_group_and_its_settings(make_run: Make, name: str) -> None:
     trainer = make_run(
         "task=reconstruction",
         f"optimizer={name}",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_cli import Make
 
 from arc.tasks import Metric, TaskMetrics
 from arc.training import DivergedError, RunControl, StepEvent, Trainer, ValidationEvent
@@ -14,7 +15,7 @@ MakeTrainer = Callable[..., Trainer]
 
 
 @pytest.fixture
-def make_trainer(make_run: Callable[..., Any]) -> MakeTrainer:
+def make_trainer(make_run: Make) -> MakeTrainer:
     """Build a trainer whose epochs have five batches."""
 
     def make(*overrides: str) -> Trainer:
@@ -142,7 +143,7 @@ def test_the_reported_learning_rate_is_used(make_trainer: MakeTrainer) -> None:
     assert moved == pytest.approx(event.learning_rate, rel=0.01)
 
 
-def test_the_temperature_follows_the_run(make_run: Callable[..., Any]) -> None:
+def test_the_temperature_follows_the_run(make_run: Make) -> None:
     temperatures = ["bottleneck.temperature=4.0", "bottleneck.temperature_final=1.0"]
     categorical = ["task=reconstruction", "bottleneck=categorical", *temperatures]
     trainer = make_run(*categorical, "training.max_steps=4").trainer()
@@ -207,9 +208,7 @@ def test_the_best_state_is_chosen_by_best_metric(
         ("puzzle_classification", "loss, top1, top5"),
     ],
 )
-def test_best_metric_must_be_a_metric_of_the_task(
-    make_run: Callable[..., Any], task: str, names: str
-) -> None:
+def test_best_metric_must_be_a_metric_of_the_task(make_run: Make, task: str, names: str) -> None:
     overrides = [f"task={task}", *(["task.num_distractors=3"] if task == "selection" else [])]
     for name in names.split(", "):
         assert make_run(*overrides, f"training.best_metric={name}").trainer()
@@ -223,7 +222,7 @@ def test_best_metric_must_be_a_metric_of_the_task(
 @pytest.mark.parametrize("bottleneck", ["autoencoder", "categorical"])
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_step_that_is_not_finite_is_not_taken(
-    make_run: Callable[..., Any], bottleneck: str, poison: float
+    make_run: Make, bottleneck: str, poison: float
 ) -> None:
     trainer = make_run("task=reconstruction", f"bottleneck={bottleneck}").trainer()
     events = trainer.run(RunControl())
@@ -243,9 +242,7 @@ def test_a_step_that_is_not_finite_is_not_taken(
         assert all(old[key].equal(new[key]) for key in old)
 
 
-def test_training_in_bf16_begins_like_fp32(
-    make_run: Callable[..., Any], task_overrides: list[str]
-) -> None:
+def test_training_in_bf16_begins_like_fp32(make_run: Make, task_overrides: list[str]) -> None:
     half, full = (
         steps(run(make_run(*task_overrides, f"training.precision={name}").trainer()))
         for name in ("bf16", "fp32")
@@ -256,8 +253,10 @@ def test_training_in_bf16_begins_like_fp32(
     assert [step.loss for step in half] != [step.loss for step in full]
 
 
-def test_training_changes_every_weight(make_run: Callable[..., Any], game: list[str]) -> None:
-    trainer = make_run(*game, "optimizer.weight_decay=0", "training.max_steps=10").trainer()
+def test_training_changes_every_weight(make_run: Make, task_and_bottleneck: list[str]) -> None:
+    trainer = make_run(
+        *task_and_bottleneck, "optimizer.weight_decay=0", "training.max_steps=10"
+    ).trainer()
     before = {name: weight.clone() for name, weight in trainer.model.named_parameters()}
     run(trainer)
     assert [n for n, weight in trainer.model.named_parameters() if weight.equal(before[n])] == []
