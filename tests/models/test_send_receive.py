@@ -36,7 +36,11 @@ def test_a_message_is_symbols_or_a_vector(model_for: MakeModel, bottleneck: str)
 
 def test_grids_are_lists_arrays_or_tensors(model_for: MakeModel) -> None:
     model = model_for("reconstruction")
-    forms = [GRIDS, [grid.tolist() for grid in GRIDS], [torch.from_numpy(grid) for grid in GRIDS]]
+    forms: list[Any] = [
+        GRIDS,
+        [grid.tolist() for grid in GRIDS],
+        [torch.from_numpy(grid) for grid in GRIDS],
+    ]
     first, *others = [model.send(form) for form in [*forms, Grids.from_arrays(GRIDS)]]
     assert all(other.equal(first) for other in others)
 

@@ -44,7 +44,7 @@ def test_the_baseline_is_the_most_frequent_class_in_training(build: MakeRun) -> 
 
 
 def test_with_fewer_than_five_classes_top5_is_100(build: MakeRun) -> None:
-    puzzles = {"p": ([(np.full((1, m), 1), np.full((1, m), 2)) for m in (1, 2, 3)], [])}
+    puzzles: Any = {"p": ([(np.full((1, m), 1), np.full((1, m), 2)) for m in (1, 2, 3)], [])}
     run = build(TASK, "data.validation_fraction=0.25", puzzles=puzzles)
     metric = evaluate(run, run.corpus.validation).headline
     assert metric.values["top5"] == metric.baselines["prior_top5"] == 100
