@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from helpers_cli import Outcome, place, start, tiny, until, wait_for
 
@@ -61,12 +61,14 @@ class Client:
             self.ask("POST", "/stop")
         return self.until(lambda status: status["state"] == "idle")
 
-    def save(self, name: str) -> None:
-        """Save a checkpoint of that name."""
+    def save(self, name: str) -> Path:
+        """Save a checkpoint of that name; returns its path."""
         self.training()
         self.post("/save_checkpoint", {"name": name, "overwrite": True})
         self.until(lambda status: not status["pending_saves"])
-        assert (self.checkpoints / f"{name}.pth").exists()
+        path = self.checkpoints / f"{name}.pth"
+        assert path.exists()
+        return path
 
 
 class Served(Client):
@@ -90,15 +92,20 @@ class Served(Client):
         return Outcome(status, "", "".join(self._log))
 
 
+S = TypeVar("S", bound=Served)
+
+
 @contextmanager
-def served(folder: Path, corpus: Path, *overrides: str) -> Iterator[Served]:
+def served(
+    folder: Path, corpus: Path, *overrides: str, script: str | None = None, kind: type[S] = Served
+) -> Iterator[S]:
     """Start a process that waits for requests, its files below ``folder``."""
     listening = ["server.enabled=true", "server.port=0", "server.autostart=false"]
     small = [*tiny(corpus, steps=None), *GAME]
-    process = start(folder, *place(folder), *small, *listening, *overrides)
+    process = start(folder, *place(folder), *small, *listening, *overrides, script=script)
     try:
         line = wait_for(process, ANNOUNCED).splitlines()[-1]
-        yield Served(process, int(line.split(ANNOUNCED)[1]), folder)
+        yield kind(process, int(line.split(ANNOUNCED)[1]), folder)
     finally:
         process.kill()
         process.wait()

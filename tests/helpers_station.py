@@ -34,6 +34,18 @@ def server_config(**changes: Any) -> ServerConfig:
     return ServerConfig(**{**defaults, **changes})
 
 
+class Request(threading.Thread):
+    """A request from another thread; ``answer`` is its response."""
+
+    def __init__(self, client: FlaskClient, url: str, **options: Any) -> None:
+        super().__init__(daemon=True)
+        self.send: Callable[[], Any] = lambda: client.open(url, **options)
+        self.start()
+
+    def run(self) -> None:
+        self.answer = self.send()
+
+
 class Station(Callback):
     """A session, a thread that trains what it starts, and a client of its endpoint."""
 
@@ -91,6 +103,24 @@ class Station(Callback):
         answer = self.client.post(url, json=body) if body is not None else self.client.post(url)
         assert answer.status_code == status, answer.text
         return answer.get_json()
+
+    def start(self, *overrides: str) -> dict[str, Any]:
+        """Start a training; returns the status after its first step."""
+        self.post("/start_train", {"overrides": overrides})
+        return self.stepped()
+
+    def request(self, url: str, **options: Any) -> Request:
+        """Send a request from another thread."""
+        return Request(self.app.test_client(), url, **options)
+
+    @property
+    def example(self) -> str:
+        """The first validation example."""
+        return str(self.get("/examples")["examples"][0])
+
+    def written(self) -> None:
+        """Wait until the checkpoints requested so far are written."""
+        self.until(lambda status: status["last_save"] and not status["pending_saves"])
 
     def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Poll until ``holds(status)``; returns the status."""

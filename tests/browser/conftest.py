@@ -10,8 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import helpers_served
 import pytest
-from helpers_browser import FLAGS, SCREENSHOTS, Served, Watch
+from helpers_browser import FLAGS, SCREENSHOTS, SLOWED, OpenPage, Served, Watch
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
@@ -69,9 +70,12 @@ def served(
     browser: Browser, tmp_path_factory: pytest.TempPathFactory, arc_folder: Path
 ) -> Iterator[Served]:
     """One server process for all tests; it starts no run by itself."""
-    process = Served(tmp_path_factory.mktemp("served"), arc_folder)
-    yield process
-    process.close()
+    folder = tmp_path_factory.mktemp("served")
+    overrides = ["task=selection", "model.latent_dim=16"]
+    with helpers_served.served(
+        folder, arc_folder, *overrides, script=SLOWED, kind=Served
+    ) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +92,7 @@ def watches() -> list[Watch]:
 
 
 @pytest.fixture
-def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[Callable[..., Page]]:
+def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[OpenPage]:
     """Open the page with empty storage, in a viewport and with emulated media features.
 
     ``route`` is called with the window before the page is loaded.
@@ -122,7 +126,7 @@ def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[Ca
 
 
 @pytest.fixture
-def idle(served: Served, open_page: Callable[..., Page]) -> Page:
+def idle(served: Served, open_page: OpenPage) -> Page:
     """The page without a run."""
     served.idle()
     page = open_page()
@@ -131,7 +135,7 @@ def idle(served: Served, open_page: Callable[..., Page]) -> Page:
 
 
 @pytest.fixture
-def running(served: Served, open_page: Callable[..., Page]) -> Page:
+def running(served: Served, open_page: OpenPage) -> Page:
     """The page during a run."""
     served.running()
     page = open_page()

@@ -1,11 +1,10 @@
 """The charts: summaries, smoothing, logarithmic scale, time axis, and gaps."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers_browser import Served, alter
+from helpers_browser import OpenPage, Served, alter
 from playwright.sync_api import Locator, Page, expect
 
 TITLES = ["Loss", "Accuracy", "Message entropy", "Symbol use", "Gradient norm", "Learning rate"]
@@ -13,7 +12,7 @@ LOSS_LINE = ".plot path.train:not(.raw)"
 
 
 @pytest.fixture
-def halted(served: Served, open_page: Callable[..., Page]) -> Page:
+def halted(served: Served, open_page: OpenPage) -> Page:
     """The page after a run of many steps: its charts no longer change."""
     served.halted(20)
     page = open_page()
@@ -94,7 +93,7 @@ def test_zooming_in_and_following_again(halted: Page) -> None:
 
 
 def test_a_loss_that_is_not_finite_is_a_gap_and_is_counted(
-    halted: Page, open_page: Callable[..., Page]
+    halted: Page, open_page: OpenPage
 ) -> None:
     def poison(answer: dict[str, Any]) -> None:
         for row in answer["history"][5:8]:
@@ -105,9 +104,7 @@ def test_a_loss_that_is_not_finite_is_a_gap_and_is_counted(
     assert len(re.findall("M", drawn(page))) == 2
 
 
-def test_a_last_loss_that_is_not_finite_is_marked(
-    halted: Page, open_page: Callable[..., Page]
-) -> None:
+def test_a_last_loss_that_is_not_finite_is_marked(halted: Page, open_page: OpenPage) -> None:
     def poison(answer: dict[str, Any]) -> None:
         answer["metrics"]["loss"] = None
 

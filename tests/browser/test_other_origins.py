@@ -6,7 +6,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from helpers_browser import Served
+from helpers_browser import OpenPage, Served
 from playwright.sync_api import Browser, Page
 
 # Each sends a request that changes something, and resolves when it has been answered or refused.
@@ -88,7 +88,7 @@ def visit(foreign_window: Page) -> Callable[[str], Page]:
 
 
 @pytest.fixture(params=["127.0.0.1", "127.0.0.2", "localhost"])
-def foreign(request: pytest.FixtureRequest, other_port: int, visit: Callable[..., Page]) -> Page:
+def foreign(request: pytest.FixtureRequest, other_port: int, visit: OpenPage) -> Page:
     """A page at another port, under this host's name and others."""
     return visit(f"http://{request.param}:{other_port}/")
 
@@ -96,9 +96,9 @@ def foreign(request: pytest.FixtureRequest, other_port: int, visit: Callable[...
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_foreign_page_stops_nothing(attack: str, foreign: Page, served: Served) -> None:
     served.running()
-    run = served.ask("/status")["run_id"]
+    run = served.get("/status")["run_id"]
     foreign.evaluate(ATTACKS[attack], f"{served.url}/stop")
-    after = served.ask("/status")
+    after = served.get("/status")
     assert (after["state"], after["run_id"]) == ("training", run)
 
 
@@ -128,4 +128,4 @@ def test_a_rebound_name_changes_nothing(visit: Callable[[str], Page], served: Se
     page = visit(f"http://evil.test:{served.port}/")
     ask = "path => fetch(path, {method: 'POST'}).then(answer => answer.status)"
     assert page.evaluate(ask, "/stop") == 403
-    assert served.ask("/status")["state"] == "training"
+    assert served.get("/status")["state"] == "training"

@@ -1,11 +1,10 @@
 """The page as a whole: keys, themes, layout, announcements, and a lost connection."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers_browser import Served, Watch, alter
+from helpers_browser import OpenPage, Served, Watch, alter
 from playwright.sync_api import Page, expect
 
 PHONE = {"width": 390, "height": 844}
@@ -72,7 +71,7 @@ def test_charts_are_the_first_tab_under_the_status_strip(running: Page) -> None:
 
 @pytest.mark.parametrize("state", ["idle", "running"])
 def test_each_tab_begins_within_the_first_screen_of_a_phone(
-    state: str, served: Served, open_page: Callable[..., Page]
+    state: str, served: Served, open_page: OpenPage
 ) -> None:
     getattr(served, state)()
     page = open_page(viewport=PHONE)
@@ -84,7 +83,7 @@ def test_each_tab_begins_within_the_first_screen_of_a_phone(
         assert box["y"] < 0.6 * PHONE["height"], tab.inner_text()
 
 
-def test_the_progress_of_the_test_is_shown(idle: Page, open_page: Callable[..., Page]) -> None:
+def test_the_progress_of_the_test_is_shown(idle: Page, open_page: OpenPage) -> None:
     testing: dict[str, Any] = {"stage": "test", "progress": 0.37, "eta_seconds": 12.0}
 
     def test(answer: dict[str, Any]) -> None:
@@ -103,9 +102,7 @@ def test_the_progress_of_the_test_is_shown(idle: Page, open_page: Callable[..., 
         page.get_by_role("button", name="Stop the test").click()
 
 
-def test_a_test_without_progress_is_shown_as_under_way(
-    idle: Page, open_page: Callable[..., Page]
-) -> None:
+def test_a_test_without_progress_is_shown_as_under_way(idle: Page, open_page: OpenPage) -> None:
     def test(answer: dict[str, Any]) -> None:
         answer.pop("testing", None)
         answer.update(running=True, state="testing", mode="train")
@@ -117,12 +114,12 @@ def test_a_test_without_progress_is_shown_as_under_way(
 
 
 @pytest.mark.parametrize(("scheme", "ground"), [("light", "250, 249, 246"), ("dark", "20, 23, 26")])
-def test_the_theme_is_the_systems(scheme: str, ground: str, open_page: Callable[..., Page]) -> None:
+def test_the_theme_is_the_systems(scheme: str, ground: str, open_page: OpenPage) -> None:
     body = open_page(color_scheme=scheme).locator("body")
     expect(body).to_have_css("background-color", f"rgb({ground})")
 
 
-def test_the_chosen_theme_is_stored(open_page: Callable[..., Page]) -> None:
+def test_the_chosen_theme_is_stored(open_page: OpenPage) -> None:
     page = open_page(color_scheme="light")
     button = page.get_by_role("button", name="Theme")
     button.click()
@@ -133,16 +130,14 @@ def test_the_chosen_theme_is_stored(open_page: Callable[..., Page]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast(scheme: str, open_page: Callable[..., Page]) -> None:
+def test_text_has_enough_contrast(scheme: str, open_page: OpenPage) -> None:
     contrasts = open_page(color_scheme=scheme).evaluate(CONTRASTS)
     assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
 
-def test_the_buttons_of_a_checkpoint_are_in_view(
-    served: Served, open_page: Callable[..., Page]
-) -> None:
+def test_the_buttons_of_a_checkpoint_are_in_view(served: Served, open_page: OpenPage) -> None:
     served.running()
-    served.saved("a" * 100)
+    served.save("a" * 100)
     page = open_page()
     page.locator("#tab-checkpoints").click()
     button = page.locator("#checkpoints tr", has_text="a" * 100).get_by_role("button").last
@@ -154,7 +149,7 @@ def test_the_buttons_of_a_checkpoint_are_in_view(
 
 @pytest.mark.parametrize(("motion", "wanted"), [("reduce", "0s"), ("no-preference", "0.15s")])
 def test_reduced_motion_is_respected(
-    motion: str, wanted: str, served: Served, open_page: Callable[..., Page]
+    motion: str, wanted: str, served: Served, open_page: OpenPage
 ) -> None:
     served.running()
     page = open_page(reduced_motion=motion)
@@ -166,9 +161,9 @@ def test_reduced_motion_is_respected(
 def test_a_change_of_state_is_announced(idle: Page, served: Served) -> None:
     live = idle.locator("#live")
     expect(live).to_have_attribute("aria-live", "polite")
-    served.ask("/start_train", post=True)
+    served.post("/start_train")
     expect(live).to_have_text("Now training")
-    served.ask("/stop", post=True)
+    served.post("/stop")
     expect(live).to_have_text("Run stopped")
 
 
@@ -187,7 +182,7 @@ def test_a_lost_connection_is_reported_and_restored(running: Page, watches: list
     expect(stop).to_be_enabled()
 
 
-def test_the_overrides_of_a_run_are_copied(served: Served, open_page: Callable[..., Page]) -> None:
+def test_the_overrides_of_a_run_are_copied(served: Served, open_page: OpenPage) -> None:
     served.restart("training.batch_size=8")
     page = open_page()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -89,7 +89,7 @@ def test_two_grids_are_compared_by_their_messages(probe: Locator, running: Page)
 
 
 def test_another_puzzle_is_picked_by_its_id(probe: Locator, running: Page, served: Served) -> None:
-    wanted = served.ask("/examples")["examples"][-1]
+    wanted = served.get("/examples")["examples"][-1]
     running.get_by_label("Filter validation grids by puzzle ID").fill(wanted.split()[0])
     running.get_by_label("Validation grids", exact=True).select_option(wanted)
     expect(probe.locator("header code")).to_have_text(wanted)
@@ -97,7 +97,7 @@ def test_another_puzzle_is_picked_by_its_id(probe: Locator, running: Page, serve
 
 
 def test_a_card_opens_below(probe: Locator, running: Page, served: Served) -> None:
-    sample = served.ask("/samples")["samples"][-1]
+    sample = served.get("/samples")["samples"][-1]
     running.locator("button.card").last.click()
     expect(probe.locator("header code")).to_have_text(sample["example"])
 

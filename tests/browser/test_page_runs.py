@@ -80,7 +80,7 @@ def test_a_taken_name_is_overwritten_only_after_confirmation(
     running: Page, served: Served, watches: list[Watch]
 ) -> None:
     watches[0].expect("409")
-    path = served.saved("taken")
+    path = served.save("taken")
     before = path.stat().st_ino
     running.get_by_label("Name of the checkpoint to save").fill("taken")
     press(running, "Save")
@@ -106,7 +106,7 @@ def test_stop_needs_confirmation(running: Page, served: Served) -> None:
     press(running, "Stop")
     expect(running.get_by_role("dialog")).to_contain_text("Stop the run?")
     press(running, "Cancel")
-    assert served.ask("/status")["state"] == "training"
+    assert served.get("/status")["state"] == "training"
 
 
 def test_a_stopped_run_is_shown_as_stopped(running: Page) -> None:
@@ -118,39 +118,39 @@ def test_a_stopped_run_is_shown_as_stopped(running: Page) -> None:
 
 def test_a_run_is_resumed_from_the_list_where_it_was_saved(served: Served, idle: Page) -> None:
     served.running()
-    served.saved("to_resume")
-    step = served.ask("/checkpoint?name=to_resume")["metadata"]["step"]
+    served.save("to_resume")
+    step = served.get("/checkpoint?name=to_resume")["metadata"]["step"]
     served.idle()
     row(idle, "to_resume").get_by_role("button", name="Resume").click()
     idle.get_by_role("dialog").get_by_role("button", name="Resume").click()
     expect(idle.locator("#state")).to_have_text("● training")
     served.until(lambda status: status["step"])
-    assert served.ask("/metrics_history")["history"][0]["batch_num"] == step + 1
+    assert served.get("/metrics_history")["history"][0]["batch_num"] == step + 1
 
 
 def test_settings_list_how_a_resumed_run_differs(served: Served, idle: Page) -> None:
     served.running("training.learning_rate=0.0123")
-    served.saved("with_another_rate")
+    served.save("with_another_rate")
     served.idle()
-    served.ask("/start_train", {"resume": "with_another_rate"})
+    served.post("/start_train", {"resume": "with_another_rate"})
     hint = idle.locator("#settings .foot .hint")
     expect(hint).to_contain_text("This run has: Learning rate 0.0123")
 
 
 def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
     served.running()
-    served.saved("to_tune")
+    served.save("to_tune")
     served.idle()
     row(idle, "to_tune").get_by_role("button", name="Fine-tune").click()
     dialog = idle.get_by_role("dialog")
     dialog.get_by_label("Overrides").fill("training.learning_rate=1e-4\ntraining.batch_size=8")
     dialog.get_by_role("button", name="Fine-tune").click()
     expect(idle.locator("#state")).to_have_text("● training")
-    config = served.ask("/config")
+    config = served.get("/config")
     assert config["config"]["training"]["learning_rate"] == 1e-4
     assert "training.batch_size=8" in config["overrides"]
     served.until(lambda status: status["step"])
-    assert served.ask("/metrics_history")["history"][0]["batch_num"] == 1
+    assert served.get("/metrics_history")["history"][0]["batch_num"] == 1
 
 
 @pytest.mark.parametrize("typed", ["training.epoch=3", "task=selektion"])
@@ -167,7 +167,7 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
     press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(fact(idle, "Step")).to_have_text("3")
-    table = served.ask("/results")["table"]
+    table = served.get("/results")["table"]
     idle.get_by_role("tab", name="Results").click()
     metrics, *notes = table.split("\n\n")
     expect(idle.locator("#results pre")).to_have_text(metrics, use_inner_text=True)
@@ -179,7 +179,7 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
 
 
 def test_a_download_is_the_file(served: Served, running: Page) -> None:
-    path = served.saved("to_download")
+    path = served.save("to_download")
     with running.expect_download() as caught:
         row(running, "to_download").get_by_role("button", name="Download").click()
     assert caught.value.suggested_filename == "to_download.pth"
@@ -187,14 +187,14 @@ def test_a_download_is_the_file(served: Served, running: Page) -> None:
 
 
 def test_the_contents_of_a_file_are_shown(served: Served, running: Page) -> None:
-    served.saved("to_inspect")
+    served.save("to_inspect")
     row(running, "to_inspect").get_by_role("button", name="Inspect").click()
     expect(running.get_by_role("dialog")).to_contain_text("num_distractors: 3")
 
 
 def test_the_list_is_filtered_by_name(served: Served, running: Page) -> None:
-    served.saved("seen")
-    served.saved("hidden")
+    served.save("seen")
+    served.save("hidden")
     expect(row(running, "hidden")).to_be_visible()
     running.get_by_label("Filter checkpoints by name").fill("see")
     expect(row(running, "hidden")).to_have_count(0)

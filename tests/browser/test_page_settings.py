@@ -1,21 +1,20 @@
 """The settings form: validation, applying changes, options, and the folding panel."""
 
 import re
-from collections.abc import Callable
 
 import pytest
-from helpers_browser import Served, Watch
+from helpers_browser import OpenPage, Served, Watch
 from playwright.sync_api import Page, expect
 
 
 @pytest.fixture
-def form(served: Served, open_page: Callable[..., Page]) -> Page:
+def form(served: Served, open_page: OpenPage) -> Page:
     """The page without a run, with the initial settings."""
     served.idle()
     plain = {"task_type": "selection", "bottleneck_type": "communication", "batch_size": 16}
     extra = {"distractors": "random", "stop_token": False, "augment": False}
     lengths = {"seed": 0, "max_steps": None}
-    served.ask(
+    served.post(
         "/task_config", {**plain, **extra, **lengths, "num_distractors": 3, "vocab_size": 25}
     )
     page = open_page()
@@ -33,7 +32,7 @@ def test_a_value_out_of_range_is_refused_with_a_reason(form: Page, served: Serve
     apply(form)
     expect(form.locator(".toast.bad")).to_contain_text("Vocabulary size")
     expect(form.locator(".toast.bad")).to_contain_text("2")
-    assert served.ask("/task_config")["vocab_size"] == 25
+    assert served.get("/task_config")["vocab_size"] == 25
 
 
 def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: list[Watch]) -> None:
@@ -49,14 +48,14 @@ def test_applied_settings_are_used_by_the_next_run(form: Page, served: Served) -
     expect(form.locator("#settings")).to_contain_text("The next run uses these settings.")
     form.get_by_role("button", name="Start training").click()
     expect(form.locator("#state")).to_have_text("● training")
-    assert served.ask("/config")["config"]["training"]["batch_size"] == 12
+    assert served.get("/config")["config"]["training"]["batch_size"] == 12
 
 
 def test_a_start_applies_the_changes(form: Page, served: Served) -> None:
     form.locator("#set-num_distractors").fill("5")
     form.get_by_role("button", name="Apply and start").click()
     expect(form.locator("#state")).to_have_text("● training")
-    assert served.ask("/config")["config"]["task"]["num_distractors"] == 5
+    assert served.get("/config")["config"]["task"]["num_distractors"] == 5
 
 
 def test_only_changes_are_marked_and_sent(form: Page) -> None:
@@ -78,11 +77,11 @@ def test_an_option_enables_its_keys_before_it_is_applied(form: Page, served: Ser
     expect(form.locator("#set-vocab_size")).to_be_disabled()
     form.locator("#set-bottleneck_type").select_option("categorical")
     expect(form.locator("#set-vocab_size")).to_be_enabled()
-    assert served.ask("/task_config")["bottleneck_type"] == "communication"
+    assert served.get("/task_config")["bottleneck_type"] == "communication"
 
 
 def test_an_option_and_one_of_its_keys_are_applied_together(form: Page, served: Served) -> None:
-    served.ask("/task_config", {"task_type": "reconstruction"})
+    served.post("/task_config", {"task_type": "reconstruction"})
     form.reload()
     expect(form.locator("#set-num_distractors")).to_be_disabled()
     form.locator("#set-task_type").select_option("selection")
@@ -90,7 +89,7 @@ def test_an_option_and_one_of_its_keys_are_applied_together(form: Page, served: 
     form.locator("#set-num_distractors").fill("7")
     apply(form)
     expect(form.locator(".toast.good")).to_have_text("Settings applied×")
-    config = served.ask("/task_config")
+    config = served.get("/task_config")
     assert (config["task_type"], config["num_distractors"]) == ("selection", 7)
 
 
@@ -123,7 +122,7 @@ def test_extra_settings_apply_to_the_next_run(form: Page, served: Served) -> Non
     form.get_by_label("Number of distractors").fill("1")
     form.get_by_role("button", name="Apply and start").click()
     expect(form.locator("#state")).to_have_text("● training")
-    config = served.ask("/config")["config"]
+    config = served.get("/config")["config"]
     assert config["task"]["distractors"] == "same_size"
     assert config["bottleneck"]["stop_token"] is True
     assert config["data"]["augment"] is True

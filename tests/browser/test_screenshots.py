@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from helpers_browser import SCREENSHOTS, Served
+from helpers_browser import SCREENSHOTS, OpenPage, Served
 from playwright.sync_api import Page, expect
 
 
@@ -12,11 +12,11 @@ def test_each_tab_fits_the_screen(
     width: int,
     height: int,
     served: Served,
-    open_page: Callable[..., Page],
+    open_page: OpenPage,
     each_tab: Callable[[Page], Iterator[str]],
 ) -> None:
     served.running()
-    served.saved("a" * 100)
+    served.save("a" * 100)
     page = open_page(viewport={"width": width, "height": height})
     expect(page.locator("#settings .field").first).to_be_attached()
     for tab in each_tab(page):

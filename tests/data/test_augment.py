@@ -1,4 +1,4 @@
-"""Transforms against NumPy's own, and what they must leave alone."""
+"""Transforms against NumPy's, and the relations between grids that they keep."""
 
 import itertools
 
@@ -41,28 +41,30 @@ def padded(grids: Grids, side: int, filling: int) -> Grids:
     return Grids(cells, grids.sizes)
 
 
-@pytest.mark.parametrize("symmetry", SYMMETRIES)
 @pytest.mark.parametrize(("side", "filling"), [(6, 0), (6, 7), (30, 9)])
-def test_transforms_agree_with_numpy_whatever_the_padding(
-    arrays: list[np.ndarray], symmetry: tuple[bool, ...], side: int, filling: int
+def test_a_transform_for_each_grid_agrees_with_numpy(
+    arrays: list[np.ndarray], side: int, filling: int
 ) -> None:
-    grids = padded(Grids.from_arrays(arrays), side, filling)
-    result = transform(symmetry)(grids)
-    for given, made in zip(arrays, result.arrays(), strict=True):
-        assert np.array_equal(made, by_numpy(given, *symmetry))
-    expected = grids.sizes.flip(1) if symmetry[0] else grids.sizes
-    assert result.sizes.equal(expected)
-
-
-def test_each_grid_may_have_a_transform_of_its_own(arrays: list[np.ndarray]) -> None:
-    grids = Grids.from_arrays([array for array in arrays for _ in SYMMETRIES])
+    grids = padded(
+        Grids.from_arrays([array for array in arrays for _ in SYMMETRIES]), side, filling
+    )
     each = [symmetry for _ in arrays for symmetry in SYMMETRIES]
     result = transform(*each)(grids)
     for given, symmetry, made in zip(grids.arrays(), each, result.arrays(), strict=True):
         assert np.array_equal(made, by_numpy(given, *symmetry))
 
 
-def test_different_grids_stay_different_and_equal_ones_equal(arrays: list[np.ndarray]) -> None:
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_one_transform_applies_to_all_grids(
+    arrays: list[np.ndarray], symmetry: tuple[bool, ...]
+) -> None:
+    grids = Grids.from_arrays(arrays)
+    result = transform(symmetry)(grids)
+    assert all(map(np.array_equal, result.arrays(), (by_numpy(a, *symmetry) for a in arrays)))
+    assert result.sizes.equal(grids.sizes.flip(1) if symmetry[0] else grids.sizes)
+
+
+def test_different_grids_stay_different_and_equal_grids_equal(arrays: list[np.ndarray]) -> None:
     grids = Grids.from_arrays([*arrays, *(array.T for array in arrays), arrays[2]])
     before = [content_key(array) for array in grids.arrays()]
     generator = torch.Generator().manual_seed(0)
@@ -83,12 +85,12 @@ def test_grids_that_share_a_feature_still_share_it(arrays: list[np.ndarray], fea
         assert (before[:, None] == before).equal(after[:, None] == after)
 
 
-def test_a_seed_repeats_its_transforms() -> None:
+def test_equal_seeds_give_equal_transforms() -> None:
     one, other = (Transform.sample(torch.Generator().manual_seed(5), 10) for _ in range(2))
     assert all(value.equal(vars(other)[name]) for name, value in vars(one).items())
 
 
-def test_every_symmetry_and_colour_is_drawn_alike() -> None:
+def test_symmetries_and_colours_are_uniform() -> None:
     drawn = Transform.sample(torch.Generator().manual_seed(0), 4000)
     bits = torch.stack([drawn.transpose, drawn.flip_rows, drawn.flip_columns], 1)
     symmetries = bits.unique(dim=0, return_counts=True)[1]

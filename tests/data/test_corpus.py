@@ -1,10 +1,10 @@
-"""The three sets: what each holds, and that no content stands in two of them."""
+"""The three splits: what each holds, and that no two of them share content."""
 
 import itertools
 from typing import Any
 
 import pytest
-from helpers_data import MakeCorpus, SavePuzzles, contents, grid, puzzles_of
+from helpers_data import MakeCorpus, contents, grid, puzzles_of
 
 from arc.data import Corpus, DataError, Split
 
@@ -34,15 +34,14 @@ def corpus(make_corpus: MakeCorpus, data: str, way: dict[str, Any]) -> Corpus:
     return make_corpus(f"data={data}", **way)
 
 
-def test_no_content_stands_in_two_sets(corpus: Corpus) -> None:
+def test_no_two_splits_share_content(corpus: Corpus) -> None:
     for one, other in itertools.combinations(splits(corpus), 2):
         assert contents(one)
         assert contents(one).isdisjoint(contents(other)), (one.name, other.name)
 
 
-def test_puzzles_are_held_out_whole_or_for_naming_pairs(
-    corpus: Corpus, way: dict[str, Any]
-) -> None:
+def test_no_two_splits_share_a_unit(corpus: Corpus, way: dict[str, Any]) -> None:
+    """The unit is a puzzle, or in puzzle classification a pair."""
     words = 1 if way["held_out"] == "puzzles" else 3  # of "puzzle part number side"
     units = [
         {tuple(place.split()[:words]) for place in split.example_ids} for split in splits(corpus)
@@ -64,95 +63,70 @@ def test_the_split_depends_on_its_seed_alone(make_corpus: MakeCorpus, way: dict[
     assert first.fingerprint != other.fingerprint
 
 
-def test_held_out_copies_leave_training_and_a_note_says_so(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus
-) -> None:
+def test_copies_of_held_out_grids_leave_training_with_a_note(corpus_of: MakeCorpus) -> None:
     copied, n = grid(9, 3, 3), 8
-    learning: dict[str, Any] = {
-        f"p{i}": ([(grid(i), grid(i, 2)), (grid(i, 3), copied)], []) for i in range(n)
-    }
-    test = save_puzzles({"x": ([(copied, grid(7, 7, 7))], [])}, "test")
-    corpus = make_corpus(f"data.path={save_puzzles(learning)}", f"data.test={test}")
+    learned: Any = {f"p{i}": ([(grid(i), grid(i, 2)), (grid(i, 3), copied)], []) for i in range(n)}
+    corpus = corpus_of(learned, validation=0.25, test={"x": ([(copied, grid(7, 7, 7))], [])})
     assert [len(split) for split in splits(corpus)] == [18, 6, 2]
     assert [note for note in corpus.notes if note.startswith("training: 6 examples removed")]
     assert [note for note in corpus.notes if note.startswith("validation: 2 examples removed")]
 
 
-def test_in_pair_mode_a_copied_input_or_output_removes_the_pair(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus
-) -> None:
-    learning: dict[str, Any] = {
+def test_in_pair_mode_a_copied_input_or_output_removes_the_pair(corpus_of: MakeCorpus) -> None:
+    learned: Any = {
         "p0": ([(grid(1), grid(1, 2)), (grid(9), grid(1, 3))], []),
         "p1": ([(grid(2), grid(2, 2)), (grid(2, 3), grid(8))], []),
     }
-    test = save_puzzles({"x": ([(grid(8), grid(9))], [])}, "test")
-    path = f"data.path={save_puzzles(learning)}"
-    corpus = make_corpus(path, f"data.test={test}", "data.validation_fraction=0", pairs=True)
+    corpus = corpus_of(learned, test={"x": ([(grid(8), grid(9))], [])}, pairs=True)
     assert corpus.training.example_ids == ("p0 train 0", "p1 train 0")
 
 
-def test_a_test_puzzle_is_not_learned_from_even_in_part(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus
-) -> None:
+def test_no_part_of_a_test_puzzle_is_in_training(corpus_of: MakeCorpus) -> None:
     shared = (grid(1, 2), grid(2, 2))
-    learning: dict[str, Any] = {
+    learned: Any = {
         "old": ([shared, (grid(3), grid(4))], []),
         "same": ([(grid(5), grid(6))], []),
         "free": ([(grid(7), grid(8))], []),
     }
-    test: dict[str, Any] = {"new": ([shared], []), "same": ([(grid(5, 3), grid(6, 3))], [])}
-    corpus = make_corpus(
-        f"data.path={save_puzzles(learning)}",
-        f"data.test={save_puzzles(test, 'test')}",
-        "data.validation_fraction=0",
-    )
+    corpus = corpus_of(learned, test={"new": ([shared], []), "same": ([(grid(5, 3), grid(6))], [])})
     assert corpus.training.puzzle_ids == ("free",)
     assert "training: 2 puzzles removed because they are in the test set" in corpus.notes
 
 
-def test_arc2_without_the_evaluation_puzzles_of_arc1(make_corpus: MakeCorpus) -> None:
+def test_arc2_excludes_the_evaluation_puzzles_of_arc1(make_corpus: MakeCorpus) -> None:
     corpus = make_corpus("data=arc2", "data.test=arc1")
     learned = puzzles_of(corpus.training) | puzzles_of(corpus.validation)
     assert len(puzzles_of(corpus.test)) == 400
     assert learned.isdisjoint(puzzles_of(corpus.test))
-    assert 600 < len(learned) < 650  # of 1000; most of ARC-1's evaluation puzzles stand in ARC-2
+    assert 600 < len(learned) < 650  # of 1000; ARC-2 holds most of ARC-1's evaluation puzzles
     assert contents(corpus.training).isdisjoint(contents(corpus.test))
 
 
-@pytest.mark.parametrize(("pairs", "examples"), [(False, 6), (True, 3)])
-def test_every_grid_is_an_example_in_the_order_of_the_data(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus, pairs: bool, examples: int
-) -> None:
+@pytest.mark.parametrize("pairs", [False, True])
+def test_examples_keep_the_order_of_the_data(corpus_of: MakeCorpus, pairs: bool) -> None:
     puzzle = ([(grid(1), grid(2)), (grid(3), grid(4))], [(grid(5), grid(6))])
-    path = save_puzzles({"p": puzzle})
-    split = make_corpus(f"data.path={path}", "data.validation_fraction=0", pairs=pairs).training
-    seen = [int(split.grids.arrays()[index][0, 0]) for index in split.sender]
-    asked = [int(split.grids.arrays()[index][0, 0]) for index in split.target]
-    assert len(split) == examples
-    assert seen == ([1, 3, 5] if pairs else [1, 2, 3, 4, 5, 6])
-    assert asked == ([2, 4, 6] if pairs else seen)
+    split = corpus_of({"p": puzzle}, pairs=pairs).training
+    sent = [int(split.grids.arrays()[index][0, 0]) for index in split.sender]
+    targets = [int(split.grids.arrays()[index][0, 0]) for index in split.target]
+    assert sent == ([1, 3, 5] if pairs else [1, 2, 3, 4, 5, 6])
+    assert targets == ([2, 4, 6] if pairs else sent)
 
 
-def test_equal_contents_are_held_once(save_puzzles: SavePuzzles, make_corpus: MakeCorpus) -> None:
-    path = save_puzzles({"p": ([(grid(1), grid(2)), (grid(2), grid(1)), (grid(3), grid(1))], [])})
-    split = make_corpus(f"data.path={path}", "data.validation_fraction=0").training
+def test_equal_contents_are_stored_once(corpus_of: MakeCorpus) -> None:
+    pairs = [(grid(1), grid(2)), (grid(2), grid(1)), (grid(3), grid(1))]
+    split = corpus_of({"p": (pairs, [])}).training
     assert len(split) == 6
     assert len(split.grids) == len(split.candidates) == 3
     assert split.target.tolist() == [0, 1, 1, 0, 2, 0]
 
 
 @pytest.mark.parametrize("wanted", [9, 12, 20])
-def test_max_grids_counts_what_is_learned_from(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus, way: dict[str, Any], wanted: int
-) -> None:
+def test_max_grids_counts_examples(corpus_of: MakeCorpus, way: dict[str, Any], wanted: int) -> None:
     shapes = [(height, width) for height in range(1, 7) for width in range(1, 4)]
     pairs = [(grid(1, *shape), grid(2, *shape)) for shape in shapes]
-    puzzles: dict[str, Any] = {
-        f"p{n}": (pairs[3 * n : 3 * n + 2], pairs[3 * n + 2 : 3 * n + 3]) for n in range(6)
-    }
-    settings = (f"data.path={save_puzzles(puzzles)}", "data.validation_fraction=0.2")
-    everything = make_corpus(*settings, **way)
-    corpus = make_corpus(*settings, f"data.max_grids={wanted}", **way)
+    puzzles = {f"p{n}": (pairs[3 * n : 3 * n + 2], pairs[3 * n + 2 : 3 * n + 3]) for n in range(6)}
+    everything = corpus_of(puzzles, validation=0.2, **way)
+    corpus = corpus_of(puzzles, f"data.max_grids={wanted}", validation=0.2, **way)
     available = sum(len(split) for split in splits(everything))
     assert sum(len(split) for split in splits(corpus)) == min(wanted, available)
     grids_in_each = 3 if way["pairs"] else 6
@@ -160,41 +134,32 @@ def test_max_grids_counts_what_is_learned_from(
     assert max(learned) == f"p{(min(wanted, available) - 1) // grids_in_each}"  # the first ones
 
 
-@pytest.mark.parametrize("nothing", ["null", "0", "100000"])
-def test_max_grids_may_ask_for_all(make_corpus: MakeCorpus, nothing: str) -> None:
-    assert make_corpus(f"data.max_grids={nothing}").fingerprint == make_corpus().fingerprint
+@pytest.mark.parametrize("unlimited", ["null", "0", "100000"])
+def test_max_grids_can_be_unlimited(make_corpus: MakeCorpus, unlimited: str) -> None:
+    assert make_corpus(f"data.max_grids={unlimited}").fingerprint == make_corpus().fingerprint
 
 
-def test_filter_grid_size_keeps_that_size_everywhere(
-    make_corpus: MakeCorpus, way: dict[str, Any]
-) -> None:
+def test_filter_grid_size_keeps_one_size(make_corpus: MakeCorpus, way: dict[str, Any]) -> None:
     corpus = make_corpus("data.filter_grid_size=[3,3]", "data.max_grids=8", **way)
-    everything = make_corpus(**way)
-    assert 0 < len(corpus.training) < len(everything.training)
+    assert 0 < len(corpus.training) < len(make_corpus(**way).training)
     for split in splits(corpus):
         assert all(array.shape == (3, 3) for array in split.grids.arrays())
 
 
-def test_filter_grid_size_asks_both_grids_of_a_pair(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus
-) -> None:
+def test_filter_grid_size_applies_to_both_grids_of_a_pair(corpus_of: MakeCorpus) -> None:
     pairs = [(grid(1, 2, 3), grid(2, 2, 3)), (grid(3, 2, 3), grid(4)), (grid(5), grid(6, 2, 3))]
-    settings = (f"data.path={save_puzzles({'p': (pairs, [])})}", "data.filter_grid_size=[2,3]")
-    corpus = make_corpus(*settings, "data.validation_fraction=0", pairs=True)
+    corpus = corpus_of({"p": (pairs, [])}, "data.filter_grid_size=[2,3]", pairs=True)
     assert corpus.training.example_ids == ("p train 0",)
 
 
-def test_nothing_left_to_learn_from_is_an_error_that_says_why(make_corpus: MakeCorpus) -> None:
-    with pytest.raises(
-        DataError, match=r"training set is empty.*filter_grid_size: 0 of 96 examples are 30 x 30"
-    ):
+def test_an_empty_training_set_is_an_error_with_its_reason(make_corpus: MakeCorpus) -> None:
+    reason = r"training set is empty.*filter_grid_size: 0 of 96 examples are 30 x 30"
+    with pytest.raises(DataError, match=reason):
         make_corpus("data.filter_grid_size=[30,30]")
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 0.5])
-def test_validation_takes_its_share_of_the_puzzles(
-    make_corpus: MakeCorpus, fraction: float
-) -> None:
+def test_validation_takes_its_fraction_of_puzzles(make_corpus: MakeCorpus, fraction: float) -> None:
     corpus = make_corpus(f"data.validation_fraction={fraction}")
     assert len(corpus.validation.puzzle_ids) == round(12 * fraction)
 
@@ -207,11 +172,6 @@ def test_short_representations(make_corpus: MakeCorpus) -> None:
     assert repr(corpus).count("Split(") == 3
 
 
-def test_one_changed_cell_changes_the_fingerprint(
-    save_puzzles: SavePuzzles, make_corpus: MakeCorpus
-) -> None:
-    paths = [save_puzzles({"p": ([(grid(1), grid(color))], [])}, f"c{color}") for color in (2, 3)]
-    marks = {
-        make_corpus(f"data.path={path}", "data.validation_fraction=0").fingerprint for path in paths
-    }
-    assert len(marks) == 2
+def test_one_changed_cell_changes_the_fingerprint(corpus_of: MakeCorpus) -> None:
+    one, other = (corpus_of({"p": ([(grid(1), grid(color))], [])}) for color in (2, 3))
+    assert one.fingerprint != other.fingerprint

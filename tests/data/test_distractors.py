@@ -1,12 +1,12 @@
 """Distractor kinds and the candidates of a batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers_data import MakeCorpus, SavePuzzles, grid
+from helpers_data import MakeCorpus, grid
 from torch import Tensor
 
 from arc.data import BatchSampler, Split
@@ -15,17 +15,8 @@ from arc.data.grids import content_key
 
 
 @pytest.fixture
-def make_split(save_puzzles: SavePuzzles, make_corpus: MakeCorpus) -> Callable[..., Split]:
-    def make(puzzles: dict[str, Any], pairs: bool = False) -> Split:
-        settings = (f"data.path={save_puzzles(puzzles)}", "data.validation_fraction=0")
-        return make_corpus(*settings, pairs=pairs).training
-
-    return make
-
-
-@pytest.fixture
 def split(make_corpus: MakeCorpus) -> Split:
-    """Sizes of four kinds, and grids that stand in two puzzles each."""
+    """Four sizes; some grids are in two puzzles."""
     return make_corpus("data.validation_fraction=0").training
 
 
@@ -34,11 +25,11 @@ def two_colors(number: int) -> np.ndarray:
 
 
 def batches(
-    split: Split, size: int, count: int, seed: int = 0, wanted: Tensor | None = None
+    split: Split, size: int, count: int, wanted: Tensor | None = None
 ) -> Iterator[tuple[Tensor, torch.Generator]]:
     """Batches as a run has them, of examples that have ``wanted`` distractors."""
     examples = torch.arange(len(split)) if wanted is None else wanted
-    source = BatchSampler(examples, size, seed=seed)
+    source = BatchSampler(examples, size, seed=0)
     for _ in range(count):
         yield source.next(), source.generator
 
@@ -46,7 +37,7 @@ def batches(
 @pytest.mark.parametrize("kind", list(DISTRACTORS))
 @pytest.mark.parametrize("pairs", [False, True])
 @pytest.mark.parametrize("size", [2, 16])
-def test_each_target_gets_its_number_of_different_others_of_its_group(
+def test_distractors_are_different_members_of_the_group(
     make_corpus: MakeCorpus, kind: str, pairs: bool, size: int
 ) -> None:
     split = make_corpus("data.validation_fraction=0", pairs=pairs).training
@@ -70,21 +61,20 @@ def test_each_target_gets_its_number_of_different_others_of_its_group(
         candidate_set = sample_candidates(split, groups, examples, count, generator)
         assert candidate_set.choices.shape == (len(examples), count + 1)
         shown = candidate_set.pool[candidate_set.choices]
-        for example, row, answer in zip(
-            examples, shown.tolist(), candidate_set.answer, strict=True
-        ):
+        rows = zip(examples, shown.tolist(), candidate_set.answer, strict=True)
+        for example, row, answer in rows:
             target = int(split.target[example])
             assert row[answer] == target
             assert len({keys[index] for index in row}) == count + 1
             assert all(same(example, target, other) for other in row)
 
 
-def test_the_kinds_count_what_they_say(make_split: Callable[..., Split]) -> None:
+def test_each_kind_counts_its_distractors(corpus_of: MakeCorpus) -> None:
     puzzles: dict[str, Any] = {
         "p": ([(grid(1), grid(2)), (two_colors(12), two_colors(21))], []),
         "q": ([(two_colors(33), grid(1))], []),
     }
-    split = make_split(puzzles)  # six examples of five contents
+    split = corpus_of(puzzles).training  # six examples of five contents
     available = {kind: DistractorGroups.of(kind, split).available.tolist() for kind in DISTRACTORS}
     assert available["random"] == [4] * 6
     assert available["same_size"] == [1, 1, 2, 2, 2, 1]
@@ -92,22 +82,20 @@ def test_the_kinds_count_what_they_say(make_split: Callable[..., Split]) -> None
     assert available["same_puzzle"] == [3, 3, 3, 3, 1, 1]
 
 
-def test_in_pair_mode_only_outputs_stand_beside_an_output(make_split: Callable[..., Split]) -> None:
-    split = make_split({"p": ([(grid(n), two_colors(n)) for n in range(9)], [])}, pairs=True)
-    groups = DistractorGroups.of("random", split)
+def test_in_pair_mode_all_candidates_are_outputs(corpus_of: MakeCorpus) -> None:
+    split = corpus_of(
+        {"p": ([(grid(n), two_colors(n)) for n in range(9)], [])}, pairs=True
+    ).training
+    groups, generator = DistractorGroups.of("random", split), torch.Generator().manual_seed(0)
     assert groups.available.tolist() == [8] * 9
-    candidate_set = sample_candidates(
-        split, groups, torch.arange(9), 8, torch.Generator().manual_seed(0)
-    )
+    candidate_set = sample_candidates(split, groups, torch.arange(9), 8, generator)
     assert {split.grids.arrays()[index].shape for index in candidate_set.pool} == {(1, 2)}
 
 
-def test_the_whole_set_can_stand_in_one_lineup(split: Split) -> None:
-    groups = DistractorGroups.of("random", split)
+def test_all_grids_can_be_candidates_of_one_target(split: Split) -> None:
+    groups, generator = DistractorGroups.of("random", split), torch.Generator().manual_seed(0)
     count = int(groups.available.max())
-    candidate_set = sample_candidates(
-        split, groups, torch.tensor([3]), count, torch.Generator().manual_seed(0)
-    )
+    candidate_set = sample_candidates(split, groups, torch.tensor([3]), count, generator)
     assert candidate_set.pool[candidate_set.choices][0].sort().values.equal(split.candidates)
 
 
@@ -121,17 +109,17 @@ def test_the_position_of_the_target_is_uniform(split: Split) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 5, 24])
-def test_distractors_are_uniform(make_split: Callable[..., Split], size: int) -> None:
-    split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(10)], [])})
+def test_distractors_are_uniform(corpus_of: MakeCorpus, size: int) -> None:
+    split = corpus_of({"p": ([(grid(n), two_colors(50 + n)) for n in range(10)], [])}).training
     assert_uniform_rows(distractor_counts(split, size))
 
 
 @pytest.mark.parametrize("size", [2, 5, 12])
-def test_a_frequent_grid_is_no_likelier_distractor(
-    make_split: Callable[..., Split], size: int
-) -> None:
+def test_a_frequent_grid_is_no_likelier_distractor(corpus_of: MakeCorpus, size: int) -> None:
     often = [(grid(9), grid(9)) for _ in range(4)]
-    split = make_split({"p": ([(grid(n), two_colors(50 + n)) for n in range(6)] + often, [])})
+    split = corpus_of(
+        {"p": ([(grid(n), two_colors(50 + n)) for n in range(6)] + often, [])}
+    ).training
     assert_uniform_rows(distractor_counts(split, size))
 
 

@@ -1,4 +1,4 @@
-"""What is a valid grid, and how a set of them is held."""
+"""Validation of grids, and sets of them."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ from arc.data.grids import check_grid, content_key
         ([[None]], "integers 0 to 9"),
     ],
 )
-def test_a_bad_grid_is_refused_with_its_place(rows: Any, named: str) -> None:
+def test_an_invalid_grid_is_an_error_with_its_place(rows: Any, named: str) -> None:
     with pytest.raises(DataError, match=rf"^a\.json, train\[3\]\.input: .*{named}"):
         check_grid(rows, "a.json, train[3].input")
 
@@ -43,7 +43,7 @@ def test_every_allowed_size_is_accepted(shape: tuple[int, int]) -> None:
     assert grid.shape == shape
 
 
-def test_grids_give_back_what_they_hold() -> None:
+def test_arrays_are_those_that_were_given() -> None:
     given = [[[1, 2, 3]], np.array([[0], [9]]), torch.tensor([[4, 5], [6, 7]])]
     grids = Grids.from_arrays(given)
     assert len(grids) == 3
@@ -52,30 +52,28 @@ def test_grids_give_back_what_they_hold() -> None:
     assert grids.sizes.tolist() == [[1, 3], [2, 1], [2, 2]]
 
 
-def test_grids_are_selected_in_the_order_asked_for() -> None:
+def test_an_index_selects_grids_in_its_order() -> None:
     grids = Grids.from_arrays([[[1]], [[2, 2]], [[3], [3]]])
     chosen = grids[torch.tensor([2, 0, 2])].arrays()
     assert [grid.tolist() for grid in chosen] == [[[3], [3]], [[1]], [[3], [3]]]
 
 
-def test_a_bad_grid_among_good_ones_is_named() -> None:
-    with pytest.raises(DataError, match=r"grid 1: colour 11"):
-        Grids.from_arrays([[[1]], [[11]]])
+@pytest.mark.parametrize(
+    ("arrays", "named"), [([[[1]], [[11]]], "grid 1: colour 11"), ([], "empty list")]
+)
+def test_invalid_sets_of_grids_are_refused(arrays: list[Any], named: str) -> None:
+    with pytest.raises(DataError, match=named):
+        Grids.from_arrays(arrays)
 
 
-def test_no_grids_at_all_are_refused() -> None:
-    with pytest.raises(DataError, match="empty list"):
-        Grids.from_arrays([])
-
-
-def test_content_is_shape_and_cells() -> None:
+def test_the_content_key_covers_shape_and_cells() -> None:
     different = ([[1, 1]], [[1], [1]], [[1, 0]], [[1]])
     keys = {content_key(np.array(rows, np.uint8)) for rows in different}
     assert len(keys) == 4
     assert content_key(np.array([[1, 1]], np.uint8)) in keys
 
 
-def test_features_tell_apart_exactly_what_they_say() -> None:
+def test_features_distinguish_grids() -> None:
     grids = Grids.from_arrays([[[1, 2]], [[2, 1]], [[3, 2]], [[1, 1]], [[1], [2]], [[1, 2]]])
 
     def same_as_first(feature: str) -> list[bool]:
@@ -90,6 +88,6 @@ def test_features_tell_apart_exactly_what_they_say() -> None:
     assert counts[0] == counts[2] != counts[1]
 
 
-def test_padding_is_no_colour() -> None:
+def test_padding_is_not_counted() -> None:
     grids = Grids.from_arrays([[[1]], np.zeros((4, 4), int)])
     assert color_counts(grids).tolist() == [[0, 1, *[0] * 8], [16, *[0] * 9]]

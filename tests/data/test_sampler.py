@@ -9,6 +9,7 @@ from torch import Tensor
 
 from arc.data import BatchSampler
 
+MakeSource = Callable[..., BatchSampler]
 EXAMPLES = torch.arange(100, 123)
 GROUPS = torch.arange(23) % 4
 
@@ -18,7 +19,7 @@ def epoch_of(source: BatchSampler) -> list[Tensor]:
 
 
 @pytest.fixture(params=["free", "grouped"])
-def make_source(request: pytest.FixtureRequest) -> Callable[..., BatchSampler]:
+def make_source(request: pytest.FixtureRequest) -> MakeSource:
     options: dict[str, Any] = {} if request.param == "free" else {"groups": GROUPS, "block_size": 3}
 
     def make(seed: int = 0, batch_size: int = 5) -> BatchSampler:
@@ -27,7 +28,7 @@ def make_source(request: pytest.FixtureRequest) -> Callable[..., BatchSampler]:
     return make
 
 
-def test_each_epoch_holds_every_example_once(make_source: Callable[..., BatchSampler]) -> None:
+def test_each_epoch_holds_every_example_once(make_source: MakeSource) -> None:
     source = make_source()
     for epoch in (1, 2, 3):
         batches = epoch_of(source)
@@ -37,7 +38,7 @@ def test_each_epoch_holds_every_example_once(make_source: Callable[..., BatchSam
 
 
 def test_epochs_and_seeds_differ_and_a_seed_repeats(
-    make_source: Callable[..., BatchSampler],
+    make_source: MakeSource,
 ) -> None:
     source, same, other = make_source(0), make_source(0), make_source(1)
     first, second = torch.cat(epoch_of(source)), torch.cat(epoch_of(source))
@@ -46,16 +47,14 @@ def test_epochs_and_seeds_differ_and_a_seed_repeats(
     assert not first.equal(torch.cat(epoch_of(other)))
 
 
-def test_a_batch_may_be_larger_than_the_set(make_source: Callable[..., BatchSampler]) -> None:
+def test_a_batch_may_be_larger_than_the_set(make_source: MakeSource) -> None:
     source = make_source(batch_size=64)
     assert source.next().sort().values.equal(EXAMPLES)
     assert source.epoch_is_complete
 
 
 @pytest.mark.parametrize("position", range(11))
-def test_a_saved_position_is_continued_exactly(
-    make_source: Callable[..., BatchSampler], position: int
-) -> None:
+def test_a_loaded_state_continues_exactly(make_source: MakeSource, position: int) -> None:
     source, resumed = make_source(0), make_source(7)
     for _ in range(position):
         source.next()
@@ -67,25 +66,21 @@ def test_a_saved_position_is_continued_exactly(
         assert drawn[0].equal(drawn[1])
 
 
-def test_a_saved_position_does_not_move_with_its_source(
-    make_source: Callable[..., BatchSampler],
-) -> None:
-    source = make_source()
+def test_a_state_does_not_change_with_its_source(make_source: MakeSource) -> None:
+    source, resumed = make_source(), make_source(3)
     state = source.state_dict()
     expected = epoch_of(source) + epoch_of(source)
-    resumed = make_source(3)
     resumed.load_state_dict(state)
-    for batch in expected:
-        assert resumed.next().equal(batch)
+    assert all(resumed.next().equal(batch) for batch in expected)
 
 
-def test_an_order_of_another_set_is_refused(make_source: Callable[..., BatchSampler]) -> None:
+def test_a_state_of_another_set_is_refused(make_source: MakeSource) -> None:
     state = BatchSampler(torch.arange(7), 2, seed=0).state_dict()
     with pytest.raises(ValueError, match=r"7 examples.*23"):
         make_source().load_state_dict(state)
 
 
-def test_runs_of_one_group_stay_together() -> None:
+def test_blocks_hold_one_group_and_are_shuffled() -> None:
     groups = torch.tensor([0] * 12 + [1] * 9 + [2] * 6)
     source = BatchSampler(torch.arange(27), 3, seed=0, groups=groups, block_size=3)
     orders = []
@@ -93,10 +88,10 @@ def test_runs_of_one_group_stay_together() -> None:
         batches = epoch_of(source)
         assert all(groups[batch].unique().numel() == 1 for batch in batches)
         orders.append([int(groups[batch[0]]) for batch in batches])
-    assert len({tuple(order) for order in orders}) > 10  # the runs themselves are shuffled
+    assert len({tuple(order) for order in orders}) > 10
 
 
-def test_a_group_is_cut_into_different_runs_each_epoch() -> None:
+def test_a_group_is_divided_differently_each_epoch() -> None:
     source = BatchSampler(torch.arange(8), 4, seed=0, groups=torch.zeros(8).long(), block_size=4)
     halves = {frozenset(epoch_of(source)[0].tolist()) for _ in range(20)}
     assert len(halves) > 10

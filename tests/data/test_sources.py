@@ -34,13 +34,11 @@ def test_a_folder_is_read_in_the_order_of_its_file_names(tmp_path: Path) -> None
     assert listed(puzzles[0].test) == [([[3]], [[4]])]
 
 
-def test_one_file_may_hold_many_puzzles(tmp_path: Path) -> None:
-    path = write(tmp_path / "all.json", {"second": ONE, "first": ONE})
-    assert [puzzle.id for puzzle in read_puzzles(path)] == ["first", "second"]
-
-
-def test_one_file_may_hold_one_puzzle(tmp_path: Path) -> None:
-    assert [puzzle.id for puzzle in read_puzzles(write(tmp_path / "one.json", ONE))] == ["one"]
+@pytest.mark.parametrize(
+    ("content", "ids"), [({"second": ONE, "first": ONE}, ["first", "second"]), (ONE, ["p"])]
+)
+def test_a_file_holds_one_puzzle_or_many(tmp_path: Path, content: Any, ids: list[str]) -> None:
+    assert [puzzle.id for puzzle in read_puzzles(write(tmp_path / "p.json", content))] == ids
 
 
 def test_pairs_without_an_output_are_skipped(tmp_path: Path) -> None:
@@ -49,7 +47,7 @@ def test_pairs_without_an_output_are_skipped(tmp_path: Path) -> None:
     assert listed(read_puzzles(path)[0].test) == [([[3]], [[4]])]
 
 
-def test_a_puzzle_may_lack_tests(tmp_path: Path) -> None:
+def test_a_puzzle_without_tests(tmp_path: Path) -> None:
     path = write(tmp_path / "p.json", {"train": ONE["train"]})
     assert read_puzzles(path)[0].test == ()
 
@@ -70,7 +68,7 @@ def test_a_puzzle_may_lack_tests(tmp_path: Path) -> None:
         ({"p": {"train": [{"input": "x", "output": [[1]]}]}}, r"train\[0\]\.input: "),
     ],
 )
-def test_what_is_not_arc_is_refused_with_file_and_place(
+def test_invalid_content_is_refused_with_its_place(
     tmp_path: Path, content: Any, named: str
 ) -> None:
     path = write(tmp_path / "bad.json", content)
@@ -78,23 +76,21 @@ def test_what_is_not_arc_is_refused_with_file_and_place(
         read_puzzles(path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00{")
-    with pytest.raises(DataError, match=r"bad\.json: not JSON"):
-        read_puzzles(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("bytes", r"bad\.json: not JSON"), ("empty", r"no \.json files"), ("nowhere", "no such file")],
+)
+def test_unreadable_paths_are_refused(tmp_path: Path, name: str, named: str) -> None:
+    for folder in ("bytes", "empty"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bytes" / "bad.json").write_bytes(b"\xff\xfe\x00{")
+    with pytest.raises(DataError, match=named):
+        read_puzzles(tmp_path / name)
 
 
-def test_a_folder_without_puzzles_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \.json files"):
-        read_puzzles(tmp_path)
-
-
-def test_a_missing_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere: no such file"):
-        read_puzzles(tmp_path / "nowhere")
-
-
-def test_subfolders_are_training_and_test(tmp_path: Path, make_corpus: MakeCorpus) -> None:
+def test_subfolders_are_the_training_and_the_test_set(
+    tmp_path: Path, make_corpus: MakeCorpus
+) -> None:
     for part, color in (("training", 1), ("evaluation", 2)):
         for number in range(2):
             pair = {"input": [[color, number]], "output": [[color], [number]]}
@@ -105,7 +101,7 @@ def test_subfolders_are_training_and_test(tmp_path: Path, make_corpus: MakeCorpu
     assert len(corpus.training) == len(corpus.validation) == 2
 
 
-def test_the_test_set_may_lie_elsewhere(tmp_path: Path, make_corpus: MakeCorpus) -> None:
+def test_the_test_set_has_its_own_path(tmp_path: Path, make_corpus: MakeCorpus) -> None:
     test = write(tmp_path / "mine.json", {"x": {"train": [{"input": [[9, 9]], "output": [[8]]}]}})
     corpus = make_corpus(f"data.test={test}")
     assert corpus.test.puzzle_ids == ("x",)
@@ -119,6 +115,6 @@ def test_the_test_set_may_lie_elsewhere(tmp_path: Path, make_corpus: MakeCorpus)
         ("data.test=arc3", r"data\.test='arc3'.*arc1, arc2"),
     ],
 )
-def test_what_cannot_be_found_is_named(make_corpus: MakeCorpus, override: str, named: str) -> None:
+def test_a_missing_source_is_named(make_corpus: MakeCorpus, override: str, named: str) -> None:
     with pytest.raises(DataError, match=named):
         make_corpus(override)

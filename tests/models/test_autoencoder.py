@@ -44,7 +44,7 @@ def listed(answer: Any) -> list[Tensor]:
 
 
 @torch.no_grad()
-def test_training_and_evaluation_are_one_path_bit_for_bit(run: Run) -> None:
+def test_training_and_evaluation_are_equal_bit_for_bit(run: Run) -> None:
     grids = run.corpus.training.grids[torch.arange(8)]
     trained, evaluated = run.model.train()(grids), run.model.eval()(grids)
     assert trained.content.equal(evaluated.content)
@@ -88,7 +88,7 @@ def test_gradients_reach_every_parameter(run: Run) -> None:
 
 
 @pytest.mark.parametrize("noise", ["none", "gumbel"])
-def test_gradients_reach_every_parameter_past_stops_and_noise(
+def test_gradients_reach_every_parameter_with_noise(
     make_run: MakeRun, discrete: str, noise: str
 ) -> None:
     options = ["bottleneck.stop_token=true", "bottleneck.length_cost=0.01"]
@@ -98,15 +98,14 @@ def test_gradients_reach_every_parameter_past_stops_and_noise(
     assert_gradients_reach_everything(run)
 
 
-def test_no_weight_stands_twice(run: Run) -> None:
+def test_no_weight_is_stored_twice(run: Run) -> None:
     state = run.model.state_dict()
     assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
     assert list(state) == [name for name, _ in run.model.named_parameters()]
 
 
-def test_the_documented_construction_takes_the_weights(run: Run) -> None:
-    """Keyword for keyword as people build a model around a file of ours."""
-    model, channel = run.config.model, run.config.bottleneck
+def test_a_documented_construction_loads_the_weights(run: Run) -> None:
+    model, bottleneck = run.config.model, run.config.bottleneck
     encoder = ARCEncoder(
         num_colors=10,
         embedding_dim=model.embedding_dim,
@@ -116,13 +115,13 @@ def test_the_documented_construction_takes_the_weights(run: Run) -> None:
     )
     rebuilt = ARCAutoencoder(
         encoder=encoder,
-        vocab_size=getattr(channel, "vocab_size", None),
-        max_length=getattr(channel, "max_message_length", None),
+        vocab_size=getattr(bottleneck, "vocab_size", None),
+        max_length=getattr(bottleneck, "max_message_length", None),
         num_colors=10,
         embedding_dim=model.embedding_dim,
         hidden_dim=model.hidden_dim,
         max_grid_size=30,
-        bottleneck_type=channel.name,
+        bottleneck_type=bottleneck.name,
         task_type=run.config.task.name,
         num_conv_layers=model.num_conv_layers,
         num_classes=getattr(run.config.task, "num_classes", None),
@@ -154,7 +153,7 @@ def test_equal_seeds_give_equal_weights(make_run: MakeRun) -> None:
         ({"max_grid_size": 20}, "max_grid_size must be 30, got 20"),
     ],
 )
-def test_what_cannot_be_built_is_named(overrides: dict[str, Any], named: str) -> None:
+def test_invalid_arguments_are_named(overrides: dict[str, Any], named: str) -> None:
     encoder = ARCEncoder(hidden_dim=4, latent_dim=4)
     with pytest.raises(ValueError, match=named):
         ARCAutoencoder(**{"encoder": encoder, "vocab_size": 4, "max_length": 2, **overrides})

@@ -1,4 +1,4 @@
-"""What goes through a channel, and what the receiver gets of it."""
+"""Messages of each bottleneck, and the signal that the receiver gets."""
 
 import math
 from collections.abc import Callable
@@ -23,77 +23,72 @@ def make(name: str, latent_dim: int = 16, **options: Any) -> Any:
     return BOTTLENECKS[name](latent_dim, VOCABULARY, LENGTH, **options)
 
 
-def obedient(name: str, **options: Any) -> tuple[Any, Callable[[Any], Tensor]]:
-    """Return a channel and a function from wanted symbols to the latent that makes it say them."""
+def identity(name: str, **options: Any) -> tuple[Any, Callable[[Any], Tensor]]:
+    """Return a bottleneck and a function from symbols to the latent that it encodes as them."""
     width = make(name).project.out_features
-    channel = make(name, latent_dim=width, **options)
+    bottleneck = make(name, latent_dim=width, **options)
     with torch.no_grad():
-        channel.project.weight.copy_(torch.eye(width))
-        channel.project.bias.zero_()
+        bottleneck.project.weight.copy_(torch.eye(width))
+        bottleneck.project.bias.zero_()
 
     def latent_for(symbols: Any) -> Tensor:
-        codes = channel.codes[torch.tensor(symbols)]
+        codes = bottleneck.codes[torch.tensor(symbols)]
         return (codes.atanh() if name == "communication" else 9 * codes).flatten(1)
 
-    return channel, latent_for
+    return bottleneck, latent_for
 
 
 @pytest.mark.parametrize("stop_token", [False, True])
 @pytest.mark.parametrize("noise", ["none", "gumbel"])
-def test_the_signal_is_what_the_receiver_reads_of_the_content(
-    discrete: str, stop_token: bool, noise: str
-) -> None:
-    channel = make(discrete, stop_token=stop_token, noise=noise)
+def test_reading_the_content_gives_the_signal(discrete: str, stop_token: bool, noise: str) -> None:
+    bottleneck = make(discrete, stop_token=stop_token, noise=noise)
     for mode in (True, False):
-        message = channel.train(mode)(torch.randn(64, 16))
+        message = bottleneck.train(mode)(torch.randn(64, 16))
         assert message.content.dtype == torch.int64
         assert message.content.shape == (64, LENGTH)
-        assert message.signal.shape == (64, channel.signal_width)
-        assert channel.read(message.content).equal(message.signal)
+        assert message.signal.shape == (64, bottleneck.signal_width)
+        assert bottleneck.read(message.content).equal(message.signal)
 
 
-def test_a_vector_is_read_as_it_was_sent() -> None:
-    channel = make("autoencoder")
+def test_a_vector_is_not_changed() -> None:
+    bottleneck = make("autoencoder")
     latent = torch.randn(5, 16, requires_grad=True)
-    message = channel(latent)
+    message = bottleneck(latent)
     assert message.content.equal(latent)
     assert message.lengths is None
     assert message.aux_loss == 0
-    assert channel.read(message.content).equal(message.signal)
+    assert bottleneck.read(message.content).equal(message.signal)
 
 
-def test_symbols_are_the_nearest_to_what_is_meant(discrete: str) -> None:
-    channel, latent_for = obedient(discrete)
+def test_a_latent_becomes_the_nearest_symbols(discrete: str) -> None:
+    bottleneck, latent_for = identity(discrete)
     symbols = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)
-    message = channel(latent_for(symbols.tolist()))
+    message = bottleneck(latent_for(symbols.tolist()))
     assert message.content.equal(symbols)
     assert message.signal.unique(dim=0).shape[0] == VOCABULARY**LENGTH
     assert message.lengths.tolist() == [LENGTH] * len(symbols)
 
 
-def test_a_stop_is_said_counted_and_followed_by_silence(discrete: str) -> None:
-    channel, latent_for = obedient(discrete, stop_token=True)
-    said = [[0, 4, 5], [3, 0, 2], [3, 0, 0], [1, 2, 0], [1, 2, 3]]
-    message = channel(latent_for(said))
+def test_a_message_ends_with_its_stop(discrete: str) -> None:
+    bottleneck, latent_for = identity(discrete, stop_token=True)
+    wanted = [[0, 4, 5], [3, 0, 2], [3, 0, 0], [1, 2, 0], [1, 2, 3]]
+    message = bottleneck(latent_for(wanted))
     assert message.content.tolist() == [[0, 0, 0], [3, 0, 0], [3, 0, 0], [1, 2, 0], [1, 2, 3]]
     assert message.lengths.tolist() == [1, 2, 2, 3, 3]
-    heard = message.signal.view(len(said), LENGTH, -1)
-    for row, length in zip(heard, message.lengths, strict=True):
-        assert (row[:length] != 0).any(1).all()  # a stop is heard too
+    signal = message.signal.view(len(wanted), LENGTH, -1)
+    for row, length in zip(signal, message.lengths, strict=True):
+        assert (row[:length] != 0).any(1).all()  # the stop has a signal too
         assert (row[length:] == 0).all()
     assert message.signal[1].equal(message.signal[2])
-    assert not message.signal[2].equal(channel.read(torch.tensor([[3, 1, 1]]))[0])
+    assert not message.signal[2].equal(bottleneck.read(torch.tensor([[3, 1, 1]]))[0])
 
 
-def test_a_message_read_from_outside_ends_at_its_stop(discrete: str) -> None:
-    channel = make(discrete, stop_token=True)
-    assert channel.read(torch.tensor([[3, 0, 5]])).equal(channel.read(torch.tensor([[3, 0, 0]])))
-
-
-def test_without_stop_token_symbol_zero_is_like_any_other(discrete: str) -> None:
-    channel = make(discrete)
-    signals = channel.read(torch.tensor([[0, 4, 5], [0, 5, 4], [0, 0, 0]]))
-    assert signals.unique(dim=0).shape[0] == 3
+@pytest.mark.parametrize(("stop_token", "signals"), [(False, 3), (True, 2)])
+def test_symbol_zero_is_a_stop_only_with_stop_token(
+    discrete: str, stop_token: bool, signals: int
+) -> None:
+    messages = torch.tensor([[3, 0, 5], [3, 0, 4], [0, 0, 0]])
+    assert make(discrete, stop_token=stop_token).read(messages).unique(dim=0).shape[0] == signals
 
 
 @pytest.mark.parametrize(
@@ -107,7 +102,7 @@ def test_without_stop_token_symbol_zero_is_like_any_other(discrete: str) -> None
     ],
     ids=["float", "too long", "one row", "unknown symbol", "negative"],
 )
-def test_what_is_no_message_is_refused(discrete: str, content: Tensor) -> None:
+def test_an_invalid_message_is_refused(discrete: str, content: Tensor) -> None:
     with pytest.raises(ValueError, match=r"expected int64 \[batch, 3\]|expected 3$|outside 0 to 5"):
         make(discrete).read(content)
 
@@ -133,37 +128,32 @@ def test_noise_acts_in_training_only(discrete: str) -> None:
 
 def test_noise_draws_symbols_by_their_probability() -> None:
     """The Gumbel trick: logits log(p) give symbol i with probability p_i."""
-    channel, _ = obedient("categorical", noise="gumbel")
+    bottleneck, _ = identity("categorical", noise="gumbel")
     share = torch.tensor([0.05, 0.1, 0.1, 0.15, 0.2, 0.4])
-    content = channel.train()(share.log().repeat(20_000, LENGTH)).content
+    content = bottleneck.train()(share.log().repeat(20_000, LENGTH)).content
     drawn = torch.stack([torch.bincount(column, minlength=6) for column in content.t()]) / 20_000
     torch.testing.assert_close(drawn, share.expand(LENGTH, 6), rtol=0, atol=0.015)
 
 
-def test_temperature_goes_geometrically_to_its_end(discrete: str) -> None:
-    channel = make(discrete, temperature=4.0, temperature_final=0.25)
+@pytest.mark.parametrize("final", [0.25, None])
+def test_temperature_changes_geometrically_to_its_end(discrete: str, final: float | None) -> None:
+    bottleneck = make(discrete, temperature=4.0, temperature_final=final)
     seen = []
     for progress in (0.0, 0.25, 0.5, 1.0):
-        channel.set_progress(progress)
-        seen.append(channel.temperature)
-    assert seen == pytest.approx([4.0, 2.0, 1.0, 0.25])
+        bottleneck.set_progress(progress)
+        seen.append(bottleneck.temperature)
+    assert seen == pytest.approx([4.0, 2.0, 1.0, 0.25] if final else [4.0] * 4)
 
 
-def test_temperature_stays_where_no_end_is_set(discrete: str) -> None:
-    channel = make(discrete, temperature=0.7)
-    channel.set_progress(0.9)
-    assert channel.temperature == pytest.approx(0.7)
-
-
-def test_temperature_softens_the_gradient_and_not_the_symbols() -> None:
+def test_temperature_changes_the_gradient_only() -> None:
     latent = torch.randn(50, 16)
     sharp, soft = make("categorical", temperature=0.1), make("categorical", temperature=10.0)
     soft.load_state_dict(sharp.state_dict())
     upstream, gradients = torch.randn(50, sharp.signal_width), []
-    for channel in (sharp, soft):
-        message = channel(latent)
+    for bottleneck in (sharp, soft):
+        message = bottleneck(latent)
         (message.signal * upstream).sum().backward()
-        gradients.append(channel.project.weight.grad)
+        gradients.append(bottleneck.project.weight.grad)
     assert sharp(latent).content.equal(soft(latent).content)
     assert not gradients[0].allclose(gradients[1])
 
@@ -171,29 +161,29 @@ def test_temperature_softens_the_gradient_and_not_the_symbols() -> None:
 @pytest.mark.parametrize("stop_token", [False, True])
 @pytest.mark.parametrize("noise", ["none", "gumbel"])
 def test_gradients_reach_every_symbol_position(discrete: str, stop_token: bool, noise: str) -> None:
-    channel = make(discrete, stop_token=stop_token, noise=noise)
+    bottleneck = make(discrete, stop_token=stop_token, noise=noise)
     latent = torch.randn(256, 16, requires_grad=True)
-    message = channel(latent)
+    message = bottleneck(latent)
     (message.signal * torch.randn_like(message.signal)).sum().backward()
-    assert (channel.project.weight.grad.abs().sum(1) > 0).all()
+    assert (bottleneck.project.weight.grad.abs().sum(1) > 0).all()
     assert latent.grad is not None
     assert (latent.grad.abs().sum(1) > 0).all()
 
 
-def test_length_cost_is_about_that_of_the_symbols_sent(discrete: str) -> None:
-    channel, latent_for = obedient(discrete, stop_token=True, length_cost=0.5)
+def test_length_cost_is_proportional_to_the_length(discrete: str) -> None:
+    bottleneck, latent_for = identity(discrete, stop_token=True, length_cost=0.5)
     with torch.no_grad():
-        costs = [float(channel(latent_for([[s] * LENGTH])).aux_loss) for s in (0, 5)]
+        costs = [float(bottleneck(latent_for([[s] * LENGTH])).aux_loss) for s in (0, 5)]
     assert costs == pytest.approx([0.5 * 1, 0.5 * LENGTH], abs=0.1)
 
 
-def test_length_cost_teaches_to_stop(discrete: str) -> None:
-    channel = make(discrete, stop_token=True, length_cost=0.5)
+def test_length_cost_shortens_messages(discrete: str) -> None:
+    bottleneck = make(discrete, stop_token=True, length_cost=0.5)
     latent = torch.randn(32, 16)
-    optimizer = torch.optim.Adam(channel.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(bottleneck.parameters(), lr=0.1)
     lengths = []
     for _ in range(40):
-        message = channel(latent)
+        message = bottleneck(latent)
         lengths.append(float(message.lengths.double().mean()))
         optimizer.zero_grad()
         message.aux_loss.backward()
@@ -202,22 +192,22 @@ def test_length_cost_teaches_to_stop(discrete: str) -> None:
     assert lengths[-1] < 1.5
 
 
-def test_entropy_bonus_rewards_using_all_symbols_alike(discrete: str) -> None:
-    channel, latent_for = obedient(discrete, entropy_bonus=2.0)
-    all_alike = latent_for([[symbol] * LENGTH for symbol in range(VOCABULARY)])
-    only_one = latent_for([[2] * LENGTH] * VOCABULARY)
+def test_entropy_bonus_is_largest_for_uniform_symbols(discrete: str) -> None:
+    bottleneck, latent_for = identity(discrete, entropy_bonus=2.0)
+    uniform = latent_for([[symbol] * LENGTH for symbol in range(VOCABULARY)])
+    constant = latent_for([[2] * LENGTH] * VOCABULARY)
     with torch.no_grad():
-        alike, one = float(channel(all_alike).aux_loss), float(channel(only_one).aux_loss)
-    assert alike == pytest.approx(-2.0 * math.log(VOCABULARY), rel=0.05)
-    assert alike < one - 1
+        all_alike, one = float(bottleneck(uniform).aux_loss), float(bottleneck(constant).aux_loss)
+    assert all_alike == pytest.approx(-2.0 * math.log(VOCABULARY), rel=0.05)
+    assert all_alike < one - 1
     assert one <= 0
 
 
-def test_messages_are_free_unless_a_cost_is_set(discrete: str) -> None:
+def test_without_costs_the_auxiliary_loss_is_zero(discrete: str) -> None:
     assert make(discrete)(torch.randn(4, 16)).aux_loss == 0
 
 
-def test_lattice_levels_make_exactly_the_vocabulary() -> None:
+def test_the_product_of_lattice_levels_is_the_vocabulary() -> None:
     for vocabulary in range(2, 201):
         levels = lattice_levels(vocabulary)
         assert math.prod(levels) == vocabulary
@@ -225,11 +215,11 @@ def test_lattice_levels_make_exactly_the_vocabulary() -> None:
 
 
 @pytest.mark.parametrize("vocabulary", [2, 7, 25, 64, 97])
-def test_every_symbol_of_a_lattice_can_be_said(vocabulary: int) -> None:
-    channel = LatticeBottleneck(4, vocabulary, 1)
-    assert channel.codes.unique(dim=0).shape[0] == vocabulary
-    assert channel.codes.abs().max() < 1  # within reach of tanh
-    _, place = channel.score(torch.randn(1, 4))
-    assert place.shape == (1, 1, channel.codes.shape[1])
-    distance = torch.cdist(channel.codes, channel.codes)
+def test_every_symbol_of_a_lattice_is_reachable(vocabulary: int) -> None:
+    bottleneck = LatticeBottleneck(4, vocabulary, 1)
+    assert bottleneck.codes.unique(dim=0).shape[0] == vocabulary
+    assert bottleneck.codes.abs().max() < 1  # within reach of tanh
+    _, place = bottleneck.score(torch.randn(1, 4))
+    assert place.shape == (1, 1, bottleneck.codes.shape[1])
+    distance = torch.cdist(bottleneck.codes, bottleneck.codes)
     assert (distance.argmin(1) == torch.arange(vocabulary)).all()

@@ -1,4 +1,4 @@
-"""A grid's code is its own: padding and company are invisible."""
+"""The latent of a grid depends on neither padding nor the other grids of its batch."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,9 @@ def padded(array: np.ndarray, side: int, filling: int) -> Grids:
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (6, 2), (10, 10), (30, 30)])
 @torch.no_grad()
-def test_padding_and_company_are_invisible(encoder: ARCEncoder, shape: tuple[int, int]) -> None:
+def test_padding_and_other_grids_have_no_effect(
+    encoder: ARCEncoder, shape: tuple[int, int]
+) -> None:
     (array,) = grids_of(shape)
     alone = encoder(Grids.from_arrays([array]))[0]
     others = grids_of((1, 1), (30, 30), (2, 30), (5, 5))
@@ -37,21 +39,21 @@ def test_padding_and_company_are_invisible(encoder: ARCEncoder, shape: tuple[int
             result = encoder(padded(array, side, filling))[0]
             torch.testing.assert_close(result, alone, rtol=1e-5, atol=1e-5)
     for place in range(5):
-        company = [*others[:place], array, *others[place:]]
-        result = encoder(Grids.from_arrays(company))[place]
+        batch = [*others[:place], array, *others[place:]]
+        result = encoder(Grids.from_arrays(batch))[place]
         torch.testing.assert_close(result, alone, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_training_mode_knows_no_batch_statistics(encoder: ARCEncoder) -> None:
+def test_training_mode_uses_no_batch_statistics(encoder: ARCEncoder) -> None:
     (array,) = grids_of((4, 5))
     alone = encoder(Grids.from_arrays([array]))[0]
-    company = encoder.train()(Grids.from_arrays([*grids_of((9, 9), (2, 2)), array]))[2]
-    torch.testing.assert_close(company, alone, rtol=1e-5, atol=1e-5)
+    batch = encoder.train()(Grids.from_arrays([*grids_of((9, 9), (2, 2)), array]))[2]
+    torch.testing.assert_close(batch, alone, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_colour_zero_is_a_colour_and_size_is_seen(encoder: ARCEncoder) -> None:
+def test_the_latent_depends_on_colour_zero_and_size(encoder: ARCEncoder) -> None:
     zeros = [np.zeros(shape, np.uint8) for shape in ((3, 3), (3, 4), (4, 3), (1, 1))]
     codes = encoder(Grids.from_arrays([*zeros, np.ones((3, 3), np.uint8)]))
     distance = torch.cdist(codes, codes) + torch.eye(5)
@@ -59,7 +61,7 @@ def test_colour_zero_is_a_colour_and_size_is_seen(encoder: ARCEncoder) -> None:
 
 
 @torch.no_grad()
-def test_every_cell_counts(encoder: ARCEncoder) -> None:
+def test_the_latent_depends_on_every_cell(encoder: ARCEncoder) -> None:
     (array,) = grids_of((5, 6))
     changed = []
     for row, column in np.ndindex(5, 6):

@@ -1,6 +1,6 @@
 """Convolution and pooling over flat cells, against dense references."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +11,6 @@ from arc.data import Grids
 from arc.models.ragged import LATTICE, CellConv, Layout, cell_values, pool, spread
 
 SIZES = torch.tensor([[1, 1], [2, 5], [30, 3], [4, 4], [1, 7], [9, 10]])
-
-
 MANY = torch.tensor([[30, 30]] * 6 + [[3, 5]])
 
 
@@ -39,13 +37,13 @@ def cells(pictures: list[Tensor]) -> Tensor:
     return torch.cat([picture.flatten(2)[0].t() for picture in pictures])
 
 
-def test_cells_come_grid_by_grid_row_by_row() -> None:
+def test_cells_are_ordered_by_grid_and_row() -> None:
     grids = Grids.from_arrays([[[1, 2], [3, 4]], [[5, 6, 7]], [[8], [9]]])
     assert cell_values(grids, Layout.of(grids.sizes)).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("sizes", [SIZES, MANY], ids=["different sizes", "many cells"])
-def test_convolution_is_conv2d_with_zeros_around_each_grid(sizes: Tensor) -> None:
+def test_convolution_is_zero_padded_conv2d(sizes: Tensor) -> None:
     layout = Layout.of(sizes)
     conv = CellConv(3, 5)
     torch.nn.init.normal_(conv.bias)
@@ -79,19 +77,8 @@ def test_convolution_under_autocast_is_close_to_full_precision(layout: Layout) -
     torch.testing.assert_close(half.float(), conv(x, layout), rtol=0.05, atol=0.05)
 
 
-def test_a_cell_shares_itself_out_among_lattice_points_whole(layout: Layout) -> None:
-    assert (layout.weights >= 0).all()
-    torch.testing.assert_close(layout.weights.sum(1), torch.ones(len(layout)))
-
-
-def pooling_matrix(layout: Layout) -> Tensor:
-    """Pool one unit vector for each cell: float32 [B * K, T]."""
-    total = len(layout)
-    return pool(torch.eye(total), layout).view(-1, total)
-
-
 def test_a_lattice_point_is_a_mean_of_cells_of_its_own_grid(layout: Layout) -> None:
-    matrix = pooling_matrix(layout).view(len(SIZES), LATTICE**2, -1)
+    matrix = pool(torch.eye(len(layout)), layout).view(len(SIZES), LATTICE**2, len(layout))
     assert (matrix >= 0).all()
     weight = matrix.sum(2)
     large = (SIZES >= LATTICE).all(1)
@@ -99,15 +86,14 @@ def test_a_lattice_point_is_a_mean_of_cells_of_its_own_grid(layout: Layout) -> N
     near = weight > 0
     torch.testing.assert_close(weight[near], torch.ones_like(weight[near]))
     assert near.any(1).all()
+    assert (matrix.sum((0, 1)) > 0).all(), "every cell is pooled"
+    assert (layout.weights >= 0).all()
+    torch.testing.assert_close(layout.weights.sum(1), torch.ones(len(layout)))
     own = torch.arange(len(SIZES))[:, None, None] == layout.grid
     assert (matrix.masked_select(~own) == 0).all()
 
 
-def test_every_cell_is_pooled(layout: Layout) -> None:
-    assert (pooling_matrix(layout).sum(0) > 0).all()
-
-
-def test_pooling_a_lattice_sized_grid_changes_nothing() -> None:
+def test_pooling_a_lattice_sized_grid_is_the_identity() -> None:
     layout = Layout.of(torch.tensor([[LATTICE, LATTICE]]))
     x = torch.randn(LATTICE**2, 3)
     torch.testing.assert_close(pool(x, layout), x.view(1, -1))
@@ -126,9 +112,7 @@ def test_spreading_is_bilinear_interpolation(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("operation", [pool, spread])
-def test_gradients_are_those_of_a_linear_map(
-    layout: Layout, operation: Callable[[Tensor, Layout], Tensor]
-) -> None:
+def test_gradients_are_those_of_a_linear_map(layout: Layout, operation: Any) -> None:
     """A x . y = x . A'y for every x and y, where A'y is what backward gives."""
     cell_side, point_side = (len(layout), 4), (len(SIZES), LATTICE**2 * 4)
     given, made = (cell_side, point_side) if operation is pool else (point_side, cell_side)
@@ -138,7 +122,7 @@ def test_gradients_are_those_of_a_linear_map(
     torch.testing.assert_close((probe * back).sum(), forward, rtol=1e-4, atol=1e-4)
 
 
-def test_pool_takes_half_precision_and_sums_in_full(layout: Layout) -> None:
+def test_pool_sums_half_precision_in_full(layout: Layout) -> None:
     x = torch.randn(len(layout), 4).bfloat16().requires_grad_()
     result = pool(x, layout)
     assert result.dtype == torch.float32

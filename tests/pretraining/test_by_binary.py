@@ -1,4 +1,4 @@
-"""Fakes that have what is easily counted in common with a real grid, and how they are judged."""
+"""Pretraining by real or fake: fakes share simple statistics with a real grid."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def pairs_of(kind: str, grids: Grids) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def real() -> Grids:
-    """Grids of many sizes and few colours each; after a transform, as augmentation leaves them."""
+    """Augmented grids of many sizes and three colours each."""
     rng = np.random.default_rng(0)
     arrays = [
         rng.choice(rng.permutation(NUM_COLORS)[:3], size=rng.integers(3, 12, 2)).astype(np.uint8)
@@ -34,7 +34,7 @@ def real() -> Grids:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fake_has_the_size_of_its_grid_and_is_another_grid(real: Grids, kind: str) -> None:
+def test_a_fake_is_another_grid_of_the_same_size(real: Grids, kind: str) -> None:
     for grid, fake in pairs_of(kind, real):
         assert fake.shape == grid.shape
         assert not np.array_equal(fake, grid)
@@ -45,7 +45,7 @@ def test_shuffling_keeps_every_cell(real: Grids) -> None:
         assert np.array_equal(histogram(fake), histogram(grid))
 
 
-def test_resampling_keeps_to_the_colors_and_about_their_shares(real: Grids) -> None:
+def test_resampling_keeps_the_colors_and_roughly_their_frequencies(real: Grids) -> None:
     off = []
     for grid, fake in pairs_of("resampled", real):
         assert set(np.unique(fake)) <= set(np.unique(grid))
@@ -66,13 +66,13 @@ def test_a_splice_is_a_rectangle_of_another_grid(real: Grids) -> None:
         assert any(np.array_equal(fake[box], other) for other in others)
 
 
-def test_noise_has_every_color_as_often(real: Grids) -> None:
+def test_the_colors_of_noise_are_uniform(real: Grids) -> None:
     fakes = np.concatenate([fake.ravel() for _, fake in pairs_of("noise", real)])
     assert np.all(np.abs(histogram(fakes) / fakes.size - 1 / NUM_COLORS) < 0.02)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_generator_makes_the_same_fakes(real: Grids, kind: str) -> None:
+def test_equal_seeds_give_equal_fakes(real: Grids, kind: str) -> None:
     one, other = (make_fakes(kind, real, generator(7)).arrays() for _ in range(2))
     assert all(map(np.array_equal, one, other))
     another = make_fakes(kind, real, generator(8)).arrays()
@@ -80,7 +80,7 @@ def test_the_same_generator_makes_the_same_fakes(real: Grids, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["shuffled", "resampled", "spliced"])
-def test_a_grid_of_one_color_alone_has_no_fake_of_its_own_cells(kind: str) -> None:
+def test_a_grid_of_one_color_has_no_fake(kind: str) -> None:
     plain = Grids.from_arrays([np.full((3, 4), 2, np.uint8)])
     ((grid, fake),) = pairs_of(kind, plain)
     assert np.array_equal(grid, fake)
@@ -93,8 +93,8 @@ def task_and_model(make_config: MakeConfig, *overrides: str) -> tuple[Any, Any]:
 
 
 @torch.no_grad()
-def test_a_fake_that_is_its_grid_is_not_counted(make_config: MakeConfig) -> None:
-    """Of a batch of grids of one colour nothing can be shuffled: only the real ones count."""
+def test_a_fake_equal_to_its_grid_is_not_counted(make_config: MakeConfig) -> None:
+    """Shuffling a grid of one colour changes nothing: only the real grids count."""
     task, model = task_and_model(make_config, "pretrain.fakes=[shuffled]")
     plain = Grids.from_arrays([np.full((3, 3), color, np.uint8) for color in range(8)])
     task.sender_input = lambda *_: plain
@@ -105,22 +105,21 @@ def test_a_fake_that_is_its_grid_is_not_counted(make_config: MakeConfig) -> None
 
 @torch.no_grad()
 @pytest.mark.parametrize("kinds", [["shuffled"], ["spliced", "noise"]])
-def test_each_kind_is_judged_and_a_receiver_that_says_real_is_at_chance(
+def test_a_receiver_that_answers_real_is_at_chance(
     make_config: MakeConfig, kinds: list[str]
 ) -> None:
     task, model = task_and_model(make_config, f"pretrain.fakes=[{','.join(kinds)}]")
     split = task.corpus.validation
-    with torch.no_grad():
-        model.receiver.real.weight.zero_()
-        model.receiver.real.bias.fill_(1.0)
+    model.receiver.real.weight.zero_()
+    model.receiver.real.bias.fill_(1.0)
     _, signal, _ = task.send_all(model, split)
-    figure = task.evaluate(model, split, signal).headline
-    assert figure.values == {"accuracy": 50.0, "real": 100.0, **dict.fromkeys(kinds, 0.0)}
-    assert figure.baselines == {"chance": 50.0}
-    assert figure.targets == len(split)
+    metric = task.evaluate(model, split, signal).headline
+    assert metric.values == {"accuracy": 50.0, "real": 100.0, **dict.fromkeys(kinds, 0.0)}
+    assert metric.baselines == {"chance": 50.0}
+    assert metric.targets == len(split)
 
 
 @pytest.mark.parametrize("fakes", ["[]", "[noise,noise]", "[painted]"])
-def test_fakes_are_kinds_each_once(make_config: MakeConfig, fakes: str) -> None:
+def test_invalid_fakes_are_refused(make_config: MakeConfig, fakes: str) -> None:
     with pytest.raises(ValueError, match=r"pretrain\.fakes"):
         make_config("pretrain=binary", f"pretrain.fakes={fakes}")

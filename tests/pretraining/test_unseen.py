@@ -1,4 +1,4 @@
-"""A pretraining learns from nothing that the game after it holds out."""
+"""Pretraining does not train on validation or test data of the main task."""
 
 import pytest
 from helpers_data import MakeConfig, contents
@@ -6,7 +6,8 @@ from helpers_data import MakeConfig, contents
 from arc.config.builders import build_pretraining, build_task
 from arc.data import Corpus, Split
 
-GAMES = {
+Corpora = tuple[Corpus, Corpus]
+TASKS = {
     "grids": ("task=reconstruction",),
     "pairs": ("task=reconstruction", "task.use_input_output_pairs=true"),
     "classification": ("task=puzzle_classification",),
@@ -23,8 +24,8 @@ def units(split: Split, words: int) -> set[tuple[str, ...]]:
     return {tuple(place.split()[:words]) for place in split.example_ids}
 
 
-@pytest.fixture(params=list(GAMES.values()), ids=list(GAMES))
-def game(request: pytest.FixtureRequest) -> tuple[str, ...]:
+@pytest.fixture(params=list(TASKS.values()), ids=list(TASKS))
+def main(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
@@ -37,31 +38,29 @@ def pretraining(request: pytest.FixtureRequest) -> tuple[str, ...]:
 def corpora(
     request: pytest.FixtureRequest,
     make_config: MakeConfig,
-    game: tuple[str, ...],
+    main: tuple[str, ...],
     pretraining: tuple[str, ...],
-) -> tuple[Corpus, Corpus]:
-    config = make_config(*game, *pretraining, request.param, "data.validation_fraction=0.25")
+) -> Corpora:
+    config = make_config(*main, *pretraining, request.param, "data.validation_fraction=0.25")
     return build_pretraining(config).corpus, build_task(config).corpus
 
 
-def test_no_held_out_grid_is_learned_from(corpora: tuple[Corpus, Corpus]) -> None:
+def test_no_held_out_grid_is_in_training(corpora: Corpora) -> None:
     before, after = corpora
     assert contents(before.training)
     held = contents(after.validation) | contents(after.test)
     assert contents(before.training).isdisjoint(held)
 
 
-def test_no_held_out_puzzle_or_pair_is_learned_from(
-    corpora: tuple[Corpus, Corpus], game: tuple[str, ...]
-) -> None:
+def test_no_held_out_unit_is_in_training(corpora: Corpora, main: tuple[str, ...]) -> None:
     before, after = corpora
-    words = 3 if "task=puzzle_classification" in game else 1
+    words = 3 if "task=puzzle_classification" in main else 1
     held = units(after.validation, words) | units(after.test, words)
     assert held
     assert units(before.training, words).isdisjoint(held)
 
 
-def test_what_is_left_out_is_said(make_config: MakeConfig) -> None:
+def test_notes_list_what_is_left_out(make_config: MakeConfig) -> None:
     config = make_config("task=puzzle_classification", "pretrain=binary")
     notes = build_pretraining(config).corpus.notes
     assert [note for note in notes if "the main training holds them out" in note]

@@ -1,4 +1,4 @@
-"""Processes, or stations in this one, that train what their endpoint is asked for."""
+"""Processes with an endpoint, and stations in this process."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""Every curl command of the documentation, and a typical workflow, as they are typed."""
+"""The curl commands of the documentation, and a typical workflow."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def _saved(live: Client) -> None:
 
 
 @pytest.mark.parametrize("line", list(documented_lines()))
-def test_every_documented_line_is_answered(live: Client, line: str, tmp_path: Path) -> None:
+def test_documented_commands(live: Client, line: str, tmp_path: Path) -> None:
     route = re.findall(r"localhost:5002(/\w*)", line)[0]
     if route in STARTS or (route == "/task_config" and "POST" in line):
         live.idle()
@@ -86,13 +86,13 @@ def test_every_documented_line_is_answered(live: Client, line: str, tmp_path: Pa
         live.save(NAME)
 
 
-def test_the_documented_examples_are_held_out_by_default() -> None:
+def test_documented_examples_are_in_the_default_validation_set() -> None:
     config = parse_config(compose("config"))
     corpus = load_corpus(config.data, SplitSpec(pairs=False, held_out="puzzles"))
     assert set(DOCUMENTED) <= set(corpus.validation.example_ids)
 
 
-def test_the_workflow_of_the_guide(live: Client, tmp_path: Path) -> None:
+def test_a_typical_workflow(live: Client, tmp_path: Path) -> None:
     start, save, unnamed, listing, status = curl_lines(WORKFLOW)
     live.idle()
     assert json.loads(typed(live, start, tmp_path))["status"] == "started"

@@ -1,4 +1,4 @@
-"""What only a socket shows: malformed requests, slow and idle clients, the end of the server."""
+"""The endpoint on a socket: malformed requests, slow and idle clients, the end of the server."""
 
 import http.client
 import json
@@ -23,6 +23,7 @@ from arc.server.endpoint import CONNECTIONS, LAST_LOOK_SECONDS, THREADS, endpoin
 from arc.server.security import BODY_LIMIT
 from arc.server.session import Session
 
+Ending = tuple[Client, Session, Callable[[], object]]
 START = b"GET /config HTTP/1.1\r\nHost: localhost\r\n"
 MALFORMED = {
     "garbage": b"garbage\r\n\r\n",
@@ -89,19 +90,15 @@ def test_a_connection_serves_many_requests(live: Client) -> None:
     connection.close()
 
 
-def test_a_body_without_a_length_has_the_same_limit(live: Client) -> None:
-    live.idle()
-    chunks = (b" " * 1024 for _ in range(2 * BODY_LIMIT // 1024))
-    status, content = live.ask("POST", "/task_config", chunks, encode_chunked=True)
-    assert status == 413
-    assert str(BODY_LIMIT) in json.loads(content)["error"]
-
-
-def test_a_body_without_a_length_is_read(live: Client) -> None:
+def test_a_body_without_a_length_is_read_up_to_the_limit(live: Client) -> None:
     live.idle()
     chunks = iter([b'{"batch', b'_size": 8}'])
     status, content = live.ask("POST", "/task_config", chunks, encode_chunked=True)
     assert (status, json.loads(content)["batch_size"]) == (200, 8)
+    chunks = (b" " * 1024 for _ in range(2 * BODY_LIMIT // 1024))
+    status, content = live.ask("POST", "/task_config", chunks, encode_chunked=True)
+    assert status == 413
+    assert str(BODY_LIMIT) in json.loads(content)["error"]
 
 
 def test_a_client_may_disconnect_in_the_middle_of_a_body(live: Client) -> None:
@@ -155,9 +152,7 @@ def test_slow_readers_block_no_other_client(live: Client) -> None:
     live.idle()
 
 
-def test_unfinished_and_idle_connections_time_out(
-    live: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_connections_time_out(live: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.3)
     silent, unfinished = open_connection(live.port), open_connection(live.port, START)
     used = open_connection(live.port, b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -166,9 +161,7 @@ def test_unfinished_and_idle_connections_time_out(
         wait_for_close(client)  # or its time limit fails the test
 
 
-def test_a_request_that_arrives_byte_by_byte_times_out(
-    live: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_requests_time_out(live: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.3)
     with open_connection(live.port, START) as client:
         client.settimeout(0.05)
@@ -182,7 +175,7 @@ def test_a_request_that_arrives_byte_by_byte_times_out(
             pytest.exit("the connection stayed open")
 
 
-def test_half_open_connections_shut_nobody_out(live: Client) -> None:
+def test_half_open_connections_block_no_other_client(live: Client) -> None:
     waiting = [open_connection(live.port, START) for _ in range(2 * CONNECTIONS)]
     live.training()
     began = time.monotonic()
@@ -200,7 +193,7 @@ def client_of(address: str | None, station: Station) -> Client:
 
 
 @pytest.fixture
-def ending(station: Station) -> tuple[Client, Session, Callable[[], object]]:
+def ending(station: Station) -> Ending:
     """A process that ends with its run, and a client of its endpoint."""
     session = Session(NextRun(station.session.settings.overrides), exit_after_run=True)
     server = endpoint(server_config(autostart=True), session)
@@ -209,7 +202,7 @@ def ending(station: Station) -> tuple[Client, Session, Callable[[], object]]:
 
 
 def test_an_open_page_sees_the_outcome_before_the_end(
-    ending: tuple[Client, Session, Callable[[], object]],
+    ending: Ending,
 ) -> None:
     client, session, close = ending
     client.get("/status")
@@ -224,7 +217,7 @@ def test_an_open_page_sees_the_outcome_before_the_end(
 
 
 def test_without_an_open_page_the_end_takes_no_time(
-    ending: tuple[Client, Session, Callable[[], object]],
+    ending: Ending,
 ) -> None:
     client, _, close = ending
     client.get("/log")
@@ -244,10 +237,9 @@ def test_the_end_leaves_no_thread_and_no_connection(station: Station) -> None:
     until(threading.active_count, lambda count: count <= threads)
 
 
-def test_a_waiting_query_is_answered_with_an_error_when_the_process_ends(station: Station) -> None:
-    station.post("/start_train")
-    station.stepped()
-    name = station.get("/examples")["examples"][0].replace(" ", "%20")
+def test_a_waiting_query_is_refused_when_the_process_ends(station: Station) -> None:
+    station.start()
+    name = station.example.replace(" ", "%20")
     answers = []
     with endpoint(server_config(), station.session) as address:
         client = client_of(address, station)

@@ -39,7 +39,7 @@ def test_ctrl_c_ends_an_idle_process(process: Served) -> None:
     assert "Traceback" not in outcome.err
 
 
-def test_ctrl_c_during_a_run_that_was_posted_saves_it(process: Served) -> None:
+def test_ctrl_c_saves_a_run_started_by_a_request(process: Served) -> None:
     status = process.training()
     process.process.send_signal(signal.SIGINT)
     assert process.end().status == 130
@@ -56,7 +56,7 @@ def test_a_taken_port_does_not_end_a_run(taken: int, arc_folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("need", ["server.required=true", "server.autostart=false"])
-def test_a_taken_port_ends_a_process_that_needs_its_endpoint(
+def test_a_taken_port_ends_a_process_that_needs_it(
     need: str, taken: int, arc_folder: Path, tmp_path: Path
 ) -> None:
     outcome = run_here(tmp_path, *brief(arc_folder, f"server.port={taken}", need))
@@ -67,9 +67,7 @@ def test_a_taken_port_ends_a_process_that_needs_its_endpoint(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
-def test_an_address_that_other_machines_reach_needs_a_token(
-    host: str, arc_folder: Path, tmp_path: Path
-) -> None:
+def test_a_public_address_needs_a_token(host: str, arc_folder: Path, tmp_path: Path) -> None:
     complaint = run_here(tmp_path, *brief(arc_folder, f"server.host='{host}'")).complaint
     assert "server" in complaint
     assert "server.token" in complaint

@@ -1,4 +1,4 @@
-"""Model queries: at most one per step, within their budget, and shared answers."""
+"""Model queries: at most one per step, within their time budget, and shared answers."""
 
 import json
 import threading
@@ -12,6 +12,7 @@ from arc.server.queries import QUERY_SHARE, AnswerCache, InvalidStateError, Quer
 from arc.server.samples import SampleViewer
 from arc.server.status import RunStatus
 
+Background = Callable[..., threading.Thread]
 CLIENTS, STEPS = 32, 200
 STEP_SECONDS, QUERY_SECONDS = 0.1, 0.04
 
@@ -23,7 +24,7 @@ def unexpected(viewer: SampleViewer) -> None:
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -43,7 +44,7 @@ def queue(clock: Clock) -> QueryQueue:
 
 
 @pytest.fixture
-def in_background() -> Iterator[Callable[..., threading.Thread]]:
+def in_background() -> Iterator[Background]:
     """Start functions in threads, and join them at the end of the test."""
     threads = []
 
@@ -63,9 +64,10 @@ def wait_for_query(queue: QueryQueue) -> None:
     until(lambda: queue, bool)
 
 
-def test_clients_in_a_loop_get_one_query_per_step_and_their_share_of_the_time(
-    queue: QueryQueue, clock: Clock, in_background: Callable[..., threading.Thread]
+def test_clients_in_a_loop_get_one_query_per_step(
+    queue: QueryQueue, clock: Clock, in_background: Background
 ) -> None:
+    """All queries together take their share of the time, and no more."""
     answered, ended = [], threading.Event()
 
     def work(viewer: Any) -> None:
@@ -95,8 +97,8 @@ def test_clients_in_a_loop_get_one_query_per_step_and_their_share_of_the_time(
     assert len(answered) >= 0.8 * QUERY_SHARE * clock.now / QUERY_SECONDS
 
 
-def test_the_budget_is_nineteen_times_the_last_query(
-    queue: QueryQueue, clock: Clock, in_background: Callable[..., threading.Thread]
+def test_the_next_query_waits_for_19_times_the_last(
+    queue: QueryQueue, clock: Clock, in_background: Background
 ) -> None:
     def ask_twice() -> None:
         for _ in range(2):
@@ -115,7 +117,7 @@ def test_the_budget_is_nineteen_times_the_last_query(
 
 
 def test_an_idle_process_answers_without_a_limit(
-    queue: QueryQueue, clock: Clock, in_background: Callable[..., threading.Thread]
+    queue: QueryQueue, clock: Clock, in_background: Background
 ) -> None:
     asked = in_background(lambda: [queue.ask(lambda viewer: None, 30) for _ in range(5)])
     while asked.is_alive():
@@ -130,43 +132,30 @@ def test_a_query_that_times_out_is_not_computed(queue: QueryQueue) -> None:
     queue.answer_next(VIEWER)
 
 
-def test_an_error_is_raised_in_the_requesting_thread(
-    queue: QueryQueue, in_background: Callable[..., threading.Thread]
+def invalid(viewer: SampleViewer) -> None:
+    raise ValueError("example=x")
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "error"),
+    [
+        (invalid, lambda queue: queue.answer_next(VIEWER), "example=x"),
+        (unexpected, lambda queue: queue.answer_next(None), "the run has ended"),
+        (unexpected, lambda queue: queue.refuse_all("the process is ending"), "is ending"),
+    ],
+    ids=["its own error", "no model", "end of the process"],
+)
+def test_errors_are_raised_in_the_requesting_thread(
+    queue: QueryQueue, in_background: Background, query: Any, answer: Any, error: str
 ) -> None:
-    def fail(viewer: Any) -> None:
-        raise ValueError("example=x")
-
-    def answer() -> None:
+    def answer_it() -> None:
         wait_for_query(queue)
-        queue.answer_next(VIEWER)
+        answer(queue)
 
-    in_background(answer)
-    with pytest.raises(ValueError, match="example=x"):
-        queue.ask(fail, seconds=30)
-
-
-def test_without_a_model_a_query_is_refused(
-    queue: QueryQueue, in_background: Callable[..., threading.Thread]
-) -> None:
-    def answer() -> None:
-        wait_for_query(queue)
-        queue.answer_next(None)
-
-    in_background(answer)
-    with pytest.raises(InvalidStateError, match="the run has ended"):
-        queue.ask(unexpected, seconds=30)
-
-
-def test_waiting_queries_are_refused_when_the_process_ends(
-    queue: QueryQueue, in_background: Callable[..., threading.Thread]
-) -> None:
-    def end() -> None:
-        wait_for_query(queue)
-        queue.refuse_all("the process is ending")
-
-    in_background(end)
-    with pytest.raises(InvalidStateError, match="ending"):
-        queue.ask(unexpected, seconds=30)
+    in_background(answer_it)
+    with pytest.raises(ValueError, match=error) as raised:
+        queue.ask(query, seconds=30)
+    assert isinstance(raised.value, InvalidStateError) == (query is unexpected)
 
 
 @pytest.fixture
@@ -199,7 +188,7 @@ def test_an_answer_is_computed_once_per_validation(status: RunStatus, counted: A
     assert [*answers, number(counted)] == [1, 1, 1, 2]
 
 
-def test_during_the_test_phase_the_last_answer_is_served(
+def test_the_last_answer_is_served_in_the_test_phase(
     status: RunStatus, counted: AnswerCache
 ) -> None:
     counted.get()
@@ -211,14 +200,14 @@ def test_during_the_test_phase_the_last_answer_is_served(
     assert number(counted) == 2
 
 
-def test_the_answer_of_another_run_is_never_served(status: RunStatus, counted: AnswerCache) -> None:
+def test_an_answer_of_another_run_is_not_served(status: RunStatus, counted: AnswerCache) -> None:
     counted.get()
     status.publish("begin", {})
     status.publish("end", {"kind": "finished", "error": None})
     assert number(counted) == 2
 
 
-def test_an_error_is_not_kept(status: RunStatus) -> None:
+def test_an_error_is_not_cached(status: RunStatus) -> None:
     answers = iter([TimeoutError("late"), {"n": 1}])
 
     def compute() -> Any:
@@ -246,8 +235,8 @@ class Slow:
         return {"n": self.count}
 
 
-def test_while_an_answer_is_computed_other_clients_get_the_last_one(
-    status: RunStatus, in_background: Callable[..., threading.Thread]
+def test_other_clients_get_the_last_answer_meanwhile(
+    status: RunStatus, in_background: Background
 ) -> None:
     slow = Slow()
     slow.may_end.set()
@@ -265,7 +254,7 @@ def test_while_an_answer_is_computed_other_clients_get_the_last_one(
 
 
 def test_waiting_for_the_first_answer_has_a_time_limit(
-    status: RunStatus, in_background: Callable[..., threading.Thread]
+    status: RunStatus, in_background: Background
 ) -> None:
     slow = Slow()
     cache = AnswerCache(status, slow)

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from helpers_station import Station
 from arc.config.flat_keys import KEY_PATHS, SETTINGS
 from arc.server.app import CONCURRENT_REQUESTS
 
+Monkey = pytest.MonkeyPatch
 NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
 SURROGATE = "\ud800"  # JSON can hold half a character
 NO_BODIES = {
@@ -41,25 +41,20 @@ STATUS = {
 }
 
 
-@pytest.mark.parametrize("route", EMPTY_BEFORE_A_RUN)
-def test_before_a_run_lists_are_empty(station: Station, route: str) -> None:
-    assert station.get(route)[EMPTY_BEFORE_A_RUN[route]] == []
-
-
-def test_before_a_run_a_probe_is_refused(station: Station) -> None:
+def test_before_a_run_lists_are_empty_and_a_probe_is_refused(station: Station) -> None:
+    assert all(station.get(route)[key] == [] for route, key in EMPTY_BEFORE_A_RUN.items())
     assert "start a run" in station.get("/probe?example=x", 400)["error"]
 
 
 def test_the_status_has_the_same_keys_before_during_and_after(station: Station) -> None:
     seen = [station.get("/status")]
-    station.post("/start_train")
-    seen.append(station.stepped())
+    seen.append(station.start())
     station.post("/stop")
     seen.append(station.idle())
     assert [set(status) for status in seen] == [STATUS] * 3
 
 
-def test_the_history_has_each_step_and_since_selects_the_new_ones(trained: Station) -> None:
+def test_the_history_has_the_steps_after_since(trained: Station) -> None:
     history = trained.get("/metrics_history")
     assert (history["running"], history["mode"]) == (False, None)
     assert [row["batch_num"] for row in history["history"]] == [1, 2, 3, 4, 5]
@@ -68,11 +63,8 @@ def test_the_history_has_each_step_and_since_selects_the_new_ones(trained: Stati
     news = trained.get("/metrics_history?since=3")["history"]
     assert [row["batch_num"] for row in news] == [4, 5]
     assert trained.get(f"/metrics_history?since={10**18}")["history"] == []
-
-
-def test_an_invalid_number_is_refused(station: Station) -> None:
     for route in ("/metrics_history", "/log"):
-        assert "since" in station.get(f"{route}?since=soon", 400)["error"]
+        assert "since" in trained.get(f"{route}?since=soon", 400)["error"]
 
 
 def test_samples_name_their_run_and_step(trained: Station) -> None:
@@ -82,21 +74,16 @@ def test_samples_name_their_run_and_step(trained: Station) -> None:
     assert {"grid", "message", "candidates", "correct"} <= set(samples["samples"][0])
 
 
-def test_an_edited_message_is_given_to_the_receiver(trained: Station) -> None:
-    name = trained.get("/examples")["examples"][0]
-    heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
-    assert (heard["message"], heard["edited"]) == ([4, 0, 3, 1, 2], True)
-
-
-def test_an_edited_message_shows_the_output_for_the_original_too(trained: Station) -> None:
-    name = trained.get("/examples")["examples"][0]
+def test_a_probe_of_an_edited_message_shows_both_outputs(trained: Station) -> None:
+    name = trained.example
     own = trained.get(f"/probe?example={name}")
-    heard = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
-    assert heard["as_sent"] == {key: own[key] for key in ("candidates", "correct")}
+    edited = trained.get(f"/probe?example={name}&message=4,0,3,1,2")
+    assert (edited["message"], edited["edited"]) == ([4, 0, 3, 1, 2], True)
+    assert edited["as_sent"] == {key: own[key] for key in ("candidates", "correct")}
     assert "as_sent" not in own
 
 
-def test_a_probe_shows_two_examples_by_one_model(trained: Station) -> None:
+def test_a_probe_compares_two_examples(trained: Station) -> None:
     one, other = trained.get("/examples")["examples"][:2]
     both = trained.get(f"/probe?example={one}&beside={other}")
     assert (both["example"], both["beside"]["example"]) == (one, other)
@@ -104,7 +91,7 @@ def test_a_probe_shows_two_examples_by_one_model(trained: Station) -> None:
 
 
 def test_an_invalid_message_is_refused(trained: Station) -> None:
-    name = trained.get("/examples")["examples"][0]
+    name = trained.example
     for message in ("", "a", "1,", "1;2", "99,0,0,0,0", "-1,0,0,0,0", "1"):
         asked = trained.client.get("/probe", query_string={"example": name, "message": message})
         assert asked.status_code == 400, message
@@ -116,13 +103,6 @@ def test_the_language_counts_the_messages_of_the_validation_set(trained: Station
     assert language["total"] == sum(row["count"] for row in language["messages"])
     assert len(language["positions"]) == language["max_length"]
     assert len(language["positions"][0]) == language["vocab_size"]
-
-
-def test_a_vector_has_no_language(station: Station) -> None:
-    game = ["bottleneck=autoencoder", "training.max_steps=5"]
-    station.post("/start_train", {"overrides": game})
-    station.idle()
-    assert station.get("/language")["messages"] == []
 
 
 def test_the_schema_describes_every_setting(station: Station) -> None:
@@ -140,7 +120,7 @@ def test_the_schema_describes_every_setting(station: Station) -> None:
     assert keys["max_grids"]["help"]  # data=folder takes this key from arc1.yaml
 
 
-def test_extra_settings_are_answered_only_when_they_were_sent(station: Station) -> None:
+def test_extra_settings_are_returned_only_if_sent(station: Station) -> None:
     answer = station.post("/task_config", {"seed": 5, "stop_token": True})
     assert (answer["seed"], answer["stop_token"]) == (5, True)
     assert set(answer) == {"status", "seed", "stop_token", *KEY_PATHS}
@@ -169,7 +149,7 @@ def test_checkpoints_are_listed_inspected_and_downloaded(trained: Station) -> No
     download.close()
 
 
-def test_an_unreadable_file_is_a_row_with_its_error(station: Station) -> None:
+def test_an_unreadable_file_is_listed_with_its_error(station: Station) -> None:
     station.session.folder.mkdir()
     (station.session.folder / "broken.pth").write_bytes(b"nothing")
     (row,) = station.get("/list_checkpoints")["checkpoints"]
@@ -180,9 +160,9 @@ def test_an_unreadable_file_is_a_row_with_its_error(station: Station) -> None:
 
 def test_the_folder_of_the_current_run_is_listed(station: Station, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    station.post("/start_train", {"overrides": [f"checkpoint.dir={other}"]})
+    station.start(f"checkpoint.dir={other}")
     station.post("/save_checkpoint", {"name": "there"})
-    station.until(lambda status: status["last_save"] and not status["pending_saves"])
+    station.written()
     rows = station.get("/list_checkpoints")["checkpoints"]
     assert str(other / "there.pth") in {row["path"] for row in rows}
 
@@ -197,7 +177,7 @@ def test_a_link_to_itself_hides_no_other_file(station: Station) -> None:
     assert "other.pth" in rows
 
 
-def test_an_invalid_name_is_refused_and_never_corrected(station: Station) -> None:
+def test_an_invalid_name_is_refused(station: Station) -> None:
     station.post("/start_train")
     for name in (*NAMES, SURROGATE):
         assert "name=" in station.post("/save_checkpoint", {"name": name}, 400)["error"]
@@ -240,35 +220,26 @@ def test_a_body_must_be_a_json_object(trained: Station, route: str, case: str) -
         ("/task_config", {"vocab": 3}, "vocab"),
     ],
 )
-def test_an_unknown_key_or_wrong_type_is_named(
-    trained: Station, route: str, body: dict[str, Any], named: str
-) -> None:
+def test_an_invalid_key_is_named(trained: Station, route: str, body: Any, named: str) -> None:
     assert trained.post(route, body, 400)["error"].startswith(f"{named}:")
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_is_read_as_json_whatever_its_header_says(
-    trained: Station, kind: str | None
-) -> None:
+def test_any_content_type_is_read_as_json(trained: Station, kind: str | None) -> None:
     body = '{"batch_size": 8}'
     answer = trained.client.post("/task_config", data=body, content_type=kind)
     assert answer.get_json()["batch_size"] == 8
 
 
-def test_an_unknown_route_is_404_in_json(station: Station) -> None:
+def test_unknown_routes_and_wrong_methods_are_errors(station: Station) -> None:
     assert station.get("/no_such_route", 404)["error"]
-
-
-def test_a_wrong_method_is_answered_with_the_allowed_ones(station: Station) -> None:
     answer = station.client.get("/start_train")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"POST"}
     assert answer.get_json()["error"]
 
 
-def test_after_a_programming_error_the_next_request_is_answered(
-    station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_after_a_programming_error(station: Station, monkeypatch: Monkey) -> None:
     def broken(*given: Any) -> None:
         raise KeyError("gone")
 
@@ -277,32 +248,22 @@ def test_after_a_programming_error_the_next_request_is_answered(
     assert station.get("/task_config")
 
 
-def test_nan_and_infinity_are_null(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
-    monkeypatch.setattr(station.session.status, "status", lambda: figures)
-    text = station.client.get("/status").text
-    assert json.loads(text, parse_constant=pytest.fail)["metrics"] == {
-        "loss": None,
-        "accuracy": None,
-    }
+def test_nan_and_infinity_are_null(station: Station, monkeypatch: Monkey) -> None:
+    values = {"metrics": {"loss": math.nan, "accuracy": math.inf}, "error": None}
+    monkeypatch.setattr(station.session.status, "status", lambda: values)
+    metrics = json.loads(station.client.get("/status").text, parse_constant=pytest.fail)["metrics"]
+    assert metrics == {"loss": None, "accuracy": None}
 
 
-def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(
-    station: Station,
-) -> None:
-    station.post("/start_train")
-    station.stepped()
-    name = station.get("/examples")["examples"][0]
+def test_too_many_requests_are_refused_and_stop_is_accepted(station: Station) -> None:
+    station.start()
+    query = {"example": station.example}
     station.hold()
-    answers: list[Any] = []
-
-    def probe() -> None:
-        answers.append(station.app.test_client().get("/probe", query_string={"example": name}))
-
-    waiting = [threading.Thread(target=probe) for _ in range(CONCURRENT_REQUESTS + 8)]
-    for each in waiting:
-        each.start()
-    refused = until(lambda: list(answers), lambda refused: len(refused) == 8)
+    waiting = [
+        station.request("/probe", query_string=query) for _ in range(CONCURRENT_REQUESTS + 8)
+    ]
+    until(lambda: sum(not each.is_alive() for each in waiting), lambda ended: ended == 8)
+    refused = [each.answer for each in waiting if not each.is_alive()]
     assert [(each.status_code, each.headers["Retry-After"]) for each in refused] == [(503, "1")] * 8
     assert "too many" in refused[0].get_json()["error"]
     assert station.get("/status")["state"] == "training"
@@ -310,23 +271,24 @@ def test_too_many_requests_are_refused_at_once_and_the_run_can_still_be_stopped(
     station.go_on()
     for each in waiting:
         each.join(60)
-    assert sum(answer.status_code == 200 for answer in answers) == CONCURRENT_REQUESTS
+    answered = sum(each.answer.status_code == 200 for each in waiting)
+    assert answered == CONCURRENT_REQUESTS
     assert station.get("/task_config"), "places are released"
 
 
-def test_the_page_is_served_and_needs_nothing_from_elsewhere(station: Station) -> None:
+def test_the_page_loads_nothing_from_other_hosts(station: Station) -> None:
     with station.client.get("/") as answer:
         assert answer.content_type.startswith("text/html")
         assert not re.search(r"(src|href)=\W*(https?:)?//", answer.get_data(as_text=True))
 
 
-def test_finite_content_is_not_converted(trained: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finite_content_is_not_converted(trained: Station, monkeypatch: Monkey) -> None:
     monkeypatch.setattr("arc.server.requests.json_plain", pytest.fail)
     assert trained.get("/metrics_history")["history"]
 
 
 def test_the_status_has_throughput_progress_and_eta(station: Station) -> None:
-    station.post("/start_train", {"overrides": ["training.max_steps=100000"]})
+    station.start("training.max_steps=100000")
     status = station.stepped(5)
     assert status["throughput"]["steps_per_second"] > 0
     assert status["throughput"]["examples_per_second"] > status["throughput"]["steps_per_second"]
@@ -347,20 +309,18 @@ def test_a_new_run_begins_a_new_history(station: Station) -> None:
     ("task", "shown"), [("reconstruction", "built"), ("puzzle_classification", "top")]
 )
 @pytest.mark.parametrize("bottleneck", ["communication", "autoencoder"])
-def test_samples_of_the_other_tasks(
-    station: Station, task: str, shown: str, bottleneck: str
-) -> None:
-    overrides = [f"task={task}", f"bottleneck={bottleneck}", "training.max_steps=1"]
-    station.post("/start_train", {"overrides": overrides})
-    station.idle()
+def test_samples_of_other_tasks(station: Station, task: str, shown: str, bottleneck: str) -> None:
+    station.finish(f"task={task}", f"bottleneck={bottleneck}", "training.max_steps=1")
     sample = station.get("/samples")["samples"][0]
     assert sample[shown]
     assert (sample["vector"] is None) == (bottleneck == "communication")
+    if bottleneck == "autoencoder":
+        assert station.get("/language")["messages"] == []
     if task == "reconstruction":
         assert [len(row) for row in sample["built"]] == [len(row) for row in sample["grid"]]
 
 
-def test_encoders_are_listed_apart(station: Station) -> None:
+def test_pretrained_encoders_have_their_own_list(station: Station) -> None:
     station.post("/start_pretrain", {"overrides": ["pretrain.epochs=1"]})
     station.idle()
     assert len(station.get("/pretrained_encoders")["encoders"]) == 1

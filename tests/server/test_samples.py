@@ -1,4 +1,4 @@
-"""Held-out examples and the usage of the language."""
+"""Validation examples and statistics of the language."""
 
 import json
 
@@ -24,7 +24,7 @@ def discrete_viewer(make_run: MakeRun) -> SampleViewer:
     return SampleViewer(run.model, run.task)
 
 
-def test_samples_are_plain_and_hold_the_outputs(viewer: SampleViewer) -> None:
+def test_samples_are_json_with_the_outputs(viewer: SampleViewer) -> None:
     samples = viewer.samples()["samples"]
     assert 1 <= len(samples) <= SAMPLES
     assert json.loads(json.dumps(samples)) == samples
@@ -50,7 +50,7 @@ def test_viewing_changes_no_weight_and_draws_no_random_numbers(viewer: SampleVie
         assert torch.equal(value, weights[name])
 
 
-def test_an_example_with_its_own_message_has_the_same_output(discrete_viewer: SampleViewer) -> None:
+def test_an_edited_message_changes_the_output(discrete_viewer: SampleViewer) -> None:
     (name, *_) = discrete_viewer.examples()
     own = discrete_viewer.sample(name)
     again = discrete_viewer.sample(name, own["message"])
@@ -58,15 +58,10 @@ def test_an_example_with_its_own_message_has_the_same_output(discrete_viewer: Sa
     assert [each["probability"] for each in again["candidates"]] == pytest.approx(
         [each["probability"] for each in own["candidates"]]
     )
-
-
-def test_an_edited_message_changes_the_output(discrete_viewer: SampleViewer) -> None:
-    (name, *_) = discrete_viewer.examples()
-    own = discrete_viewer.sample(name)
     other = [(symbol + 1) % 8 for symbol in own["message"]]
-    heard = discrete_viewer.sample(name, other)
-    assert (heard["message"], heard["sent"]) == (other, own["message"])
-    assert heard["candidates"] != own["candidates"]
+    edited = discrete_viewer.sample(name, other)
+    assert (edited["message"], edited["sent"]) == (other, own["message"])
+    assert edited["candidates"] != own["candidates"]
 
 
 @pytest.mark.parametrize("message", [[], [0], [0] * 50, [8, 0, 0, 0, 0], [-1, 0, 0, 0, 0]])
@@ -80,7 +75,7 @@ def test_an_example_that_is_not_held_out_is_refused(discrete_viewer: SampleViewe
         discrete_viewer.sample("nothing")
 
 
-def test_a_vector_cannot_be_changed_symbol_by_symbol(make_run: MakeRun) -> None:
+def test_a_vector_cannot_be_edited(make_run: MakeRun) -> None:
     run = make_run("task=reconstruction", "bottleneck=autoencoder")
     viewer = SampleViewer(run.model, run.task)
     with pytest.raises(ValueError, match="symbol by symbol"):
@@ -106,13 +101,8 @@ def test_messages_are_listed_by_frequency(make_corpus: MakeCorpus) -> None:
     assert table["positions"] == [[len(split) - 3, 3, 0, 0], [0, 0, len(split), 0]]
 
 
-def test_without_messages_the_language_is_empty(discrete_viewer: SampleViewer) -> None:
+def test_the_language_counts_validation_messages(discrete_viewer: SampleViewer) -> None:
     assert discrete_viewer.language(None) == {"messages": [], "positions": []}
-
-
-def test_the_language_counts_the_messages_of_the_validation_set(
-    discrete_viewer: SampleViewer,
-) -> None:
     count = len(discrete_viewer.task.corpus.validation)
     language = discrete_viewer.language(torch.zeros(count, 5, dtype=torch.int64))
     assert (language["vocab_size"], language["total"], language["distinct"]) == (8, count, 1)

@@ -1,4 +1,4 @@
-"""The lifecycle of runs in one process, controlled and observed through the endpoint."""
+"""The lifecycle of runs in one process, through its endpoint."""
 
 import json
 import threading
@@ -13,12 +13,14 @@ from helpers_station import Station
 from arc.runs.run import build_run
 from arc.training.events import EvaluationEvent
 
+Monkey = pytest.MonkeyPatch
+
 
 def saved(station: Station, name: str) -> dict[str, Any]:
     return torch.load(Path(station.session.folder) / f"{name}.pth")
 
 
-def test_a_process_is_idle_trains_and_is_idle_again(station: Station) -> None:
+def test_a_process_is_idle_before_and_after_a_run(station: Station) -> None:
     assert station.get("/status")["state"] == "idle"
     assert station.post("/start_train") == {"status": "started", "mode": "train"}
     status = station.stepped(2)
@@ -69,53 +71,36 @@ def test_a_stop_takes_effect_after_the_current_step(station: Station) -> None:
 
 
 def test_a_start_waits_for_the_run_that_is_stopping(station: Station) -> None:
-    station.post("/start_train", {"overrides": ["run_name=first"]})
-    station.stepped()
+    station.start("run_name=first")
     station.hold()
     station.post("/stop")
-    answers = []
-    waiting = threading.Thread(
-        target=lambda: answers.append(
-            station.app.test_client().post("/start_train", json={"overrides": ["run_name=second"]})
-        )
-    )
-    waiting.start()
+    second = {"overrides": ["run_name=second"]}
+    waiting = station.request("/start_train", method="POST", json=second)
     waiting.join(0.2)
     assert waiting.is_alive()
     station.go_on()
     waiting.join(60)
-    assert answers[0].status_code == 200
+    assert waiting.answer.status_code == 200
     station.until(lambda status: status["run_name"] == "second" and status["step"])
     assert (station.session.folder / "first_last.pth").exists()
 
 
-def test_one_start_waits_for_a_stop_and_others_are_refused_at_once(station: Station) -> None:
-    station.post("/start_train")
-    station.stepped()
+def test_one_start_waits_for_a_stop_and_others_are_refused(station: Station) -> None:
+    station.start()
     station.hold()
     station.post("/stop")
-    answers = []
-    waiting = [
-        threading.Thread(
-            target=lambda: answers.append(station.app.test_client().post("/start_train"))
-        )
-        for _ in range(3)
-    ]
-    for each in waiting:
-        each.start()
-    until(lambda: len(answers), lambda count: count == 2)  # while the run still stops
+    waiting = [station.request("/start_train", method="POST") for _ in range(3)]
+    until(lambda: sum(each.is_alive() for each in waiting), lambda alive: alive == 1)
     station.go_on()
     for each in waiting:
         each.join(20)
-    assert sorted(answer.status_code for answer in answers) == [200, 400, 400]
+    assert sorted(each.answer.status_code for each in waiting) == [200, 400, 400]
     run = station.until(lambda status: status["step"])["run_id"]
     station.post("/stop")
-    assert station.idle()["run_id"] == run, "a start that was refused began a run after all"
+    assert station.idle()["run_id"] == run, "a start that was refused began a run"
 
 
-def test_a_stop_before_the_run_is_built_is_not_lost(
-    station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_before_the_run_is_built(station: Station, monkeypatch: Monkey) -> None:
     made = threading.Event()
     monkeypatch.setattr(
         "helpers_station.build_run", lambda *given: made.wait() and build_run(*given)
@@ -136,13 +121,12 @@ def test_a_save_right_after_a_start_is_written(station: Station) -> None:
         "checkpoint_name": "early",
         "message": "Checkpoint save requested: early",
     }
-    station.until(lambda status: status["last_save"] and not status["pending_saves"])
+    station.written()
     assert saved(station, "early")["step"] >= 1
 
 
 def test_saves_without_a_name_are_numbered(station: Station) -> None:
-    station.post("/start_train", {"overrides": ["training.batch_size=4"]})
-    station.stepped()
+    station.start("training.batch_size=4")
     station.hold()
     epoch = station.get("/status")["epoch"]
     names = [station.post("/save_checkpoint")["checkpoint_name"] for _ in range(3)]
@@ -150,23 +134,23 @@ def test_saves_without_a_name_are_numbered(station: Station) -> None:
     assert names == [base, f"{base}_2", f"{base}_3"]
     assert set(names) <= set(station.get("/status")["pending_saves"])
     station.go_on()
-    station.until(lambda status: not status["pending_saves"])
+    station.written()
     assert all(saved(station, name)["epoch"] in (epoch, epoch + 1) for name in names)
 
 
 def test_an_existing_name_needs_overwrite(station: Station) -> None:
     station.post("/start_train")
     station.post("/save_checkpoint", {"name": "mine"})
-    station.until(lambda status: status["last_save"] and not status["pending_saves"])
+    station.written()
     first = saved(station, "mine")["step"]
     assert "exists" in station.post("/save_checkpoint", {"name": "mine"}, 409)["error"]
     station.stepped(first + 2)
     station.post("/save_checkpoint", {"name": "mine", "overwrite": True})
-    station.until(lambda status: not status["pending_saves"])
+    station.written()
     assert saved(station, "mine")["step"] > first
 
 
-def test_after_a_run_that_cannot_be_built_the_next_one_runs(station: Station) -> None:
+def test_a_run_follows_one_that_failed_to_build(station: Station) -> None:
     bad = ["data.path=/nowhere/at/all", "run_name=bad"]
     station.post("/start_train", {"overrides": bad})
     status = station.until(lambda status: status["state"] == "idle" and status["outcome"])
@@ -185,7 +169,7 @@ def test_an_invalid_start_is_refused(station: Station, overrides: Any) -> None:
     assert station.get("/status")["state"] == "idle"
 
 
-def test_runs_one_after_the_other_have_their_own_settings(station: Station) -> None:
+def test_each_run_has_its_own_settings(station: Station) -> None:
     seen = []
     for overrides in (
         ["task=reconstruction", "bottleneck=autoencoder", "model.hidden_dim=8"],
@@ -201,7 +185,7 @@ def test_runs_one_after_the_other_have_their_own_settings(station: Station) -> N
     ]
 
 
-def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station: Station) -> None:
+def test_resume_and_finetune_by_name(station: Station) -> None:
     name = station.finish("training.max_steps=5")["run_name"]
     station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert station.idle()["step"] == 8
@@ -218,14 +202,11 @@ def test_a_saved_run_is_resumed_and_fine_tuned_by_name(station: Station) -> None
     assert origin == f"finetune {name}_last.pth step 8"
 
 
-def test_resume_and_finetune_exclude_each_other(trained: Station) -> None:
+def test_an_invalid_origin_is_refused(trained: Station) -> None:
     name = trained.get("/status")["run_name"]
     both = {"resume": f"{name}_last", "finetune": f"{name}_best"}
     assert "exclude" in trained.post("/start_train", both, 400)["error"]
-
-
-def test_a_start_from_a_missing_file_is_404(station: Station) -> None:
-    assert "absent" in station.post("/start_train", {"resume": "absent"}, 404)["error"]
+    assert "absent" in trained.post("/start_train", {"resume": "absent"}, 404)["error"]
 
 
 def test_settings_cannot_change_during_a_run(station: Station) -> None:
@@ -236,9 +217,7 @@ def test_settings_cannot_change_during_a_run(station: Station) -> None:
     assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
-def test_a_run_has_the_settings_that_were_set_and_its_checkpoint_stores_them(
-    station: Station,
-) -> None:
+def test_a_run_and_its_checkpoint_have_the_posted_settings(station: Station) -> None:
     changed = {"vocab_size": 9, "learning_rate": 1e-4, "num_epochs": 1, "max_grids": 48}
     answer = station.post("/task_config", changed)
     assert answer["status"] == "success"
@@ -263,21 +242,17 @@ def test_true_selects_the_newest_pretrained_encoder(station: Station) -> None:
 
 
 def test_a_query_is_answered_during_a_run_and_after_it(station: Station) -> None:
-    station.post("/start_train")
-    station.stepped()
-    name = station.get("/examples")["examples"][0]
+    station.start()
+    name = station.example
     assert station.get(f"/probe?example={name}")["example"] == name
     station.post("/stop")
     station.idle()
     assert station.get(f"/probe?example={name}")["example"] == name
 
 
-def test_a_query_times_out_when_training_does_not_proceed(
-    station: Station, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    station.post("/start_train")
-    station.stepped()
-    name = station.get("/examples")["examples"][0]
+def test_a_query_times_out_without_steps(station: Station, monkeypatch: Monkey) -> None:
+    station.start()
+    name = station.example
     station.hold()
     monkeypatch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
     assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
@@ -290,7 +265,7 @@ def test_after_shutdown_nothing_starts(station: Station) -> None:
 
 
 @pytest.fixture
-def testing(station: Station, monkeypatch: pytest.MonkeyPatch) -> Station:
+def testing(station: Station, monkeypatch: Monkey) -> Station:
     """A station whose run is held in its test phase."""
     monkeypatch.setattr("arc.runs.results.REPORT_EVERY_SECONDS", 0.0)
     station.hold_at(EvaluationEvent)
@@ -310,7 +285,7 @@ def test_the_test_phase_shows_its_progress(testing: Station) -> None:
     assert testing.get("/results")["results"]["test"]
 
 
-def test_a_stop_ends_the_test_phase_and_keeps_the_results_so_far(testing: Station) -> None:
+def test_a_stop_in_the_test_phase_keeps_results_so_far(testing: Station) -> None:
     assert testing.post("/stop") == {"status": "stopped"}
     assert testing.get("/status")["state"] == "stopping"
     testing.go_on()

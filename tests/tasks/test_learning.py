@@ -1,6 +1,5 @@
 """Each task and bottleneck overfits a few examples; transforms apply to all grids of a step."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,38 +40,30 @@ def test_a_model_overfits_a_few_examples(make_run: MakeRun, overrides: list[str]
     assert np.mean(accuracies[-10:]) > max(60, accuracies[0])
 
 
-@pytest.fixture
-def seen(request: pytest.FixtureRequest) -> Callable[[Any], list[Grids]]:
-    """Record the grids that an encoder is given."""
-
-    def watch(encoder: Any) -> list[Grids]:
-        grids = []
-        handle = encoder.register_forward_pre_hook(lambda module, given: grids.append(given[0]))
-        request.addfinalizer(handle.remove)
-        return grids
-
-    return watch
+def record(encoder: Any) -> list[Grids]:
+    """Return a list that collects the inputs of ``encoder``."""
+    inputs: list[Grids] = []
+    encoder.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
+    return inputs
 
 
 def same(grids: Grids, others: Grids) -> bool:
     return all(map(np.array_equal, grids.arrays(), others.arrays()))
 
 
-def test_a_transform_reaches_the_sender_and_every_candidate(
-    make_run: MakeRun, seen: Callable[[Any], list[Grids]]
-) -> None:
+def test_a_transform_applies_to_the_sender_and_every_candidate(make_run: MakeRun) -> None:
     run = make_run("task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true")
-    said, shown = seen(run.model.encoder), seen(run.model.receiver.encoder)
+    sent, candidates = record(run.model.encoder), record(run.model.receiver.encoder)
     transform = Transform.sample(torch.Generator().manual_seed(4))
     for each in (None, transform):
         run.task.step(run.model, torch.arange(12), torch.Generator().manual_seed(0), each)
-    assert not same(said[0], said[1])
-    assert same(transform(said[0]), said[1])
-    assert same(transform(shown[0]), shown[1])
+    assert not same(sent[0], sent[1])
+    assert same(transform(sent[0]), sent[1])
+    assert same(transform(candidates[0]), candidates[1])
 
 
 @pytest.mark.parametrize("pairs", ["true", "false"])
-def test_a_transform_reaches_the_grid_to_be_built(make_run: MakeRun, pairs: str) -> None:
+def test_a_transform_applies_to_the_target(make_run: MakeRun, pairs: str) -> None:
     """A step on transformed grids is the step on a corpus that was transformed beforehand."""
     overrides = ("task=reconstruction", f"task.use_input_output_pairs={pairs}")
     transform = Transform.sample(torch.Generator().manual_seed(4))
@@ -89,8 +80,8 @@ def test_a_transform_reaches_the_grid_to_be_built(make_run: MakeRun, pairs: str)
 
 
 @torch.no_grad()
-def test_each_pair_goes_through_its_own_transform_as_one(make_run: MakeRun) -> None:
-    """A batch under a transform for each costs what its pairs cost one by one."""
+def test_each_pair_has_its_own_transform(make_run: MakeRun) -> None:
+    """The loss of a batch with a transform for each pair is that of the pairs one by one."""
     run = make_run("task=reconstruction", "task.use_input_output_pairs=true")
     split, generator = run.corpus.training, torch.Generator().manual_seed(0)
     many = Transform.sample(generator, 12)

@@ -1,39 +1,29 @@
-"""The referential game: exact figures, what stands beside them, and what is refused."""
+"""The referential game: exact metrics, their baselines, and settings that are refused."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers_data import MakeRun, Run, SavePuzzles, evaluate, grid
+from helpers_data import MakeRun, evaluate, grid
 from pydantic import TypeAdapter, ValidationError
 
 from arc.data import DataError
 from arc.data.distractors import DISTRACTORS, DistractorKind, sample_candidates
 from arc.metrics import random_code_accuracy
 
-
-@pytest.fixture
-def play(make_run: MakeRun) -> MakeRun:
-    def start(*overrides: str) -> Run:
-        run = make_run("task=selection", *overrides)
-        run.model.eval()
-        return run
-
-    return start
+TASK, PAIRS = "task=selection", "task.use_input_output_pairs=true"
 
 
-@pytest.fixture
-def two_colored(save_puzzles: SavePuzzles) -> Path:
-    """Small grids of two colours: some stand twice, and every kind has enough of its own."""
+def two_colored() -> dict[str, Any]:
+    """Small grids of two colours: some are duplicates, and every kind has distractors."""
     rng = np.random.default_rng(0)
     shapes = [(1, 3), (2, 2)]
     grids = [rng.integers(1, 3, shapes[n % 2]) for n in range(48)]
     pairs = list(zip(grids[::2], grids[1::2], strict=True))
-    return save_puzzles({f"p{n}": (pairs[6 * n : 6 * n + 6], []) for n in range(4)})
+    return {f"p{n}": (pairs[6 * n : 6 * n + 6], []) for n in range(4)}
 
 
 def test_distractor_kinds_are_the_registered_ones() -> None:
@@ -45,21 +35,15 @@ def test_distractor_kinds_are_the_registered_ones() -> None:
 
 
 @pytest.mark.parametrize("kind", list(DISTRACTORS))
-@pytest.mark.parametrize("pairs", ["true", "false"])
+@pytest.mark.parametrize("pairs", [[], [PAIRS]])
 @torch.no_grad()
-def test_the_exact_figure_is_what_many_draws_come_to(
-    play: MakeRun, two_colored: Path, kind: str, pairs: str
-) -> None:
+def test_metrics_agree_with_many_draws(build: MakeRun, kind: str, pairs: list[str]) -> None:
     count = 2
-    run = play(
-        f"data.path={two_colored}",
-        f"task.distractors={kind}",
-        f"task.num_distractors={count}",
-        f"task.use_input_output_pairs={pairs}",
-    )
+    settings = (f"task.distractors={kind}", f"task.num_distractors={count}", *pairs)
+    run = build(TASK, *settings, puzzles=two_colored())
     split, groups = run.corpus.training, run.task.groups(kind, run.corpus.training)
     signal = run.task.send_all(run.model, split)[1]
-    task_metrics = run.task.evaluate(run.model, split, signal)
+    measured = run.task.evaluate(run.model, split, signal)
     covered = (groups.available >= count).nonzero()[:, 0]
     scores, generator = run.model.receiver(signal, split.grids), torch.Generator().manual_seed(1)
     won, losses = [], []
@@ -68,52 +52,50 @@ def test_the_exact_figure_is_what_many_draws_come_to(
         logits = scores[covered].gather(1, candidate_set.pool[candidate_set.choices])
         won.append((logits.argmax(1) == candidate_set.answer).double().mean())
         losses.append(F.cross_entropy(logits, candidate_set.answer))
-    assert list(task_metrics.metrics) == [f"{kind}_{count}"]
-    assert task_metrics.headline.targets == len(covered) >= 4
-    assert task_metrics.accuracy == pytest.approx(100 * float(torch.stack(won).mean()), abs=1.5)
-    assert task_metrics.loss == pytest.approx(float(torch.stack(losses).mean()), rel=0.25)
+    assert list(measured.metrics) == [f"{kind}_{count}"]
+    assert measured.headline.targets == len(covered) >= 4
+    assert measured.accuracy == pytest.approx(100 * float(torch.stack(won).mean()), abs=1.5)
+    assert measured.loss == pytest.approx(float(torch.stack(losses).mean()), rel=0.25)
 
 
 @torch.no_grad()
-def test_a_receiver_that_knows_nothing_wins_by_lot(play: MakeRun, two_colored: Path) -> None:
-    run = play(f"data.path={two_colored}", "task.num_distractors=2")
+def test_an_uninformed_receiver_is_at_chance(build: MakeRun) -> None:
+    run = build(TASK, "task.num_distractors=2", puzzles=two_colored())
     for parameter in run.model.receiver.get_submodule("message").parameters():
         parameter.zero_()
-    task_metrics = evaluate(run, run.corpus.training, full=True)
-    given = {name: figure for name, figure in task_metrics.metrics.items() if figure.targets > 0}
-    assert len(given) > 1
-    for name, figure in given.items():
+    measured = evaluate(run, run.corpus.training, full=True)
+    covered = {name: metric for name, metric in measured.metrics.items() if metric.targets > 0}
+    assert len(covered) > 1
+    for name, metric in covered.items():
         count = int(name.rsplit("_", 1)[1])
-        assert figure.values["accuracy"] == pytest.approx(100 / (count + 1))
-        assert figure.baselines["chance"] == pytest.approx(100 / (count + 1))
-    assert task_metrics.loss == pytest.approx(math.log(3), rel=1e-4)
+        assert metric.values["accuracy"] == pytest.approx(100 / (count + 1))
+        assert metric.baselines["chance"] == pytest.approx(100 / (count + 1))
+    assert measured.loss == pytest.approx(math.log(3), rel=1e-4)
 
 
-def test_scores_that_are_no_numbers_never_win(play: MakeRun, two_colored: Path) -> None:
-    run = play(f"data.path={two_colored}", "task.num_distractors=2")
+@torch.no_grad()
+def test_scores_that_are_nan_never_win(build: MakeRun) -> None:
+    run = build(TASK, "task.num_distractors=2", puzzles=two_colored())
     split = run.corpus.training
     signal = torch.full((len(split), run.model.bottleneck.signal_width), math.nan)
-    with torch.no_grad():
-        accuracy = run.task.evaluate(run.model, split, signal).accuracy
-    assert not accuracy > 0
+    assert not run.task.evaluate(run.model, split, signal).accuracy > 0
 
 
-def test_the_final_report_covers_every_kind_and_number(play: MakeRun) -> None:
-    run = play("task.num_distractors=3")
-    task_metrics = evaluate(run, run.corpus.training, full=True)
+def test_the_final_report_covers_every_kind_and_number(build: MakeRun) -> None:
+    run = build(TASK, "task.num_distractors=3")
+    measured = evaluate(run, run.corpus.training, full=True)
     reported = [f"{kind}_{count}" for kind in DISTRACTORS for count in (9, 49, 99, 999)]
-    assert list(task_metrics.metrics) == ["random_3", *reported]
-    for name, figure in task_metrics.metrics.items():
+    assert list(measured.metrics) == ["random_3", *reported]
+    for name, metric in measured.metrics.items():
         kind, count = name.rsplit("_", 1)
         available = run.task.groups(kind, run.corpus.training).available
-        assert figure.targets == int((available >= int(count)).sum())
-        assert math.isnan(figure.values["accuracy"]) == (figure.targets == 0)
+        assert metric.targets == int((available >= int(count)).sum())
+        assert math.isnan(metric.values["accuracy"]) == (metric.targets == 0)
 
 
-def test_baselines_of_a_corpus_made_by_hand(play: MakeRun, save_puzzles: SavePuzzles) -> None:
+def test_baselines_of_two_pairs(build: MakeRun) -> None:
     pairs = [(grid(1), grid(2)), (np.array([[1, 2]]), np.array([[2, 1]]))]
-    path = save_puzzles({"p": (pairs, [])})
-    run = play(f"data.path={path}", "data.validation_fraction=0", "task.num_distractors=1")
+    run = build(TASK, "task.num_distractors=1", puzzles={"p": (pairs, [])})
     baselines = evaluate(run, run.corpus.training).headline.baselines
     one_twin_of_three = 100 * (2 / 3 + 1 / 3 / 2)
     assert baselines == pytest.approx(
@@ -127,23 +109,16 @@ def test_baselines_of_a_corpus_made_by_hand(play: MakeRun, save_puzzles: SavePuz
     )
 
 
-def test_in_pair_mode_baselines_look_for_the_inputs_features(
-    play: MakeRun, save_puzzles: SavePuzzles
-) -> None:
+def test_in_pair_mode_baselines_compare_with_the_input(build: MakeRun) -> None:
     pairs = [(grid(1), grid(2)), (grid(1, 1, 3), grid(2, 1, 2)), (grid(1, 5, 5), grid(2, 1, 3))]
-    run = play(
-        f"data.path={save_puzzles({'p': (pairs, [])})}",
-        "data.validation_fraction=0",
-        "task.num_distractors=1",
-        "task.use_input_output_pairs=true",
-    )
+    run = build(TASK, "task.num_distractors=1", PAIRS, puzzles={"p": (pairs, [])})
     # right; misled by the third output, else a tie; a tie
     expected = 100 * (1 + (0 + 1 / 2) / 2 + 1 / 2) / 3
     assert evaluate(run, run.corpus.training).headline.baselines["size"] == pytest.approx(expected)
 
 
-def test_a_vector_has_no_random_code_reference(play: MakeRun) -> None:
-    run = play("task.num_distractors=3", "bottleneck=autoencoder")
+def test_a_vector_has_no_random_code_baseline(build: MakeRun) -> None:
+    run = build(TASK, "task.num_distractors=3", "bottleneck=autoencoder")
     baselines = evaluate(run, run.corpus.validation).headline.baselines
     assert set(baselines) == {"chance", "size", "colors", "histogram"}
 
@@ -156,48 +131,34 @@ def test_a_vector_has_no_random_code_reference(play: MakeRun) -> None:
         (["task.num_distractors=30", "data.validation_fraction=0.25"], "validation set"),
     ],
 )
-def test_more_distractors_than_there_are_is_an_error_before_training(
-    play: MakeRun, overrides: list[str], named: str
+def test_too_many_distractors_are_an_error(
+    build: MakeRun, overrides: list[str], named: str
 ) -> None:
     with pytest.raises(DataError, match=rf"task\.num_distractors=\d+: .*{named}"):
-        play(*overrides)
+        build(TASK, *overrides)
 
 
-def test_targets_with_too_few_of_their_kind_are_left_out_and_counted(
-    play: MakeRun, save_puzzles: SavePuzzles
-) -> None:
+def test_targets_with_too_few_distractors_are_left_out(build: MakeRun) -> None:
     few, many = [(grid(1), grid(2))], [(grid(n, 2), grid(n, 3)) for n in range(4)]
-    run = play(
-        f"data.path={save_puzzles({'few': (few, []), 'many': (many, [])})}",
-        "data.validation_fraction=0",
-        "task.distractors=same_puzzle",
-        "task.num_distractors=5",
-    )
+    settings = (TASK, "task.distractors=same_puzzle", "task.num_distractors=5")
+    run = build(*settings, puzzles={"few": (few, []), "many": (many, [])})
     assert [note for note in run.task.notes if note.startswith("training: 2 of 10 targets")]
     examples, groups, together = run.task.training_order()
     assert {run.corpus.training.example_ids[index].split()[0] for index in examples} == {"many"}
     assert groups.unique().numel() == 1
     assert together == 6
-    figure = evaluate(run, run.corpus.training).headline
-    assert figure.targets == 8
+    assert evaluate(run, run.corpus.training).headline.targets == 8
     for events in run.trainer().sampler.next().split(2):
         assert {run.corpus.training.example_ids[index].split()[0] for index in events} == {"many"}
 
 
-def test_a_set_that_can_give_no_line_up_has_no_figure(
-    play: MakeRun, save_puzzles: SavePuzzles
-) -> None:
-    learning: dict[str, Any] = {
+def test_a_split_without_enough_distractors_has_no_metrics(build: MakeRun) -> None:
+    learned: Any = {
         f"p{n}": ([(grid(n, 2, m), grid(n, 3, m)) for m in (1, 2)], []) for n in range(4)
     }
-    test: dict[str, Any] = {"x": ([(grid(8), grid(9))], [])}
-    run = play(
-        f"data.path={save_puzzles(learning)}",
-        f"data.test={save_puzzles(test, 'test')}",
-        "task.distractors=same_puzzle",
-        "task.num_distractors=3",
-    )
-    task_metrics = evaluate(run, run.corpus.test, full=True)
-    assert task_metrics.headline.targets == 0
-    assert math.isnan(task_metrics.accuracy)
-    assert math.isnan(task_metrics.loss)
+    settings = (TASK, "task.distractors=same_puzzle", "task.num_distractors=3")
+    run = build(*settings, puzzles=learned, test={"x": ([(grid(8), grid(9))], [])})
+    measured = evaluate(run, run.corpus.test, full=True)
+    assert measured.headline.targets == 0
+    assert math.isnan(measured.accuracy)
+    assert math.isnan(measured.loss)
