@@ -1,4 +1,4 @@
-"""Grids made by hand, and shortcuts to what tests look at in splits and evaluations."""
+"""Grids, runs without callbacks, and the content of splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the Markdown pages of the documentation."""
+"""The code blocks of the documentation."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from helpers_cli import Outcome, place, start, tiny, until, wait_for
 PATIENCE = 60
 ANNOUNCED = "page and control: http://localhost:"
 GAME = ["task.num_distractors=3", "pretrain.num_distractors=3"]
+S = TypeVar("S", bound="Served")
 
 
 class Client:
@@ -91,24 +92,21 @@ class Served(Client):
         self._reader.join()
         return Outcome(status, "", "".join(self._log))
 
-
-S = TypeVar("S", bound=Served)
-
-
-@contextmanager
-def served(
-    folder: Path, corpus: Path, *overrides: str, script: str | None = None, kind: type[S] = Served
-) -> Iterator[S]:
-    """Start a process that waits for requests, its files below ``folder``."""
-    listening = ["server.enabled=true", "server.port=0", "server.autostart=false"]
-    small = [*tiny(corpus, steps=None), *GAME]
-    process = start(folder, *place(folder), *small, *listening, *overrides, script=script)
-    try:
-        line = wait_for(process, ANNOUNCED).splitlines()[-1]
-        yield kind(process, int(line.split(ANNOUNCED)[1]), folder)
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
+    @classmethod
+    @contextmanager
+    def started(
+        cls: type[S], folder: Path, corpus: Path, *overrides: str, script: str | None = None
+    ) -> Iterator[S]:
+        """Start a process that waits for requests, its files below ``folder``."""
+        listening = ["server.enabled=true", "server.port=0", "server.autostart=false"]
+        small = [*tiny(corpus, steps=None), *GAME]
+        process = start(folder, *place(folder), *small, *listening, *overrides, script=script)
+        try:
+            line = wait_for(process, ANNOUNCED).splitlines()[-1]
+            yield cls(process, int(line.split(ANNOUNCED)[1]), folder)
+        finally:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()

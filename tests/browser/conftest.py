@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import helpers_served
 import pytest
 from helpers_browser import FLAGS, SCREENSHOTS, SLOWED, OpenPage, Served, Watch
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
@@ -72,9 +71,7 @@ def served(
     """One server process for all tests; it starts no run by itself."""
     folder = tmp_path_factory.mktemp("served")
     overrides = ["task=selection", "model.latent_dim=16"]
-    with helpers_served.served(
-        folder, arc_folder, *overrides, script=SLOWED, kind=Served
-    ) as process:
+    with Served.started(folder, arc_folder, *overrides, script=SLOWED) as process:
         yield process
 
 

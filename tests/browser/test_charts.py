@@ -36,17 +36,14 @@ def test_a_chart_has_a_summary(title: str, running: Page) -> None:
     expect(plot).to_have_attribute("aria-describedby", summary.get_attribute("id") or "none")
 
 
-def test_smoothing_changes_the_line_and_keeps_the_raw_one(halted: Page) -> None:
-    before = drawn(halted)
+def test_smoothing_adds_a_line_to_the_raw_one(halted: Page) -> None:
+    before, raw = drawn(halted), chart(halted, "Loss").locator(".plot path.train.raw")
     halted.get_by_label("smoothing").fill("0.95")
     expect(halted.locator("output")).to_have_text("0.95")
     expect(chart(halted, "Loss").locator(LOSS_LINE)).not_to_have_attribute("d", before)
-    expect(chart(halted, "Loss").locator(".plot path.train.raw")).to_have_count(1)
-
-
-def test_without_smoothing_only_the_raw_line_is_drawn(halted: Page) -> None:
+    expect(raw).to_have_count(1)
     halted.get_by_label("smoothing").fill("0")
-    expect(chart(halted, "Loss").locator(".plot path.train.raw")).to_have_count(0)
+    expect(raw).to_have_count(0)
     expect(chart(halted, "Loss").locator(".plot path.train")).to_have_count(1)
 
 
@@ -92,9 +89,7 @@ def test_zooming_in_and_following_again(halted: Page) -> None:
     expect(chart(halted, "Loss").locator(LOSS_LINE)).to_have_attribute("d", before)
 
 
-def test_a_loss_that_is_not_finite_is_a_gap_and_is_counted(
-    halted: Page, open_page: OpenPage
-) -> None:
+def test_a_loss_that_is_not_finite_is_a_gap(halted: Page, open_page: OpenPage) -> None:
     def poison(answer: dict[str, Any]) -> None:
         for row in answer["history"][5:8]:
             row.update(loss=None, loss_min=None, loss_max=None)

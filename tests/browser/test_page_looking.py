@@ -85,7 +85,7 @@ def test_two_grids_are_compared_by_their_messages(probe: Locator, running: Page)
     )
     steps = running.locator("article.probe > .hint").all_inner_texts()
     assert len(steps) == 2
-    assert len(set(steps)) == 1, "two models were compared"
+    assert len(set(steps)) == 1, "the models differ"
 
 
 def test_another_puzzle_is_picked_by_its_id(probe: Locator, running: Page, served: Served) -> None:
@@ -96,7 +96,7 @@ def test_another_puzzle_is_picked_by_its_id(probe: Locator, running: Page, serve
     expect(probe).to_contain_text("Original message")
 
 
-def test_a_card_opens_below(probe: Locator, running: Page, served: Served) -> None:
+def test_a_sample_opens_in_the_explorer(probe: Locator, running: Page, served: Served) -> None:
     sample = served.get("/samples")["samples"][-1]
     running.locator("button.card").last.click()
     expect(probe.locator("header code")).to_have_text(sample["example"])

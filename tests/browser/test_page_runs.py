@@ -76,7 +76,7 @@ def test_a_save_by_name_is_a_file_and_a_row_of_the_list(running: Page, served: S
     assert path.is_file()
 
 
-def test_a_taken_name_is_overwritten_only_after_confirmation(
+def test_overwriting_needs_confirmation(
     running: Page, served: Served, watches: list[Watch]
 ) -> None:
     watches[0].expect("409")
@@ -93,9 +93,7 @@ def test_a_taken_name_is_overwritten_only_after_confirmation(
     expect(running.locator(".toast", has_text="Saved taken").first).to_be_visible()
 
 
-def test_a_bad_name_is_refused_with_the_servers_message(
-    running: Page, watches: list[Watch]
-) -> None:
+def test_an_invalid_name_shows_the_error(running: Page, watches: list[Watch]) -> None:
     watches[0].expect("400")
     running.get_by_label("Name of the checkpoint to save").fill("../outside")
     press(running, "Save")
@@ -107,16 +105,13 @@ def test_stop_needs_confirmation(running: Page, served: Served) -> None:
     expect(running.get_by_role("dialog")).to_contain_text("Stop the run?")
     press(running, "Cancel")
     assert served.get("/status")["state"] == "training"
-
-
-def test_a_stopped_run_is_shown_as_stopped(running: Page) -> None:
     press(running, "Stop")
     press(running, "Stop the run")
     expect(running.locator("#state")).to_have_text("■ stopped")
     expect(running.get_by_role("button", name="Start training")).to_be_enabled()
 
 
-def test_a_run_is_resumed_from_the_list_where_it_was_saved(served: Served, idle: Page) -> None:
+def test_a_run_is_resumed_from_the_list(served: Served, idle: Page) -> None:
     served.running()
     served.save("to_resume")
     step = served.get("/checkpoint?name=to_resume")["metadata"]["step"]

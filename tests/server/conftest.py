@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
-from helpers_served import Client, Served, served
+from helpers_served import Client, Served
 from helpers_station import GAME, Station, server_config
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -27,7 +27,7 @@ def small(arc_folder: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def serving(arc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A real process; each test brings it into the state that it needs."""
-    with served(tmp_path_factory.mktemp("served"), arc_folder) as process:
+    with Served.started(tmp_path_factory.mktemp("served"), arc_folder) as process:
         yield process
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from helpers_cli import run_here, tiny
-from helpers_served import Served, served
+from helpers_served import Served
 
 ENABLED = "server.enabled=true"
 
 
 @pytest.fixture
 def process(arc_folder: Path, tmp_path: Path) -> Iterator[Served]:
-    with served(tmp_path, arc_folder) as process:
+    with Served.started(tmp_path, arc_folder) as process:
         yield process
 
 

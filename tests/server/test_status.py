@@ -40,7 +40,7 @@ def published(course: Sequence[tuple[str, Any]]) -> RunStatus:
     return status
 
 
-def test_before_the_first_run_the_settings_are_those_of_the_next() -> None:
+def test_before_a_run_the_settings_are_those_of_the_next() -> None:
     status = published(COURSE[:1]).status()
     assert (status["vocab_size"], status["running"], status["step"]) == (9, False, None)
 
