@@ -27,7 +27,7 @@ SMALL = (
     "device=cpu",
     "training.max_steps=6",
     "training.batch_size=16",
-    "schedule.warmup_steps=2",
+    "training.warmup_steps=2",
     "training.precision=fp32",
 )
 TASK_OVERRIDES = {

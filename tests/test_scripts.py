@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, arc_folder: Path) -> Path:
     for task, rate in (("selection", 1e-3), ("reconstruction", 2e-3)):
         game = [f"task={task}", f"run_name={task}", f"training.learning_rate={rate}"]
         game += ["task.num_distractors=3"] if task == "selection" else []
-        sizes = ["model.latent_dim=16", "schedule.warmup_steps=0"]
+        sizes = ["model.latent_dim=16", "training.warmup_steps=0"]
         outcome = run_here(place, *tiny(arc_folder, steps=2), *game, *sizes)
         assert outcome.status == 0, outcome.err
     found = place / "checkpoints"

@@ -30,7 +30,6 @@ def _to_version_2(content: dict[str, Any]) -> dict[str, Any]:
     for section, old, new in (
         (optimizer, "weight_decay", "weight_decay"),
         (schedule, "schedule", "name"),
-        (schedule, "warmup_steps", "warmup_steps"),
     ):
         if old in training:
             section[new] = training.pop(old)

@@ -299,11 +299,11 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
         reason = control.reason or "training.stop_at_step"
         log.info(f"stopped at step {run.trainer.step} ({reason}). {_saved(run)}")
         return Outcome("stopped")
-    warmup = run.config.schedule.warmup_steps
+    warmup = run.trainer.config.warmup_steps
     if run.trainer.step < warmup:
         log.warning(
             f"the run ended after {run.trainer.step} steps, during its warm-up: "
-            f"schedule.warmup_steps={warmup}"
+            f"training.warmup_steps={warmup}"
         )
     return Outcome("finished")
 

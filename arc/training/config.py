@@ -21,6 +21,7 @@ class TrainingConfig(Settings):
     stop_at_step: Count | None
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
+    warmup_steps: Annotated[int, Field(ge=0)]
     gradient_clip: Annotated[float, Field(gt=0)]
     precision: Literal["auto", "fp32", "bf16"]
     best_metric: Annotated[str, Field(min_length=1)] | None

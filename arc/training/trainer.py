@@ -255,7 +255,9 @@ class Trainer:
         return True
 
     def _set_learning_rate(self) -> float:
-        factor = learning_rate_factor(self.schedule, self.step, self.schedule_progress)
+        factor = learning_rate_factor(
+            self.schedule, self.config.warmup_steps, self.step, self.schedule_progress
+        )
         rate = self.config.learning_rate * factor
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -22,13 +22,13 @@ def test_a_version_1_file_reads_as_version_2(read: Any) -> None:
     assert content["step"] == 6
     config = content["config"]
     assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
-    assert config["schedule"] == {"name": "cosine", "warmup_steps": 2, "final_share": 0.01}
+    assert config["schedule"] == {"name": "cosine", "final_share": 0.01}
     assert config["logger"] == {"jsonl": {"filename": "metrics.jsonl"}}
     assert config["metric"] == {"entropy": {}, "usage": {}}
     assert config["training"] == {
         **{"epochs": None, "max_steps": 8, "max_minutes": None, "stop_at_step": None},
         **{"batch_size": 16, "learning_rate": 0.002, "gradient_clip": 1.0, "precision": "fp32"},
-        **{"schedule_by": "time", "best_metric": None},
+        **{"warmup_steps": 2, "schedule_by": "time", "best_metric": None},
     }
 
 
@@ -51,7 +51,7 @@ def test_a_constant_schedule_has_no_final_share() -> None:
     training = {"schedule": "constant", "warmup_steps": 5, "weight_decay": 0.0}
     stored = {"format_version": 1, "config": {"training": training}}
     config = metadata.migrated("x.pth", stored)["config"]
-    assert config["schedule"] == {"name": "constant", "warmup_steps": 5}
+    assert config["schedule"] == {"name": "constant"}
     assert config["optimizer"]["weight_decay"] == 0
 
 

@@ -23,7 +23,7 @@ NOISE = [
 ]
 RANDOM_EVERYWHERE = [
     *("training.precision=bf16", "model.dropout=0.1", "data.augment=true", "seed=3"),
-    *("schedule.warmup_steps=2", "training.learning_rate=4e-3", "training.batch_size=24"),
+    *("training.warmup_steps=2", "training.learning_rate=4e-3", "training.batch_size=24"),
     *("checkpoint.every_minutes=null", "run_name=mine", "model.latent_dim=16"),
 ]
 SELECTION = ["task=selection", "task.num_distractors=3"]

@@ -209,11 +209,11 @@ def test_settings_that_may_be_mistakes_are_logged(
     warmup, random = "during its warm-up", "keeps its random initial weights"
     task = ["task=puzzle_classification", "training.max_steps=4"]
     with caplog.at_level("INFO"):
-        train_small(tmp_path / "a", *task, "encoder.freeze=true", "schedule.warmup_steps=100")
+        train_small(tmp_path / "a", *task, "encoder.freeze=true", "training.warmup_steps=100")
         assert warmup in caplog.text
         assert random in caplog.text
         caplog.clear()
-        train_small(tmp_path / "b", *task, "schedule.warmup_steps=4")
+        train_small(tmp_path / "b", *task, "training.warmup_steps=4")
     assert warmup not in caplog.text
     assert random not in caplog.text
 

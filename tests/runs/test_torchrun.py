@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers_cli import Outcome, environment, finish, place, run_here, tiny, wait_for
 
-TASK = ["task=puzzle_classification", "run_name=mine", "schedule.warmup_steps=2"]
+TASK = ["task=puzzle_classification", "run_name=mine", "training.warmup_steps=2"]
 RANDOM = [
     *("bottleneck=categorical", "bottleneck.noise=gumbel", "model.dropout=0.2"),
     *("data.augment=true", "training.precision=fp32"),

@@ -23,12 +23,12 @@ def test_a_schedule_warms_up_and_decreases_to_its_final_share(
     make_config: Callable[..., RunConfig], schedule: str, quarter: float, end: float
 ) -> None:
     final = [] if schedule == "constant" else ["schedule.final_share=0.1"]
-    config = make_config(f"schedule={schedule}", "schedule.warmup_steps=4", *final).schedule
-    warmup = [learning_rate_factor(config, step, 0.0) for step in range(6)]
+    config = make_config(f"schedule={schedule}", *final).schedule
+    warmup = [learning_rate_factor(config, 4, step, 0.0) for step in range(6)]
     assert warmup == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
-    assert learning_rate_factor(config, 9, 0.25) == pytest.approx(quarter)
-    assert learning_rate_factor(config, 9, 1.0) == pytest.approx(end)
-    assert learning_rate_factor(config, 9, None) == 1.0  # a run without a length
+    assert learning_rate_factor(config, 4, 9, 0.25) == pytest.approx(quarter)
+    assert learning_rate_factor(config, 4, 9, 1.0) == pytest.approx(end)
+    assert learning_rate_factor(config, 4, 9, None) == 1.0  # a run without a length
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))

@@ -127,14 +127,14 @@ def test_stop_at_step_does_not_shorten_the_schedule(make_trainer: MakeTrainer) -
 
 
 def test_the_schedule_follows_the_steps_of_the_run(make_trainer: MakeTrainer) -> None:
-    options = ["schedule=linear", "schedule.warmup_steps=0", "schedule.final_share=0"]
+    options = ["schedule=linear", "training.warmup_steps=0", "schedule.final_share=0"]
     trainer = make_trainer(*options, "training.learning_rate=0.01", "training.max_steps=5")
     assert rates(trainer) == pytest.approx([0.01, 0.008, 0.006, 0.004, 0.002])
 
 
 def test_the_reported_learning_rate_is_used(make_trainer: MakeTrainer) -> None:
     """The first steps of Adam are as long as the learning rate."""
-    trainer = make_trainer("schedule.warmup_steps=4", "optimizer.weight_decay=0")
+    trainer = make_trainer("training.warmup_steps=4", "optimizer.weight_decay=0")
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     event = next(trainer.run(RunControl()))
     assert isinstance(event, StepEvent)

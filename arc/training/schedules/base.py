@@ -14,9 +14,7 @@ SCHEDULES: Registry[Callable[[float, Any], float]] = Registry("schedule")
 
 
 class ScheduleConfig(ComponentConfig):
-    """Keys of every schedule."""
-
-    warmup_steps: Annotated[int, Field(ge=0)]
+    """Base of the schedules' configurations."""
 
 
 class DecayConfig(ScheduleConfig):
@@ -25,11 +23,13 @@ class DecayConfig(ScheduleConfig):
     final_share: Annotated[float, Field(ge=0, le=1)]
 
 
-def learning_rate_factor(config: ScheduleConfig, step: int, progress: float | None) -> float:
+def learning_rate_factor(
+    config: ScheduleConfig, warmup_steps: int, step: int, progress: float | None
+) -> float:
     """Return what ``training.learning_rate`` is multiplied by.
 
     ``step`` counts completed optimizer steps. The first ``warmup_steps`` increase linearly. A run
     without a length has no ``progress`` and keeps the full rate.
     """
-    warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
     return warmup if progress is None else warmup * SCHEDULES[config.name](progress, config)
