@@ -20,7 +20,6 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
-from arc.api import compose
 from arc.config import RunConfig
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -45,9 +44,6 @@ class Outcome:
         assert len(lines) == 1, self.err
         assert lines[0].startswith("error: "), self.err
         return lines[0].removeprefix("error: ")
-
-
-composed = compose
 
 
 def tiny(corpus: Path, steps: int | None = 4) -> list[str]:
