@@ -96,10 +96,7 @@ def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[Op
     """
 
     def open_one(
-        *,
-        route: Callable[[Page], None] | None = None,
-        viewport: ViewportSize = WIDE,
-        **media: Any,
+        *, route: Callable[[Page], None] | None = None, viewport: ViewportSize = WIDE, **media: Any
     ) -> Page:
         watches.append(Watch(window))
         window.set_viewport_size(viewport)

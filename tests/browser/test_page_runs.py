@@ -61,8 +61,8 @@ def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
 
 
 def test_stop_and_save_are_disabled_without_a_run(idle: Page) -> None:
-    expect(idle.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
-    expect(idle.get_by_role("button", name="Save", exact=True)).to_be_disabled()
+    for name in ("Stop", "Save"):
+        expect(idle.get_by_role("button", name=name, exact=True)).to_be_disabled()
     expect(idle.locator("#control-reason")).to_have_text("Stop and Save need a run.")
 
 
@@ -173,17 +173,13 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
     expect(idle.locator("#results pre")).to_be_visible()
 
 
-def test_a_download_is_the_file(served: Served, running: Page) -> None:
-    path = served.save("to_download")
+def test_a_file_is_downloaded_and_inspected(served: Served, running: Page) -> None:
+    path = served.save("of_interest")
     with running.expect_download() as caught:
-        row(running, "to_download").get_by_role("button", name="Download").click()
-    assert caught.value.suggested_filename == "to_download.pth"
+        row(running, "of_interest").get_by_role("button", name="Download").click()
+    assert caught.value.suggested_filename == "of_interest.pth"
     assert caught.value.path().read_bytes() == path.read_bytes()
-
-
-def test_the_contents_of_a_file_are_shown(served: Served, running: Page) -> None:
-    served.save("to_inspect")
-    row(running, "to_inspect").get_by_role("button", name="Inspect").click()
+    row(running, "of_interest").get_by_role("button", name="Inspect").click()
     expect(running.get_by_role("dialog")).to_contain_text("num_distractors: 3")
 
 

@@ -37,9 +37,7 @@ def test_each_epoch_holds_every_example_once(make_source: MakeSource) -> None:
         assert (source.epoch, source.batch, source.epoch_is_complete) == (epoch, 5, True)
 
 
-def test_epochs_and_seeds_differ_and_a_seed_repeats(
-    make_source: MakeSource,
-) -> None:
+def test_epochs_and_seeds_differ_and_a_seed_repeats(make_source: MakeSource) -> None:
     source, same, other = make_source(0), make_source(0), make_source(1)
     first, second = torch.cat(epoch_of(source)), torch.cat(epoch_of(source))
     assert not first.equal(second)

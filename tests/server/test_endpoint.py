@@ -201,9 +201,7 @@ def ending(station: Station) -> Ending:
     return client, session, lambda: server.__exit__(None, None, None)
 
 
-def test_an_open_page_sees_the_outcome_before_the_end(
-    ending: Ending,
-) -> None:
+def test_an_open_page_sees_the_outcome_before_the_end(ending: Ending) -> None:
     client, session, close = ending
     client.get("/status")
     session.status.publish("end", {"kind": "finished", "error": None})
@@ -216,9 +214,7 @@ def test_an_open_page_sees_the_outcome_before_the_end(
         urllib.request.urlopen(f"http://localhost:{client.port}/status")
 
 
-def test_without_an_open_page_the_end_takes_no_time(
-    ending: Ending,
-) -> None:
+def test_without_an_open_page_the_end_takes_no_time(ending: Ending) -> None:
     client, _, close = ending
     client.get("/log")
     began = time.monotonic()

@@ -48,15 +48,16 @@ def test_the_results_of_a_finished_run_are_published(station: Station) -> None:
     assert "same size" in published["table"]
 
 
-def test_one_run_at_a_time(station: Station) -> None:
+def test_a_request_that_does_not_fit_the_state_is_refused(station: Station) -> None:
+    assert station.post("/stop", status=400)["error"] == "nothing is running"
+    assert "no training" in station.post("/save_checkpoint", status=400)["error"]
     station.post("/start_train")
     for start in ("/start_train", "/start_pretrain"):
         assert "under way" in station.post(start, status=400)["error"]
-
-
-def test_an_idle_process_refuses_stop_and_save(station: Station) -> None:
-    assert station.post("/stop", status=400)["error"] == "nothing is running"
-    assert "no training" in station.post("/save_checkpoint", status=400)["error"]
+    assert "stop it first" in station.post("/task_config", {"batch_size": 8}, 409)["error"]
+    station.post("/stop")
+    station.idle()
+    assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
 def test_a_stop_takes_effect_after_the_current_step(station: Station) -> None:
@@ -207,14 +208,6 @@ def test_an_invalid_origin_is_refused(trained: Station) -> None:
     both = {"resume": f"{name}_last", "finetune": f"{name}_best"}
     assert "exclude" in trained.post("/start_train", both, 400)["error"]
     assert "absent" in trained.post("/start_train", {"resume": "absent"}, 404)["error"]
-
-
-def test_settings_cannot_change_during_a_run(station: Station) -> None:
-    station.post("/start_train")
-    assert "stop it first" in station.post("/task_config", {"batch_size": 8}, 409)["error"]
-    station.post("/stop")
-    station.idle()
-    assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
 def test_a_run_and_its_checkpoint_have_the_posted_settings(station: Station) -> None:

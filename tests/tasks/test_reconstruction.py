@@ -45,10 +45,7 @@ def test_metrics_count_cells_and_whole_grids(build: MakeRun, pairs: str) -> None
 
 
 def test_baselines_of_two_pairs(build: MakeRun) -> None:
-    pairs = [
-        ([[0, 0, 0, 5]], [[0, 0, 1, 5]]),
-        ([[7, 7]], [[2, 2], [2, 0], [3, 3]]),
-    ]
+    pairs = [([[0, 0, 0, 5]], [[0, 0, 1, 5]]), ([[7, 7]], [[2, 2], [2, 0], [3, 3]])]
     grids = build(TASK, puzzles={"p": (pairs, [])})
     assert evaluate(grids, grids.corpus.training).headline.baselines == pytest.approx(
         {"background": 100 * 6 / 16, "majority_color": 100 * (3 + 2 + 2 + 3) / 16}
