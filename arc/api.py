@@ -97,7 +97,7 @@ def train(
     CheckpointError) if the run is not possible; a failure during training is the ``outcome``.
     """
     configure_allocator()
-    plan = plan_from(config, read_source(resume, finetune))
+    plan = plan_from(config, read_source(resume, finetune, Path(config.checkpoint.dir)))
     folder = Path("outputs") / str(plan.config.run_name) if output is None else Path(output)
     run = build_run(plan, folder)
     result = run_to_end(run, control=control, callbacks=callbacks)

@@ -93,7 +93,8 @@ def load(
     """
     content = read_checkpoint(path, map_location, mmap=mmap)
     config = stored_config(path, content)
-    model = build_checked(path, config, content)
+    with torch.random.fork_rng(devices=()):  # initial weights are drawn, and replaced
+        model = build_checked(path, config, content)
     fit_weights(path, model, content["model_state_dict"])
     metadata = {key: value for key, value in content.items() if key not in STATES}
     return Loaded(model.to(map_location).eval(), config, metadata)

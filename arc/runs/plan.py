@@ -60,7 +60,8 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if process.resume == AUTO:
         source = _latest_source(tree)
     else:
-        source = read_source(process.resume, process.finetune, strict=process.strict)
+        folder = Path(tree.checkpoint.dir)
+        source = read_source(process.resume, process.finetune, folder, strict=process.strict)
     config = _config(tree, typed, source)
     _check_start(config, source)
     is_new = process.resume is None
@@ -68,28 +69,47 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
 
 
 def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:
-    """Plan a run of a complete configuration; a resumed run without a name keeps its stored one.
+    """Plan a run of a complete configuration.
 
-    Raises ConfigError if the run is not possible.
+    A resumed run without a name keeps its stored one; a fine-tuned run never does. Raises
+    ConfigError if the run is not possible.
     """
     _check_start(config, source)
+    stored = None if source is None else source.content["config"].get("run_name")
     if source is None or source.kind == "finetune":
-        return RunPlan(_named(config), source)
-    name = config.run_name or source.content["config"].get("run_name")
-    return RunPlan(config.model_copy(update={"run_name": name}), source)
+        is_stored = stored is not None and config.run_name == stored
+        return RunPlan(_named(_renamed(config, None) if is_stored else config), source)
+    return RunPlan(_renamed(config, config.run_name or stored), source)
 
 
 def read_source(
-    resume: str | Path | None, finetune: str | Path | None, *, strict: bool = True
+    resume: str | Path | None,
+    finetune: str | Path | None,
+    folder: Path,
+    *,
+    strict: bool = True,
 ) -> CheckpointSource | None:
-    """Read the checkpoint that a run starts from; None for a fresh run. Raises CheckpointError."""
+    """Read the checkpoint that a run starts from; None for a fresh run.
+
+    ``resume`` or ``finetune`` is a path, or the name of a checkpoint in ``folder``. Raises
+    CheckpointError.
+    """
     if resume is not None:
-        path = Path(resume).expanduser()
+        path = checkpoint_path(resume, folder)
         return CheckpointSource("resume", path, read_checkpoint(path), True)
     if finetune is not None:
-        path = Path(finetune).expanduser()
+        path = checkpoint_path(finetune, folder)
         return CheckpointSource("finetune", path, read_checkpoint(path), strict)
     return None
+
+
+def checkpoint_path(value: str | Path, folder: Path) -> Path:
+    """Return the file that ``value`` means: a path, or a name in ``folder`` without ``.pth``."""
+    path = Path(value).expanduser()
+    if path.exists() or path.name != str(value):
+        return path
+    named = folder / f"{path.name.removesuffix('.pth')}.pth"
+    return named if named.is_file() else path
 
 
 def stored_group_choices(typed: list[str]) -> list[str]:
@@ -101,11 +121,12 @@ def stored_group_choices(typed: list[str]) -> list[str]:
     try:
         parsed = OverridesParser.create().parse_overrides(typed)
         given = {override.key_or_group: str(override.value()) for override in parsed}
+        folder = Path(given.get("checkpoint.dir", "checkpoints"))
         if given.get("resume") == AUTO:
-            folder = Path(given.get("checkpoint.dir", "checkpoints"))
             paths = [path for _, _, path in _files_of(folder, given.get("run_name", ""))]
         else:
-            paths = [Path(given[key]) for key in ("resume", "finetune") if key in given]
+            starts = [given[key] for key in ("resume", "finetune") if key in given]
+            paths = [checkpoint_path(start, folder) for start in starts]
         stored = read_metadata(paths[0])["config"] if paths else {}
     except (CheckpointError, HydraException):
         return []
@@ -207,6 +228,10 @@ def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
     return sorted(found, reverse=True)
 
 
+def _renamed(config: RunConfig, name: str | None) -> RunConfig:
+    return config.model_copy(update={"run_name": name})
+
+
 def _named(config: RunConfig) -> RunConfig:
     """Give a new run a name that no other run in its folder has."""
     folder = Path(config.checkpoint.dir)
@@ -230,4 +255,4 @@ def _named(config: RunConfig) -> RunConfig:
     number = 2
     while is_taken(name):
         name, number = f"{base}_{number}", number + 1
-    return config.model_copy(update={"run_name": name})
+    return _renamed(config, name)

@@ -10,6 +10,7 @@ from helpers_cli import Make, Outcome, run_here
 
 from arc.checkpointing.loader import mismatches
 from arc.checkpointing.restore import begin_from
+from arc.runs.plan import checkpoint_path
 
 NAME = "selection_communication"
 
@@ -161,3 +162,12 @@ def test_an_altered_file_is_refused_or_loaded_as_far_as_possible(
     else:
         assert outcome.status == 1
         assert outcome.err.splitlines()[-1].startswith(f"error: {path}")
+
+
+def test_a_checkpoint_is_found_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").touch()
+    assert checkpoint_path("mine", tmp_path) == tmp_path / "mine.pth"
+    assert checkpoint_path("mine.pth", tmp_path) == tmp_path / "mine.pth"
+    assert checkpoint_path("other", tmp_path) == Path("other")
+    assert checkpoint_path("folder/mine", tmp_path) == Path("folder/mine")
+    assert checkpoint_path("~/mine.pth", tmp_path) == Path.home() / "mine.pth"
