@@ -177,8 +177,8 @@ def _locked_temporary(folder: Path, stem: str) -> Iterator[Path]:
 def _create_locked(path: Path) -> IO[bytes]:
     """Create a file with a lock that lasts until it is closed or the process dies.
 
-    On a file system without locks, the file is not locked. On Windows the file is returned closed: an
-    open one can be neither renamed nor deleted there.
+    On a file system without locks, the file is not locked. On Windows the file is returned
+    closed: an open one can be neither renamed nor deleted there.
     """
     while True:
         file = open(path, "xb")  # noqa: SIM115 (the caller closes it)

@@ -114,7 +114,7 @@ class CheckpointPolicy(Callback):
         return failed
 
     def preserve_later_checkpoints(self) -> None:
-        """Rename this run's best and last files of later steps, adding their dates.
+        """Keep copies of this run's best and last files of later steps, with dated names.
 
         The resumed run starts at an earlier step and will replace files of those names. Raises
         CheckpointError if a file cannot be preserved.
@@ -178,7 +178,7 @@ class CheckpointPolicy(Callback):
 class EncoderCheckpointPolicy(CheckpointPolicy):
     """The saves of a pretraining: the encoder at each new best, and nothing else.
 
-    The file of an earlier pretraining is renamed with its date. Without a validation set the last
+    The file of an earlier pretraining is kept with a dated name. Without a validation set the last
     encoder is saved. ``best_state`` is the state of the whole model at the best validation.
     """
 

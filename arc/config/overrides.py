@@ -44,8 +44,8 @@ def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> d
     """Return ``stored`` with the values that ``typed`` sets, taken from ``composed``.
 
     A group (``bottleneck=autoencoder``) replaces its whole section; an experiment replaces the
-    sections and keys in its file; a key replaces one value. ``device`` and ``checkpoint.dir`` always come from
-    ``composed``. Raises ConfigError for a deletion (``~key``).
+    sections and keys in its file; a key replaces one value. ``device`` and ``checkpoint.dir``
+    always come from ``composed``. Raises ConfigError for a deletion (``~key``).
     """
     tree = OmegaConf.create(copy.deepcopy(stored))
     resolved = OmegaConf.create(plain(composed))

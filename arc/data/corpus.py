@@ -152,7 +152,8 @@ def load_corpus(
     """Read, filter, split and deduplicate the data that ``config`` names.
 
     ``before``, for pretraining, is the spec of the main training that follows; the examples that
-    it holds out are removed from the training split. Raises DataError if no training example is left.
+    it holds out are removed from the training split. Raises DataError if no training example
+    is left.
     """
     sets = DATASETS[config.name](config).load()
     notes: list[str] = []

@@ -51,7 +51,7 @@ def test_the_results_of_a_finished_run_are_published(station: Station) -> None:
 def test_one_run_at_a_time(station: Station) -> None:
     station.post("/start_train")
     for start in ("/start_train", "/start_pretrain"):
-        assert "under way" in station.post(start, status=400)["error"]
+        assert "in progress" in station.post(start, status=400)["error"]
 
 
 def test_an_idle_process_refuses_stop_and_save(station: Station) -> None:
@@ -189,7 +189,7 @@ def test_resume_and_finetune_by_name(station: Station) -> None:
     name = station.finish("training.max_steps=5")["run_name"]
     station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert station.idle()["step"] == 8
-    station.post("/start_train", {"resume": f"{name}_last"})  # it has its full length
+    station.post("/start_train", {"resume": f"{name}_last"})  # it is complete
     status = station.idle()
     assert (status["outcome"], status["step"]) == ("finished", None)
     station.post(
