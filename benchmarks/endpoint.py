@@ -1,7 +1,7 @@
 """Cost of HTTP clients: a run's speed with and without them, and the latency of their requests.
 
-The default run trains with its endpoint, on the same batch in every step, so that all steps cost the
-same. Clients in a separate process send requests during every other window of steps:
+The default run trains with its endpoint, on the same batch in every step, so that steps are equal.
+Clients in a separate process send requests during every other window of steps:
 
 - page: one client that polls as the dashboard does
 - many: clients that poll at ``--rate`` requests/s in total
