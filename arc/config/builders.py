@@ -15,7 +15,7 @@ from arc.training import ProcessGroup, Trainer, TrainingConfig, autocast_dtype
 
 
 def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
-    """Return the configuration with ``num_classes``, so that the model can be rebuilt from it."""
+    """Return the configuration with ``num_classes`` set, so that it can rebuild the model."""
     if num_classes is None:
         return config
     if "num_classes" not in type(config.task).model_fields:

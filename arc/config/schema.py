@@ -235,7 +235,8 @@ def _refuse_interpolations(tree: Mapping[str, Any]) -> None:
     """Raise ConfigError if a stored tree contains an interpolation."""
     for key, value in leaves(tree).items():
         if isinstance(value, str) and "${" in value:
-            raise ConfigError(f"{key}={reprlib.repr(value)}: interpolations are not allowed here")
+            fault = "interpolations are not allowed in a stored config"
+            raise ConfigError(f"{key}={reprlib.repr(value)}: {fault}")
 
 
 def to_tree(config: RunConfig) -> dict[str, Any]:

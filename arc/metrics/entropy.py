@@ -17,7 +17,7 @@ def entropy(messages: Messages) -> dict[str, float]:
     - ``message_entropy_bits``: H(M) = -sum p(m) log2 p(m) over whole messages, in
       [0, min(capacity, limit)].
     - ``entropy_limit_bits``: log2(messages), the maximum for this number of messages.
-    - ``capacity_bits``: max_length * log2(vocab_size), the maximum for any number.
+    - ``capacity_bits``: max_length * log2(vocab_size), the capacity of a message.
     - ``symbol_entropy_bits``: the entropy of the symbols at one position, averaged over positions,
       in [0, log2(vocab_size)].
     """

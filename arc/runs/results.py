@@ -189,7 +189,7 @@ def _stoppable(
     fill: Callable[[EvaluationProgress], None],
     results: dict[str, Any],
 ) -> dict[str, Any]:
-    """Call ``fill``, which evaluates into ``results``, until done or stopped; returns them."""
+    """Call ``fill`` to evaluate into ``results`` until done or stopped; returns ``results``."""
     task.on_chunk = progress
     try:
         with task.reuse_embeddings():
