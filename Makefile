@@ -28,13 +28,13 @@ slow: $(INSTALLED)    ## the tests that take minutes
 docs: $(INSTALLED)    ## the documentation site, in docs/_build/html (Python 3.11 or newer)
 	$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench-training: $(INSTALLED) ## examples per second next to a bare convolution
+bench-training: $(INSTALLED) ## examples per second, next to a bare convolution
 	$(RUN) benchmarks/throughput.py $(ARGS)
 
-bench-checkpointing: $(INSTALLED) ## what a save costs a run
+bench-checkpointing: $(INSTALLED) ## cost of a save during training
 	$(RUN) benchmarks/checkpointing.py $(ARGS)
 
-bench-server: $(INSTALLED) ## what the endpoint costs a run, and its response times
+bench-server: $(INSTALLED) ## cost of the endpoint during training, and its response times
 	$(RUN) benchmarks/server.py $(ARGS)
 
 bench-page: $(INSTALLED) ## loading and drawing times of the dashboard (needs chromium)
@@ -46,7 +46,7 @@ bench-tasks: $(INSTALLED) ## every task, bottleneck and pair mode on real data (
 ablation: $(INSTALLED) ## the contribution of each part of the recipe (resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)
 
-pretraining: $(INSTALLED) ## what pretrained encoders contribute (hours; resumable)
+pretraining: $(INSTALLED) ## the contribution of pretrained encoders (hours; resumable)
 	$(RUN) benchmarks/ablation.py encoders --folder outputs/pretraining $(ARGS)
 	$(RUN) benchmarks/ablation.py pretraining --minutes 5 --folder outputs/pretraining $(ARGS)
 

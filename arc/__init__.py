@@ -1,3 +1,3 @@
-"""Two neural agents learn to talk about ARC-AGI grids."""
+"""Two neural networks learn to communicate about ARC-AGI grids."""
 
 __version__ = "0.1.0"

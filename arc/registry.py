@@ -55,7 +55,7 @@ class Registry(Generic[T]):
     def register(
         self, name: str, config: type[Settings] | None = None
     ) -> Callable[[Registered], Registered]:
-        """Return a decorator that registers a class or function under ``name``, which is unused."""
+        """Return a decorator that registers a class or function under an unused ``name``."""
 
         def enter(component: Registered) -> Registered:
             assert name not in self._components, f"{self.kind} {name!r} is registered twice"

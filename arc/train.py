@@ -26,7 +26,7 @@ NO_FILES = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=no
 def train(tree: DictConfig, inserted: Sequence[str] = ()) -> int:
     """Train the run of ``tree``, or serve until runs are requested; returns the exit status.
 
-    ``inserted`` are the overrides that ``stored_group_choices`` put beside the typed ones.
+    ``inserted`` are the overrides that ``stored_group_choices`` added to the typed ones.
     """
     console, ranks = Console(), ProcessGroup.from_environment()
     log_to_terminal(console, logging.INFO if ranks.is_leader else logging.ERROR)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def json_plain(value: Any) -> Any:
-    """Return ``value`` with what JSON has no word for left out: NaN, infinity, tensors: None."""
+    """Return ``value`` as JSON types; NaN, infinity and other objects become None."""
     if isinstance(value, dict):
         return {key: json_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

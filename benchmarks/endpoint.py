@@ -1,7 +1,7 @@
 """Cost of HTTP clients: a run's speed with and without them, and the latency of their requests.
 
-The default run trains with its endpoint, on one batch again and again so that steps are equal.
-Clients in a process of their own send requests during every other window of steps:
+The default run trains with its endpoint, on the same batch in every step, so that steps are equal.
+Clients in a separate process send requests during every other window of steps:
 
 - page: one client that polls as the dashboard does
 - many: clients that poll at ``--rate`` requests/s in total
@@ -135,7 +135,7 @@ class Clients:
         )
 
     def obey(self, word: str) -> Any:
-        """Pass a word to ``Polling.obey``; returns its result."""
+        """Send a command to ``Polling.obey``; returns its result."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{word}\n")
@@ -162,7 +162,7 @@ class Windows(Callback):
         clients.obey(self.modes[0])
 
     def on_event(self, event: object) -> None:
-        """Count steps; the time of validations is left out."""
+        """Count steps, without the time of validations."""
         now = time.monotonic()
         if isinstance(event, ValidationEvent):
             self._began += now - self._last
@@ -196,14 +196,14 @@ class Windows(Callback):
 
 
 class StopAtStep(Callback):
-    """Sends POST /stop at one step of the run; keeps when, and after how long it was answered."""
+    """Sends POST /stop at one step of the run; records the time and the latency."""
 
     def __init__(self, clients: Clients, step: int = 5) -> None:
         self.clients, self.step = clients, step
         self.sent: list[float] = []
 
     def on_event(self, event: object) -> None:
-        """Send the request, from a thread of its own."""
+        """Send the request from a separate thread."""
         if isinstance(event, StepEvent) and event.step == self.step:
             threading.Thread(target=self._stop).start()
 
@@ -221,7 +221,7 @@ class Bench:
         self.session = Session(NextRun(typed), exit_after_run=False)
 
     def train(self, callback: Callback) -> float:
-        """Train until stopped, every batch the same; returns when the process was idle again."""
+        """Train on one batch until stopped; returns the time at which the process was idle."""
         self.session.start("train")
         plan = self.session.next_plan()
         assert plan is not None
@@ -265,7 +265,7 @@ def measure(bench: Bench, clients: Clients, arguments: argparse.Namespace) -> No
 
 
 def main() -> None:
-    """Measure, or be the process of the clients."""
+    """Measure, or run as the process of the clients."""
     if sys.argv[1:2] == ["--poll"]:
         port, count, rate = sys.argv[2:]
         polling = Polling(int(port), int(count), float(rate))

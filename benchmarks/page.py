@@ -1,7 +1,7 @@
-"""How soon the page shows something, and how long one update of its charts takes.
+"""The first paint of the page, and the duration of one update of its charts.
 
 First paint: new windows on a server of this machine, nothing cached. Charts: all six at once, with
-a hundred thousand points, drawn again and again. Run by ``make page``; needs Debian's Chromium.
+a hundred thousand points, drawn repeatedly. Run by ``make bench-page``; needs Debian's Chromium.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def first_paint(browser: Browser, url: str) -> float:
 
 
 def history(points: int) -> dict[str, Any]:
-    """Return a run of so many steps, as /metrics_history tells it."""
+    """Return a run of so many steps, as /metrics_history returns it."""
     rows = []
     for step in range(1, points + 1):
         loss = 4 * math.exp(-step / points) + 0.3 * math.sin(step * 12.9898) ** 2
@@ -92,7 +92,7 @@ def updates(browser: Browser, url: str, points: int, times: int) -> list[float]:
 
 
 def main() -> None:
-    """Print both figures beside what they must stay below."""
+    """Print both durations next to their limits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10, help="loads, and updates")
     parser.add_argument("--points", type=int, default=100_000, help="points of each line")
@@ -102,18 +102,18 @@ def main() -> None:
         sys.exit("error: needs the system package chromium: apt-get install chromium")
     with served() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        first_paint(browser, url)  # the first window of a browser pays for it
+        first_paint(browser, url)  # the first window includes browser startup
         paints = [first_paint(browser, url) for _ in range(arguments.times)]
         drawn = updates(browser, url, arguments.points, arguments.times)
         browser.close()
     rows = [
-        (name, statistics.median(taken), min(taken), max(taken), bar)
-        for name, taken, bar in [
+        (name, statistics.median(taken), min(taken), max(taken), limit)
+        for name, taken, limit in [
             ("first paint", paints, 300),
             (f"all charts, {arguments.points:,} points", drawn, 50),
         ]
     ]
-    print(tabulate(rows, ["ms", "median", "least", "most", "bar"], floatfmt=".0f"))
+    print(tabulate(rows, ["ms", "median", "min", "max", "limit"], floatfmt=".0f"))
 
 
 if __name__ == "__main__":

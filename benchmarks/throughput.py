@@ -1,8 +1,8 @@
-"""Training targets per second, beside what a bare convolution would allow on this machine.
+"""Training examples per second, next to the limit of a bare convolution on this machine.
 
 The limit is the rate of a 3x3 convolution of ``hidden`` channels, forward and backward, in the
 run's precision, divided by the arithmetic of encoding a mean ARC-1 grid. Both are measured in
-one process, since machines differ and are noisy. Run by ``make benchmark``.
+one process, since machines differ and are noisy. Run by ``make bench-training``.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def main() -> None:
     headers = ["task", "distractors", "examples/s", "bare convolution", "% of it"]
     print(tabulate(rows, headers=headers, floatfmt=".0f", missingval="–"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory of all rows together {peak:.2f} GiB")
+    print(f"peak memory over all rows {peak:.2f} GiB")
 
 
 if __name__ == "__main__":

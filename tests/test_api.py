@@ -70,7 +70,7 @@ def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path)
     last = first.checkpoints.last
     assert last is not None
     again = train(config, resume=last, output=tmp_path / "out")
-    assert (again.outcome.kind, again.results) == ("finished", None)  # has its full length
+    assert (again.outcome.kind, again.results) == ("finished", None)  # is complete
     longer = placed(compose("training.max_steps=5", "device=cpu", base=last), tmp_path)
     assert longer.training.batch_size == config.training.batch_size
     resumed = train(longer, resume=last, output=tmp_path / "out")

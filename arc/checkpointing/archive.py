@@ -37,13 +37,13 @@ UNREADABLE = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError)  
 
 
 class _BoundedFile(io.BufferedReader):
-    """A file that refuses large reads: zipfile reads an archive's directory in one."""
+    """A file that refuses large reads: zipfile reads an archive's directory at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > MAX_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"a directory of over {MAX_DIRECTORY_BYTES} bytes")
+            raise zipfile.BadZipFile(f"the directory exceeds {MAX_DIRECTORY_BYTES} bytes")
         return super().read(size)
 
 

@@ -16,4 +16,4 @@ class CorruptedError(CheckpointError):
 
 
 class HostileError(CheckpointError):
-    """The file requests what no checkpoint needs: code, or memory that it does not fill."""
+    """The file would run code, or allocate more memory than it contains data for."""

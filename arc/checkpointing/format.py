@@ -126,8 +126,8 @@ def _provenance(trainer: Trainer, started_from: Sequence[str]) -> dict[str, Any]
 def check_plain(value: Any, place: str = "checkpoint") -> None:
     """Raise CheckpointError unless ``value`` consists of built-in types and tensors alone.
 
-    Subclasses are refused: ``torch.load`` would reject NumPy scalars, paths and enums, and only
-    when the file is needed.
+    Subclasses, such as NumPy scalars and enums, are refused because ``torch.load`` would reject
+    them when the file is read.
     """
     if type(value) is dict:
         for key, item in value.items():
@@ -177,8 +177,8 @@ def _locked_temporary(folder: Path, stem: str) -> Iterator[Path]:
 def _create_locked(path: Path) -> IO[bytes]:
     """Create a file with a lock that lasts until it is closed or the process dies.
 
-    Without a lock where the file system has none. On Windows the file is returned closed: an
-    open one can be neither renamed nor deleted there.
+    On a file system without locks, the file is not locked. On Windows the file is returned
+    closed: an open one can be neither renamed nor deleted there.
     """
     while True:
         file = open(path, "xb")  # noqa: SIM115 (the caller closes it)

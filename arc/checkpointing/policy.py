@@ -114,10 +114,10 @@ class CheckpointPolicy(Callback):
         return failed
 
     def preserve_later_checkpoints(self) -> None:
-        """Keep the best and last files of this run's later steps under their dates.
+        """Keep copies of this run's best and last files of later steps, with dated names.
 
-        The run resumes from before them and will write new files under their names. Raises
-        CheckpointError if one cannot be kept.
+        The resumed run starts at an earlier step and will replace files of those names. Raises
+        CheckpointError if a file cannot be preserved.
         """
         for path in (self.best, self.last):
             if path is None or not path.exists():
@@ -131,9 +131,9 @@ class CheckpointPolicy(Callback):
             try:
                 kept = _keep_copy(path)
             except OSError as error:
-                fault = f"{path}: its later step {step} cannot be kept under another name: {error}"
+                fault = f"{path}: the file of later step {step} cannot be preserved: {error}"
                 raise CheckpointError(fault) from None
-            log.info(f"{path}: its later step {step} is kept as {kept.name}")
+            log.info(f"{path}: the file of later step {step} is preserved as {kept.name}")
 
     def content(self) -> dict[str, Any]:
         """Return the content of a file of the current state."""
@@ -178,7 +178,7 @@ class CheckpointPolicy(Callback):
 class EncoderCheckpointPolicy(CheckpointPolicy):
     """The saves of a pretraining: the encoder at each new best, and nothing else.
 
-    The file of an earlier pretraining is kept under its date. Without a validation set the last
+    The file of an earlier pretraining is kept with a dated name. Without a validation set the last
     encoder is saved. ``best_state`` is the state of the whole model at the best validation.
     """
 
@@ -214,7 +214,7 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
         try:
             self._keep_earlier()
         except OSError as error:
-            fault = f"{self.best}: not written: the earlier file cannot be kept: {error}"
+            fault = f"{self.best}: not written: the earlier file cannot be preserved: {error}"
             log.error(f"save failed: {fault}; training continues")
             self._refused = Save(self.best, fault)
         else:
@@ -236,7 +236,7 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
             return
         if self.best.exists():
             kept = _keep_copy(self.best)
-            log.info(f"{self.best}: the earlier encoder is kept as {kept.name}")
+            log.info(f"{self.best}: the earlier encoder is preserved as {kept.name}")
         self._earlier_is_kept = True
 
 

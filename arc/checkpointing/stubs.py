@@ -53,7 +53,7 @@ class StubUnpickler(pickle._Unpickler):
     """The pure-Python unpickler, restricted to containers and tensor stubs.
 
     ``sizes`` maps the archive's records to their bytes. Raises HostileError or CorruptedError.
-    The memo of the C implementation is an array whose length the file could choose.
+    The C implementation is not used: a file could choose the length of its memo array.
     """
 
     def __init__(self, sizes: Mapping[str, int], data: bytes) -> None:
@@ -79,12 +79,12 @@ class StubUnpickler(pickle._Unpickler):
         """Ignore the attributes that torch sets on a state dict; refuse all others."""
         self.stack.pop()
         if not isinstance(self.stack[-1], OrderedDict):
-            raise HostileError("sets attributes; plain data only")
+            raise HostileError("sets attributes; only plain data is allowed")
 
     dispatch[ord(pickle.BUILD)] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a global; raises HostileError if it is not plain data."""
+        """Return the substitute for a global; raises HostileError if it is not plain data."""
         known = {
             ("collections", "OrderedDict"): _empty_dict,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
@@ -93,7 +93,7 @@ class StubUnpickler(pickle._Unpickler):
         if module == "torch" and name in ITEM_SIZES:
             return name
         if (module, name) not in known:
-            raise HostileError(f"names {module}.{name}; plain data only")
+            raise HostileError(f"refers to {module}.{name}; only plain data is allowed")
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> tuple[str, str, int]:

@@ -15,7 +15,7 @@ from arc.training import ProcessGroup, Trainer, TrainingConfig, autocast_dtype
 
 
 def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
-    """Write into the configuration what the data decided, so that it alone rebuilds the model."""
+    """Return the configuration with ``num_classes`` set, so that it can rebuild the model."""
     if num_classes is None:
         return config
     if "num_classes" not in type(config.task).model_fields:
@@ -36,7 +36,7 @@ def build_task(config: RunConfig, device: torch.device | str = "cpu") -> Task:
 def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> Task:
     """Load the data, onto ``device``, and make the task that pretrains the encoder.
 
-    It is not trained on anything that the configured game holds out.
+    Pretraining excludes the held-out data of the configured task.
     """
     task_class: type[Any] = PRETRAINING[config.pretrain.name]
     own = SplitSpec(config.pretrain.task_config().use_input_output_pairs, task_class.held_out)
@@ -46,12 +46,12 @@ def build_pretraining(config: RunConfig, device: torch.device | str = "cpu") -> 
 
 
 def _slicing(config: RunConfig) -> SplitSpec:
-    """Return how the data are cut for the game."""
+    """Return the split specification of the configured task."""
     return SplitSpec(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
 
 
 def holds_out_alike(one: RunConfig, other: RunConfig) -> bool:
-    """Return whether two runs keep the same examples from training."""
+    """Return whether two runs hold out the same examples."""
     left, right = (each.data.model_dump(exclude={"augment"}) for each in (one, other))
     return _slicing(one) == _slicing(other) and left == right
 
@@ -83,7 +83,7 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
 
 
 def build_pretraining_model(config: RunConfig, num_classes: int | None) -> ARCAutoencoder:
-    """Build the encoder with the channel and receiver that it is pretrained with."""
+    """Build the encoder with the bottleneck and receiver of its pretraining."""
     return ARCAutoencoder(
         encoder=build_encoder(config),
         vocab_size=None,

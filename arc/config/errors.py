@@ -1,4 +1,4 @@
-"""From one of Hydra's errors to one readable line."""
+"""Converts Hydra's errors to one-line messages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ALIASES = {"lr": "learning_rate"}
 
 
 def explain(error: Exception, schema: type[BaseModel], typed: Sequence[str]) -> str:
-    """Say in one line what Hydra says in several, with the nearest spelling.
+    """Return a one-line message for one of Hydra's errors, with the closest valid name.
 
-    ``schema`` is the configuration's, ``typed`` the overrides that did not compose.
+    ``schema`` is the type of the configuration, ``typed`` the overrides that failed to compose.
     """
     for group in _groups_without_option(schema, typed):
         return f"{group}: choose one of {', '.join(_options(group))}"
@@ -45,14 +45,14 @@ def _options(group: str) -> list[str]:
 
 
 def _groups_without_option(schema: type[BaseModel], typed: Sequence[str]) -> list[str]:
-    """Return the groups that ``typed`` sets to nothing, which Hydra does not name."""
+    """Return the groups that ``typed`` sets to nothing; Hydra's error does not name them."""
     pairs = [argument.split("=", 1) for argument in typed if "=" in argument]
     groups = [key for key in schema.model_fields if _options(key)]
     return [key for key, value in pairs if value in ("", "null") and key in groups]
 
 
 def _unknown_key(key: str, schema: type[BaseModel]) -> str:
-    """Say what a key that stands nowhere may have been meant to be."""
+    """Return the message for an unknown key, with a suggestion."""
     section, _, name = key.partition(".")
     if others := options_with(section, name):
         chosen = " or ".join(f"{section}={option}" for option in others)

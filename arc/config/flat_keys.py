@@ -1,4 +1,4 @@
-"""The configuration under the flat names that scripts and the control endpoint know."""
+"""The configuration under the flat names that scripts and the control endpoint use."""
 
 from __future__ import annotations
 

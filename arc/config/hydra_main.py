@@ -25,8 +25,8 @@ def hydra_entry(
 ) -> int:
     """Compose ``config_name`` from conf/ and run ``job``; returns the exit status.
 
-    ``schema`` gives the known keys for error messages. Errors of the user are printed as one line
-    on standard error, with status 1. Other exceptions keep their traceback.
+    ``schema`` gives the known keys for error messages. User errors are printed as one line on
+    standard error, with status 1. Other exceptions keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     statuses: list[int] = []

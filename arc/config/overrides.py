@@ -1,7 +1,7 @@
-"""Typed overrides, and how they are laid over the configuration that a checkpoint stores.
+"""Applies command-line overrides to the configuration stored in a checkpoint.
 
 A resumed or fine-tuned run starts from its stored configuration and not from conf/, whose defaults
-may have changed. Only the overrides of this command line are laid over it.
+may have changed. Only the overrides of this command line are applied to it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def refuse_names(typed: Sequence[str]) -> None:
 def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> dict[str, Any]:
     """Return ``stored`` with the values that ``typed`` sets, taken from ``composed``.
 
-    A group (``bottleneck=autoencoder``) replaces its whole section, an experiment the sections and
-    keys that its file names, and a key itself. ``device`` and ``checkpoint.dir`` always come from
-    ``composed``. Raises ConfigError for an override that deletes.
+    A group (``bottleneck=autoencoder``) replaces its whole section; an experiment replaces the
+    sections and keys in its file; a key replaces one value. ``device`` and ``checkpoint.dir``
+    always come from ``composed``. Raises ConfigError for a deletion (``~key``).
     """
     tree = OmegaConf.create(copy.deepcopy(stored))
     resolved = OmegaConf.create(plain(composed))

@@ -116,14 +116,14 @@ class ModelConfig(ComponentConfig):
 
 
 class EncoderConfig(Settings):
-    """Where the sender's encoder comes from, and whether it is trained on."""
+    """The source of the sender's encoder, and whether its weights are frozen."""
 
     pretrained: Annotated[str, Field(min_length=1)] | None
     freeze: bool
 
 
 class CheckpointConfig(Settings):
-    """Where files go, and how often."""
+    """Where and how often checkpoints are saved."""
 
     dir: Annotated[str, Field(min_length=1)]
     every_epochs: Annotated[int, Field(ge=1)] | None
@@ -132,7 +132,7 @@ class CheckpointConfig(Settings):
 
 
 class ServerConfig(Settings):
-    """The control endpoint: where it listens, and who may speak to it."""
+    """The control endpoint: address, authentication and startup."""
 
     enabled: bool
     host: Annotated[str, Field(min_length=1)]
@@ -143,20 +143,20 @@ class ServerConfig(Settings):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether the endpoint is reachable from this machine only."""
         return self.host in LOOPBACK
 
     @model_validator(mode="after")
     def _guarded(self) -> ServerConfig:
         if not self.is_local and self.token is None:
-            raise ValueError(f"host={self.host}: others can reach it, so it needs server.token=…")
+            raise ValueError(f"host={self.host}: reachable from other machines; set server.token=…")
         if not self.autostart and not self.enabled:
-            raise ValueError("autostart=false: waits for the endpoint, which is not enabled")
+            raise ValueError("autostart=false: requires server.enabled=true to receive a start")
         return self
 
 
 class ProcessConfig(Settings):
-    """What this process is to do with a run; not part of the run, so not stored with it."""
+    """Settings of the process; not part of the run and not stored in its checkpoints."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -173,7 +173,7 @@ class ProcessConfig(Settings):
 
 
 class RunConfig(Settings):
-    """Everything that a run is made from."""
+    """The complete configuration of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
@@ -232,10 +232,11 @@ def plain(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_interpolations(tree: Mapping[str, Any]) -> None:
-    """A stored tree is resolved: what would be looked up elsewhere has no place in it."""
+    """Raise ConfigError if a stored tree contains an interpolation."""
     for key, value in leaves(tree).items():
         if isinstance(value, str) and "${" in value:
-            raise ConfigError(f"{key}={reprlib.repr(value)}: a stored value is no interpolation")
+            fault = "interpolations are not allowed in a stored config"
+            raise ConfigError(f"{key}={reprlib.repr(value)}: {fault}")
 
 
 def to_tree(config: RunConfig) -> dict[str, Any]:
@@ -276,12 +277,12 @@ def _place(error: Any) -> str:
     """Return the dotted key that one of pydantic's errors is about; empty for the whole tree."""
     place = [str(part) for part in error["loc"]]
     if len(place) > 1 and place[0] in _REGISTRIES:
-        del place[1]  # the name by which the union was told apart
+        del place[1]  # the discriminator of the union
     return ".".join(place)
 
 
 def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
-    """Return the keys that stand where an unknown one was found."""
+    """Return the valid keys at the place of an unknown one."""
     if len(place) < 2:
         return top_keys(schema)
     if place[0] in _REGISTRIES:
@@ -296,7 +297,7 @@ def top_keys(schema: type[BaseModel]) -> list[str]:
 
 
 def known_keys(section: str) -> list[str]:
-    """Return every key that some option of a section knows; empty for no section of ours."""
+    """Return every key of any option of a section; empty for an unknown section."""
     if section in _REGISTRIES:
         registry = _REGISTRIES[section]
         return list(
@@ -319,12 +320,12 @@ _REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def options_of(group: str) -> list[str]:
-    """Return the options of a group of components; empty for no group of ours."""
+    """Return the options of a group of components; empty for an unknown group."""
     return list(_REGISTRIES.get(group, ()))
 
 
 def options_with(section: str, key: str) -> list[str]:
-    """Return the options of a group that have ``key``; empty for no group of ours."""
+    """Return the options of a group that have ``key``; empty for an unknown group."""
     registry = _REGISTRIES.get(section)
     if registry is None:
         return []

@@ -151,8 +151,9 @@ def load_corpus(
 ) -> Corpus:
     """Read, filter, split and deduplicate the data that ``config`` names.
 
-    ``before``, for pretraining, is the spec of the main training that follows: what it holds out
-    is not trained on. Raises DataError if no training example is left.
+    ``before``, for pretraining, is the spec of the main training that follows; the examples that
+    it holds out are removed from the training split. Raises DataError if no training example
+    is left.
     """
     sets = DATASETS[config.name](config).load()
     notes: list[str] = []
@@ -193,7 +194,7 @@ def _parts(
 def _without_held_out(
     examples: list[Example], parts: list[list[Example]], spec: SplitSpec, notes: list[str]
 ) -> list[Example]:
-    """Remove the examples that another training, of ``parts``, holds out."""
+    """Remove the examples that the main training, with ``parts``, holds out."""
     held: set[bytes] = set().union(*(e.contents for part in parts[1:] for e in part))
     puzzles = {example.puzzle for example in parts[0]}
     whole = spec.held_out == "puzzles"

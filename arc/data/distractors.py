@@ -107,9 +107,9 @@ def sample_candidates(
 ) -> CandidateSet:
     """Draw ``num_distractors`` for each of ``examples`` [batch] out of one shared pool.
 
-    The batch's targets serve as distractors of each other, so that few grids are encoded that
-    are not needed anyway; the pool is filled up at random until every group has enough distinct
-    grids. Every example must have ``num_distractors`` available.
+    The batch's targets serve as distractors of each other, to limit the number of grids to
+    encode; random grids are added to the pool until every group has enough distinct ones.
+    Every example must have ``num_distractors`` available.
     """
     target = split.target[examples]
     present, group = groups.of_example[examples].unique(return_inverse=True)

@@ -57,7 +57,7 @@ class Grids:
     """A batch of grids of any sizes, padded at the bottom and right with zeros.
 
     ``cells`` is uint8 [batch, side, side]; ``sizes`` is int64 [batch, 2], each grid's height
-    and width. What lies outside a grid's size is never read.
+    and width. Cells outside a grid's size are never read.
     """
 
     cells: Tensor

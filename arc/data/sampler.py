@@ -1,4 +1,4 @@
-"""The order in which training examples come: shuffled each epoch, resumable anywhere."""
+"""The order of training examples: shuffled each epoch, resumable at any batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class BatchSampler:
 
     Each epoch holds every example once. ``groups`` (int64 [examples]) keeps ``block_size`` examples
     of one group together, so that examples which draw distractors from the same group can
-    share them; null groups shuffle freely. Draws that belong to a batch (distractors,
+    share them; without groups all examples are shuffled. Draws that belong to a batch (distractors,
     augmentation) use the same ``generator``, so one state restores them all.
     """
 
@@ -37,7 +37,7 @@ class BatchSampler:
 
     @property
     def batches_per_epoch(self) -> int:
-        """How many batches an epoch has; the last may be smaller."""
+        """The number of batches in an epoch; the last may be smaller."""
         return -(-len(self.examples) // self.batch_size)
 
     def next(self) -> Tensor:
@@ -50,7 +50,7 @@ class BatchSampler:
 
     @property
     def epoch_is_complete(self) -> bool:
-        """Whether the batch that came last was its epoch's last."""
+        """Whether the latest batch was the last of its epoch."""
         return self.batch == self.batches_per_epoch
 
     def position(self) -> tuple[Any, ...]:
@@ -58,7 +58,7 @@ class BatchSampler:
         return self.epoch, self.batch, self._order, self.generator.get_state()
 
     def restore(self, position: tuple[Any, ...]) -> None:
-        """Go back to a position of this sampler."""
+        """Return to a position of this sampler."""
         self.epoch, self.batch, self._order, state = position
         self.generator.set_state(state)
 
@@ -73,10 +73,10 @@ class BatchSampler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken."""
+        """Restore ``state``."""
         if len(state["order"]) != len(self.examples):
             raise ValueError(
-                f"the saved order holds {len(state['order'])} examples, "
+                f"the saved order has {len(state['order'])} examples, "
                 f"the training set {len(self.examples)}"
             )
         self.epoch, self.batch = state["epoch"], state["batch"]

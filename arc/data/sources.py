@@ -159,7 +159,7 @@ def _is_puzzle(content: Any) -> bool:
 
 def _from_mapping(content: Mapping[str, Any], where: str) -> list[Puzzle]:
     if not content:
-        raise DataError(f"{where}: holds no puzzles")
+        raise DataError(f"{where}: contains no puzzles")
     return [_puzzle(id_, content[id_], f"{where}, puzzle {id_}") for id_ in sorted(content)]
 
 

@@ -87,7 +87,7 @@ class ConsoleProgress(Callback):
 
 
 def _language(metrics: dict[str, float]) -> str:
-    """Return the main language metrics, as far as they were computed."""
+    """Return the main language metrics among those that were computed."""
     parts = []
     if "unique_messages" in metrics:
         parts.append(f"{metrics['unique_messages']:.0f} distinct messages")
@@ -122,4 +122,4 @@ def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
 
 
 def _ignore_errors(record: logging.LogRecord) -> None:
-    """Drop a log line that the disk does not take; the terminal shows it."""
+    """Ignore a log line that cannot be written to disk; the terminal still shows it."""

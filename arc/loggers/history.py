@@ -1,4 +1,4 @@
-"""The history of a run, in bounded memory however long the run is."""
+"""The history of a run, in bounded memory."""
 
 from __future__ import annotations
 

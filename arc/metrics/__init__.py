@@ -1,4 +1,4 @@
-"""Message metrics, one file a family, and closed-form selection accuracy."""
+"""Message metrics, one file per family, and closed-form selection accuracy."""
 
 from arc.metrics.base import METRICS, Messages, MetricConfig, language_metrics
 from arc.metrics.selection import expected_accuracy, random_code_accuracy

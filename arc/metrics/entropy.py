@@ -1,4 +1,4 @@
-"""Entropy of messages and of their symbols, with the limits that apply to it."""
+"""Entropy of messages and of their symbols, with their upper bounds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def entropy(messages: Messages) -> dict[str, float]:
 
     - ``message_entropy_bits``: H(M) = -sum p(m) log2 p(m) over whole messages, in
       [0, min(capacity, limit)].
-    - ``entropy_limit_bits``: log2(messages), the largest value that this many messages can show.
-    - ``capacity_bits``: max_length * log2(vocab_size), the largest value for any number of them.
+    - ``entropy_limit_bits``: log2(messages), the maximum for this number of messages.
+    - ``capacity_bits``: max_length * log2(vocab_size), the capacity of a message.
     - ``symbol_entropy_bits``: the entropy of the symbols at one position, averaged over positions,
       in [0, log2(vocab_size)].
     """

@@ -20,7 +20,7 @@ def expected_accuracy(
     """Return the probability that each target wins among ``num_distractors`` others.
 
     Of the ``available`` other grids (>= num_distractors), ``better`` score above the target
-    and ``tied`` equal to it, all int64 [targets]; a tie is broken by lot. The others are drawn
+    and ``tied`` equal to it, all int64 [targets]; ties are broken at random. The others are drawn
     uniformly without replacement, so with M available, w better, k tied and N drawn the
     probability is [C(M-w+1, N+1) - C(M-w-k, N+1)] / [(k+1) C(M, N)]: Vandermonde's identity
     applied to the sum over the number of tied grids drawn. Returns float64 [targets].
@@ -36,7 +36,7 @@ def expected_accuracy(
 def random_code_accuracy(num_messages: float, num_distractors: int) -> float:
     """Return the accuracy of M random equiprobable codes: M (1 - (1 - 1/M)^(N+1)) / (N+1).
 
-    A reference and not a bound: balanced codes do better.
+    This is a reference, not a bound: balanced codes do better.
     """
     candidates = num_distractors + 1
     miss = torch.tensor(-1.0 / num_messages, dtype=torch.float64)

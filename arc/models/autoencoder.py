@@ -15,7 +15,7 @@ from arc.models.receivers import RECEIVERS, ReceiverShape
 
 
 class ARCAutoencoder(nn.Module):
-    """Two agents: ``encoder`` and ``bottleneck`` form the sender, ``receiver`` is the other one.
+    """Two agents: ``encoder`` and ``bottleneck`` form the sender, ``receiver`` is the second agent.
 
     ``bottleneck_type`` and ``task_type`` are registered names. ``vocab_size`` and
     ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.

@@ -1,9 +1,9 @@
 """Batches of grids as one flat list of cells, with convolution and pooling.
 
 The grids of a batch differ in size by a factor of up to 900. A batch is therefore the list of all
-cells of its grids, without padding, so that no computation is spent on padding and none leaks.
-A 3x3 convolution gathers each cell's neighbours and multiplies once (what lies outside the
-grid reads as zero); pooling to a fixed lattice, and back, is a weighted sum.
+cells of its grids. Without padding, no computation is wasted and no padding affects the result.
+A 3x3 convolution gathers each cell's neighbours and multiplies once (cells outside the
+grid count as zero); pooling to a fixed lattice, and back, is a weighted sum.
 
 Shapes: T cells in all, B grids, C channels, K = LATTICE * LATTICE points.
 """

@@ -1,4 +1,4 @@
-"""Pretraining by telling real grids from fakes that share simple statistics with them.
+"""Pretraining by classifying grids as real or fake; fakes have similar simple statistics.
 
 Shapes: B grids, S the padded side, n the number of cells of a grid.
 """
@@ -33,7 +33,7 @@ class BinaryPretrainConfig(PretrainConfig):
     @classmethod
     def _some_and_distinct(cls, fakes: list[FakeKind]) -> list[str]:
         if not fakes or len(set(fakes)) < len(fakes):
-            raise ValueError("must name at least one kind, each once")
+            raise ValueError("must list one or more kinds without repetition")
         return fakes
 
 
@@ -52,7 +52,7 @@ class BinaryPretraining(Task):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Cross-entropy over the batch's grids and a fake of each, its kind drawn."""
+        """Compute the cross-entropy over the batch's grids and one fake of each, of random kind."""
         real = self.sender_input(self.corpus.training, examples, generator, transform)
         noise = torch.randint(len(self.kinds), (len(real),), generator=generator)
         every = torch.stack([make_fakes(kind, real, generator).cells for kind in self.kinds])
@@ -169,7 +169,7 @@ def spliced(grids: Grids, generator: torch.Generator) -> Tensor:
 
 @FAKES.register("noise")
 def uniform(grids: Grids, generator: torch.Generator) -> Tensor:
-    """Draw each cell from all colours alike; a histogram tells these from ARC's grids."""
+    """Draw each cell uniformly from all colours; the colour histogram reveals such fakes."""
     order, count = _cells_first(grids)
     colors = torch.randint(NUM_COLORS, order.shape, generator=generator, dtype=torch.uint8)
     number = torch.arange(order.shape[1], device=order.device)

@@ -1,6 +1,6 @@
 """Pretraining by puzzle classification.
 
-It uses only the puzzles that the main training trains on; the validation puzzles stay unseen.
+It uses only the training puzzles of the main training, not its validation puzzles.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the next run is composed from: the command line, and what was changed since.
+"""The configuration of the next run: the command line and later changes.
 
 The control endpoint uses flat names (``arc.config.flat_keys``); here they become Hydra
-overrides, so that there is one configuration and not two.
+overrides, so that there is a single configuration.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from arc.runs.plan import RunPlan, plan_run, stored_group_choices
 
 NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
 WORD = re.compile(r"[A-Za-z_][\w./-]*")
-RESERVED = ("null", "true", "false", "nan", "inf")  # words that Hydra's grammar reads otherwise
+RESERVED = ("null", "true", "false", "nan", "inf")  # words with a special meaning in Hydra
 
 
 class NextRun:
@@ -44,11 +44,11 @@ class NextRun:
         self._overrides = [
             override for override in typed if key_of(override) not in ("resume", "finetune", "mode")
         ]
-        self._composed: RunConfig | None = None  # composing takes longer than a poll may
+        self._composed: RunConfig | None = None  # cached, as composing is too slow for polling
 
     @property
     def overrides(self) -> list[str]:
-        """What conf/ is overridden with, but for what is of this process alone."""
+        """The overrides of conf/, without those of this process."""
         with self._lock:
             return [each for each in self._overrides if key_of(each).split(".")[0] != "server"]
 
@@ -85,7 +85,7 @@ class NextRun:
             return plan_run(compose_tree([*stored_group_choices(typed), *typed]), typed)
 
     def _merge(self, overrides: Sequence[str]) -> list[str]:
-        """Return the settings that further ``overrides`` leave; an option drops what it lacks."""
+        """Return the settings without the keys that the options in ``overrides`` do not have."""
         kept = self._overrides
         for override in overrides:
             group, _, option = override.partition("=")
@@ -105,13 +105,13 @@ class NextRun:
             return self._changed_by(values)[1] if values else self.config()
 
     def _changed_by(self, values: Mapping[str, Any]) -> tuple[list[str], RunConfig]:
-        """Return the overrides with ``values`` in them, and what they compose."""
+        """Return the overrides with ``values`` applied, and the composed configuration."""
         for key in values:
             if key not in SETTINGS:
                 hint = nearest(key, SETTINGS)
                 raise ConfigError(f"{key}: no such key.{hint} Known: {', '.join(SETTINGS)}")
         changed = list(self._overrides)
-        for key in GROUPS:  # first, since they bring and drop other keys
+        for key in GROUPS:  # first, since they add and remove other keys
             if key in values:
                 changed = _with_option(changed, key, values[key])
         view = flat_view(parse_config(compose_tree(changed)), SETTINGS)
@@ -122,8 +122,8 @@ class NextRun:
     def _changed(
         self, before: list[str], key: str, value: Any, view: Mapping[str, Any]
     ) -> list[str]:
-        """Return the overrides ``before`` with one flat key, which is as in ``view``, changed."""
-        if value is None and view[key] is None:  # it may be one that does not apply
+        """Return the overrides ``before`` with a new value of one flat key, now as in ``view``."""
+        if value is None and view[key] is None:  # the key may not apply
             return before
         if key in PRESENCE_KEYS:
             value = self._file(key, value, view)
@@ -143,7 +143,7 @@ class NextRun:
         for row in list_encoders(folder):
             if row["task_type"] == task:
                 return str(row["path"])
-        raise ConfigError(f"{key}=true: {folder} holds no encoder pretrained by {task}")
+        raise ConfigError(f"{key}=true: {folder} contains no encoder pretrained by {task}")
 
 
 def _set_file(overrides: list[str], place: str) -> str | None:
@@ -164,7 +164,7 @@ def _with_option(before: list[str], key: str, value: Any) -> list[str]:
 
 
 def _drop_unknown_keys(before: list[str], group: str, option: str) -> list[str]:
-    """Return the overrides ``before`` less the group's option and keys that ``option`` lacks."""
+    """Return the overrides ``before`` without the group's option and keys that ``option`` lacks."""
     kept = []
     for override in before:
         place = key_of(override)
@@ -175,7 +175,7 @@ def _drop_unknown_keys(before: list[str], group: str, option: str) -> list[str]:
 
 
 def _of_process(overrides: list[str]) -> list[str]:
-    """Return what belongs to the machine and the process rather than to a run."""
+    """Return the overrides of the machine and the process, not of a run."""
     return [
         override
         for override in overrides

@@ -116,7 +116,7 @@ def stored_group_choices(typed: list[str]) -> list[str]:
     """Return the group choices of the run that ``typed`` resumes or fine-tunes.
 
     Hydra must compose them, because it only knows the keys of the options that it composes. Groups
-    that were typed are left out. Empty if no file can be read; ``plan_run`` then says why.
+    that were typed are left out. Empty if no file can be read; ``plan_run`` then raises the error.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(typed)
@@ -163,7 +163,7 @@ def _latest_source(tree: DictConfig) -> CheckpointSource | None:
 
 
 def _config(tree: DictConfig, typed: Sequence[str], source: CheckpointSource | None) -> RunConfig:
-    """Return the run's configuration: the stored one with the typed overrides laid over it."""
+    """Return the run's configuration: the stored one with the typed overrides applied."""
     if source is None:
         return parse_config(tree)
     stored = dict(source.content["config"])
@@ -233,7 +233,7 @@ def _renamed(config: RunConfig, name: str | None) -> RunConfig:
 
 
 def _named(config: RunConfig) -> RunConfig:
-    """Give a new run a name that no other run in its folder has."""
+    """Return ``config`` with a run name that is unique in its folder."""
     folder = Path(config.checkpoint.dir)
 
     def is_taken(name: str) -> bool:
@@ -247,7 +247,7 @@ def _named(config: RunConfig) -> RunConfig:
                 "name, or continue the run with resume=auto"
             )
         return config
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # runs may start together
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # several runs may start at once
     parts = (config.task.name, config.bottleneck.name)
     if config.mode == "pretrain":
         parts = ("pretrain", config.pretrain.name)

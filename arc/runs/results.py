@@ -35,7 +35,7 @@ class EvaluationStopped(Exception):
 class EvaluationProgress:
     """Reports the progress of an evaluation in ``stages`` (name to number of chunks).
 
-    Called before each chunk of examples. Raises EvaluationStopped when ``should_stop`` says so.
+    Called before each chunk of examples. Raises EvaluationStopped if ``should_stop`` returns true.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ def evaluate_run(
     """Evaluate ``model`` on the test and validation sets, with controls.
 
     Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. Without
-    a test set the controls are evaluated on validation. The untrained sender has the weights that
-    the run's seed gives. If ``should_stop`` returns true, the parts evaluated so far are returned
+    a test set the controls are evaluated on validation. The untrained sender is initialised with
+    the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
     with ``"stopped": true``.
     """
     with torch.random.fork_rng():
@@ -189,7 +189,7 @@ def _stoppable(
     fill: Callable[[EvaluationProgress], None],
     results: dict[str, Any],
 ) -> dict[str, Any]:
-    """Have ``fill`` evaluate into ``results`` until it is done or stopped; returns them."""
+    """Call ``fill`` to evaluate into ``results`` until done or stopped; returns ``results``."""
     task.on_chunk = progress
     try:
         with task.reuse_embeddings():
@@ -235,7 +235,7 @@ def format_results(results: dict[str, Any]) -> str:
     if results["language"]:
         text += "\n\n" + format_language(results["language"])
     if results.get("stopped"):
-        text += "\n\nthe test was stopped: what is missing was not evaluated"
+        text += "\n\nthe test was stopped: the remaining results were not computed"
     return text
 
 

@@ -75,7 +75,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has its full length already."""
+        """Whether the run has already reached its full length."""
         return self.trainer.reached_limit
 
     @property
@@ -218,18 +218,18 @@ def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
 def run_to_end(
     run: Run, *, control: RunControl | None = None, callbacks: Sequence[Callback] = ()
 ) -> RunResult:
-    """Train, save and evaluate; the one driver of command line, server, Python API and tests.
+    """Train, save and evaluate; used by the command line, server, Python API and tests.
 
     ``callbacks`` receive every event: RunStarted, those of training, TrainingEnded, those of the
     final evaluation, RunEnded. Whatever ends the training, pending saves are finished and the last
-    good state is saved; an error becomes the outcome's one line. In a process that does not lead
-    its group, only the training runs. Raises ConfigError if another process writes the same run.
+    good state is saved; an error is reported in the outcome. Processes other than the leader only
+    train. Raises ConfigError if another process writes the same run.
     """
     control = control or RunControl()
     if run.is_finished:
         log.info(
-            f"{run.config.run_name} has its full length, {run.trainer.step} steps; to continue it, "
-            "raise training.max_steps, epochs or max_minutes: they are totals"
+            f"{run.config.run_name} is complete ({run.trainer.step} steps); to continue it, raise "
+            "training.max_steps, epochs or max_minutes, which are totals"
         )
         return RunResult(run, Outcome("finished"))
     if not run.ranks.is_leader:
@@ -245,7 +245,7 @@ def run_to_end(
 
 
 def _follow(run: Run, control: RunControl) -> Outcome:
-    """Train in a process that does not lead its group."""
+    """Train in a process that is not the leader of its group."""
     trimmer = MemoryTrimmer()
     for event in run.trainer.run(control):
         trimmer.on_event(event)
@@ -281,7 +281,7 @@ def _train_and_evaluate(run: Run, control: RunControl, events: CallbackList) -> 
 
 
 def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
-    """Train until the end or a stop, and finish every save whatever happens."""
+    """Train until the end or a stop, and finish every save, even after an error."""
     fault = None
     try:
         for event in run.trainer.run(control):

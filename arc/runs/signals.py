@@ -1,4 +1,4 @@
-"""Signals: the first one stops the run in order, a second one ends the process."""
+"""Signals: the first one stops the run cleanly, a second one ends the process."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from arc.server.security import Guard, install_guard, is_cheap
 from arc.server.session import Session
 
 log = logging.getLogger(__name__)
-CONCURRENT_REQUESTS = 16  # there are more threads, for the cheap ones and /stop
+CONCURRENT_REQUESTS = 16  # other threads serve cheap requests and /stop
 WAITING = {  # for the training thread
     "samples.samples",
     "samples.probe",
@@ -37,7 +37,7 @@ ERRORS = {
 
 
 def create_app(session: Session, guard: Guard) -> Flask:
-    """Make the application of ``session``."""
+    """Create the application of ``session``."""
     app = Flask(__name__)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json = FiniteJson(app)
@@ -105,6 +105,6 @@ def _http_error(error: HTTPException) -> tuple[Response, int]:
 
 
 def _unexpected_error(error: Exception) -> tuple[Response, int]:
-    """Answer a programming error with 500; the run continues."""
+    """Return 500 for an unexpected exception; the run continues."""
     log.error("a request failed", exc_info=error)
     return _error(f"{type(error).__name__}: {error}", 500)

@@ -28,7 +28,7 @@ ALL_INTERFACES = ("0.0.0.0", "::")
 THREADS = CONCURRENT_REQUESTS + 8  # some are always free for requests that never wait
 CONNECTIONS = 200  # browsers keep theirs open; each takes one of the process's file descriptors
 IDLE_SECONDS = 8.0  # of a connection that sends no complete request
-READ_LIMIT = 32 * BODY_LIMIT  # longer bodies are not even read; the guard refuses the rest
+READ_LIMIT = 32 * BODY_LIMIT  # longer bodies are not read; the guard refuses those over BODY_LIMIT
 HEADER_LIMIT = 16 * 1024
 WATCHED_SECONDS = 3.0  # since the last request for the status
 LAST_LOOK_SECONDS = 1.5  # for open pages to see the outcome before the process exits
@@ -38,8 +38,8 @@ LAST_LOOK_SECONDS = 1.5  # for open pages to see the outcome before the process 
 def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
     """Serve ``session`` within the context; yields the page's address, or None without one.
 
-    If the port is not available, logs a warning, or raises ConfigError where the process is of
-    no use without the endpoint (``server.required`` or not ``server.autostart``).
+    If the port is not available, logs a warning, or raises ConfigError if the process requires
+    the endpoint (``server.required`` or not ``server.autostart``).
     """
     with ExitStack() as stack:
         address = None
@@ -71,7 +71,7 @@ def _report_unavailable(config: ServerConfig, error: OSError) -> None:
 
 
 def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
-    """Start to serve; ``stack`` gets what ends it. Returns the address."""
+    """Start the server and register its shutdown with ``stack``; returns the address."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.create_server((config.host, config.port), family=family)
     port = listening.getsockname()[1]
@@ -178,7 +178,7 @@ class Server(TcpWSGIServer):
     @classmethod
     def of(cls, app: Flask, listening: socket.socket) -> Server:
         """Make a server of ``app`` that takes over the socket ``listening``."""
-        logging.getLogger("waitress").setLevel(logging.CRITICAL)  # the terminal is the run's
+        logging.getLogger("waitress").setLevel(logging.CRITICAL)  # keep the terminal for the run
         return cls(
             app,
             _sock=listening,
@@ -195,7 +195,7 @@ class Server(TcpWSGIServer):
         )
 
     def start(self) -> None:
-        """Serve from a thread of its own."""
+        """Serve in a background thread."""
         self._thread = threading.Thread(target=self.run, name="endpoint", daemon=True)
         self._thread.start()
 
@@ -221,7 +221,7 @@ class Server(TcpWSGIServer):
         return super().readable()
 
     def maintenance(self, now: float) -> None:
-        """Close idle connections, and those that have not taken any of a response for minutes."""
+        """Close idle connections and those that have stopped receiving a response."""
         super().maintenance(now)  # type: ignore[arg-type]
         for channel in self.active_channels.values():
             if channel.is_idle and channel.last_activity < now - IDLE_SECONDS:

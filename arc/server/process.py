@@ -37,7 +37,7 @@ class TrainingProcess:
         is_sweep: bool,
     ) -> None:
         if is_sweep and ranks.size > 1:
-            raise ConfigError("-m: several processes train one run, not a sweep")
+            raise ConfigError("-m: sweeps are not supported with torchrun")
         self.tree, self.typed, self.output = tree, list(typed), output
         self.console, self.ranks = console, ranks
         self.own_folder = output / "checkpoints" if is_sweep else None
@@ -52,7 +52,7 @@ class TrainingProcess:
                 "server.autostart=false: name the checkpoint in POST /start_train instead"
             )
         if not config.server.autostart and self.ranks.size > 1:
-            raise ConfigError("server.autostart=false: several processes train only one run")
+            raise ConfigError("server.autostart=false: not supported with torchrun")
         if is_sweep and not any(key_of(each).startswith("server.") for each in self.typed):
             return config.server.model_copy(update={"enabled": False})
         return config.server
@@ -60,7 +60,7 @@ class TrainingProcess:
     def run_once(self) -> int:
         """Train the run that was typed; returns the exit status."""
         plan = plan_run(self.tree, self.typed, self.own_folder)
-        run = build_run(plan, self.output, self.ranks)  # before the endpoint: it may be refused
+        run = build_run(plan, self.output, self.ranks)  # before the endpoint: it may raise
         if run.is_finished or not self.ranks.is_leader:
             return self._train(run, RunControl())
         with (
@@ -91,7 +91,7 @@ class TrainingProcess:
                 return self._train(build_run(plan, output), control)
         except ValueError as error:
             log.error(str(error))
-        except Exception:  # the edge of a run: the process must be able to start another
+        except Exception:  # a failed run must not end the process
             log.exception("the run failed")
         return 1
 

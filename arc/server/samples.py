@@ -56,7 +56,7 @@ class SampleViewer:
         ValueError for an unknown example or an invalid message.
         """
         if example not in self._index:
-            raise ValueError(f"example={example}: no held-out example has that name")
+            raise ValueError(f"example={example}: no such example")
         return self._view(torch.tensor([self._index[example]]), message)[0]
 
     def language(self, messages: Tensor | None) -> dict[str, Any]:

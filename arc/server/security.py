@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, abort, request
 
 BODY_LIMIT = 64 * 1024
-PUBLISHED = (None, "page", "metrics")  # blueprints that read what is published; None: /static
+PUBLISHED = (None, "page", "metrics")  # blueprints that read published state; None: /static
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -68,7 +68,7 @@ def is_cheap(request: Request) -> bool:
 
 def refuse_long_body() -> NoReturn:
     """Abort with 413."""
-    abort(413, f"a body of at most {BODY_LIMIT} bytes")
+    abort(413, f"the body exceeds {BODY_LIMIT} bytes")
 
 
 def _check_host(request: Request, guard: Guard) -> None:
@@ -78,7 +78,7 @@ def _check_host(request: Request, guard: Guard) -> None:
     except ValueError:
         host = None
     if not guard.accepts(host):
-        abort(403, f"host {named[:100]!r} is not this endpoint's; use localhost or server.host")
+        abort(403, f"host {named[:100]!r} is not accepted; use localhost or server.host")
 
 
 def _is_address(host: str | None) -> bool:
@@ -94,10 +94,10 @@ def _check_origin(request: Request) -> None:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site not in (None, "same-origin", "none"):
-        abort(403, "a page of another origin may not do this")
+        abort(403, "cross-origin requests are not allowed")
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
-        abort(403, f"origin {origin[:100]!r} may not do this")
+        abort(403, f"requests from origin {origin[:100]!r} are not allowed")
 
 
 def _check_token(request: Request, guard: Guard) -> None:

@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 
 class Session(Callback):
-    """The state of a process, which ends after its run with ``exit_after_run``.
+    """The state of a process; with ``exit_after_run`` the process ends after its run.
 
-    ``clock`` gives the seconds by which the time for model queries is limited.
+    ``clock`` returns seconds; it measures the time spent on model queries.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Session(Callback):
         """
         with self._changed:
             if self._mode is not None:
-                raise InvalidStateError(f"a run is under way ({self._state}): stop it first")
+                raise InvalidStateError(f"a run is in progress ({self._state}): stop it first")
             self.settings.change(values)
             self._publish_settings()
             return flat_view(self.settings.config())
@@ -126,7 +126,7 @@ class Session(Callback):
                     "run several"
                 )
             if self._state != "idle":
-                raise InvalidStateError(f"a run is under way ({self._state})")
+                raise InvalidStateError(f"a run is in progress ({self._state})")
             self._next = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
             self._begin(self._next)  # requests from now on concern the new run
             self._enter(STATES[mode], mode)
@@ -164,9 +164,9 @@ class Session(Callback):
                 lambda: self._state != "training" or self._run is not None, ANSWER_SECONDS
             )
             if self._mode == "pretrain":
-                raise InvalidStateError("a pretraining saves its best encoder by itself")
+                raise InvalidStateError("pretraining saves its best encoder automatically")
             if self._state != "training" or self._run is None:
-                raise InvalidStateError("no training is under way")
+                raise InvalidStateError("no training is in progress")
             return self._run.policy.request(name, overwrite=overwrite)
 
     def ask(self, work: Callable[[SampleViewer], T], seconds: float = ANSWER_SECONDS) -> T:
@@ -231,7 +231,7 @@ class Session(Callback):
             self._publish_end(Outcome("failed", str(error) or type(error).__name__))
             raise
         else:
-            if self._run is None:  # it had its full length before it started
+            if self._run is None:  # the run was already complete
                 self._publish_end(Outcome("finished"))
         finally:
             with self._changed:
@@ -313,7 +313,7 @@ class Session(Callback):
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    """Return what stays the same during ``run``."""
+    """Return the constant facts of ``run``."""
     return {
         "run_name": run.config.run_name,
         "device": str(run.trainer.model.device),

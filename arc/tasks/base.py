@@ -17,7 +17,7 @@ from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
-CHUNK = 32  # examples between two calls of on_chunk: a stop takes effect within that time
+CHUNK = 32  # examples between two calls of on_chunk; bounds the delay of a stop
 
 
 class TaskConfig(ComponentConfig):
@@ -65,7 +65,7 @@ class TaskMetrics:
 class Task(ABC):
     """Base of the tasks. A task belongs to a corpus and caches what it derives from it.
 
-    ``held_out`` says what the corpus keeps from training (see SplitSpec). With
+    ``held_out`` specifies what the corpus holds out from training (see SplitSpec). With
     ``shared_transform`` augmentation applies one transform to the whole batch. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
     """
@@ -82,7 +82,7 @@ class Task(ABC):
 
     @property
     def num_classes(self) -> int | None:
-        """The number of classes of the receiver, for tasks in which the corpus decides it."""
+        """The number of classes of the receiver, for tasks where it depends on the corpus."""
         return None
 
     def training_order(self) -> tuple[Tensor, Tensor | None, int]:

@@ -1,4 +1,4 @@
-"""The training loop, its events, and what it is configured with."""
+"""The training loop, its events and its configuration."""
 
 from arc.training.callbacks import Callback, CallbackList
 from arc.training.config import TrainingConfig

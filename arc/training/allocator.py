@@ -1,9 +1,9 @@
 """Memory allocation of the process: glibc and oneDNN settings, and trimming between steps.
 
 A training step allocates and frees the same large blocks as the one before. By default glibc
-returns each block to the kernel, and faulting them in again can cost more than the step. Kept
-without a limit, blocks of varying sizes fragment the heap. So glibc keeps freed blocks, and they
-are returned whenever the process has grown by KEPT_BYTES over what it uses.
+returns each block to the kernel, and faulting them in again can cost more than the step. If
+freed blocks were kept without a limit, blocks of varying sizes would fragment the heap. Therefore
+glibc keeps freed blocks, and they are returned whenever the process has grown by KEPT_BYTES.
 
 oneDNN caches the code and layout of each of the last 1024 product shapes. Batches of grids rarely
 repeat a shape, so the cache would hold about 1 GB that is never used; its limit is lowered.
@@ -58,7 +58,7 @@ class MemoryTrimmer(Callback):
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process has in use; Linux only."""
+    """Return the resident memory of this process in bytes; Linux only."""
     with open("/proc/self/statm", encoding="ascii") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

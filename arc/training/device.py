@@ -8,7 +8,7 @@ import torch
 def pick_device(name: str) -> torch.device:
     """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Raises ValueError, naming what there is, for a device that this machine lacks.
+    Raises ValueError for a device that this machine does not have.
     """
     available = torch.cuda.device_count()
     if name == "auto":
@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """Return the dtype of matrix products, or None for full precision.
 
-    ``auto`` takes bfloat16 where the hardware multiplies it.
+    ``auto`` selects bfloat16 if the hardware supports it.
     """
     if precision == "fp32":
         return None

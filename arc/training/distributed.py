@@ -1,8 +1,8 @@
 """One run trained by several processes: each takes a part of every batch.
 
-``torchrun`` starts the processes and says in the environment which is which. All hold the
-same weights; gradients are averaged, so all take the same step. Rank 0 leads: its clock counts,
-and it alone saves, serves and reports.
+``torchrun`` starts the processes and sets their ranks in the environment. All processes have the
+same weights; gradients are averaged, so all take the same step. Rank 0 is the leader: its clock is
+used, and only the leader saves, serves and reports.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which of how many processes this one is; one alone is the ordinary case."""
+    """The rank of this process and the number of processes; by default a single process."""
 
     rank: int = 0
     size: int = 1
@@ -26,7 +26,7 @@ class ProcessGroup:
 
     @classmethod
     def from_environment(cls) -> ProcessGroup:
-        """Return what torchrun said, or the one process of a run without it."""
+        """Return the group that torchrun set up, or a single process without torchrun."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         if not all(name in os.environ for name in names):
             return cls()
@@ -38,7 +38,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def init(self, device: torch.device) -> torch.device:
-        """Meet the other processes; returns this one's own device of that kind."""
+        """Join the process group; returns the device of this process, of the given type."""
         if self.size == 1:
             return device
         if device.type == "cuda":
@@ -49,25 +49,25 @@ class ProcessGroup:
         return device
 
     def shutdown(self) -> None:
-        """Part from the other processes."""
+        """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
     def shard(self, examples: Tensor) -> Tensor:
-        """Return this process's part of a batch; all of one that is too small to be shared."""
+        """Return this process's part of a batch; the whole batch if it is too small to split."""
         return (
             examples if len(examples) < self.size else examples.tensor_split(self.size)[self.rank]
         )
 
     def weight(self, part: Tensor, batch: Tensor) -> float:
-        """Return what a mean over ``part`` counts for in a mean of the processes' means."""
+        """Return the weight of the mean over ``part`` when the processes' means are averaged."""
         return len(part) * self.size / len(batch) if len(part) < len(batch) else 1.0
 
     def generator(self, common: torch.Generator) -> torch.Generator:
-        """Return the generator of this process for one step; ``common`` moves on alike in all.
+        """Return the generator of this process for one step; ``common`` advances equally in all.
 
-        Torch's own, which dropout and noise draw from, is seeded with it, so that the state of
-        ``common`` restores the draws of every process.
+        Torch's global generator, used by dropout and noise, is seeded with it, so that the state
+        of ``common`` restores the draws of every process.
         """
         if self.size == 1:
             return common
@@ -76,7 +76,7 @@ class ProcessGroup:
         return torch.Generator().manual_seed(seed)
 
     def average(self, tensors: Iterable[Tensor], weight: float) -> None:
-        """Replace each tensor by its mean over the processes, each counted by its ``weight``."""
+        """Replace each tensor by its mean over the processes, weighted by ``weight``."""
         if self.size == 1:
             return
         own = list(tensors)
@@ -93,11 +93,11 @@ class ProcessGroup:
                 dist.broadcast(tensor, 0)
 
     def sync_stop(self, stop: bool, seconds: float, device: torch.device) -> tuple[bool, float]:
-        """Return whether any process was asked to stop, and the leader's clock."""
+        """Return whether a stop was requested in any process, and the leader's clock."""
         if self.size == 1:
             return stop, seconds
-        said = [float(stop), seconds if self.is_leader else 0.0]
-        heard = torch.tensor(said, dtype=torch.float64, device=device)
-        dist.all_reduce(heard)
-        stops, clock = heard.tolist()
+        own = [float(stop), seconds if self.is_leader else 0.0]
+        total = torch.tensor(own, dtype=torch.float64, device=device)
+        dist.all_reduce(total)
+        stops, clock = total.tolist()
         return stops > 0, clock

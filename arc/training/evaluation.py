@@ -19,7 +19,7 @@ from arc.tasks import Task, TaskMetrics
 class Evaluation:
     """Results on one split.
 
-    ``signal``: what the receiver read for each example, float32 [examples, signal_width].
+    ``signal``: the receiver's input for each example, float32 [examples, signal_width].
     ``messages``: int64 [examples, max_length] on the CPU; None for a continuous bottleneck, whose
     ``language`` is empty.
     """
@@ -63,8 +63,8 @@ def evaluate_controls(
 ) -> dict[str, TaskMetrics]:
     """Evaluate the receiver of ``model`` with signals that do not come from its sender.
 
-    The messages of ``signal`` shuffled among the examples, one of them for every example, and those
-    of ``untrained``, a model whose sender was never trained.
+    The controls: the messages of ``signal`` shuffled among the examples, one message for all
+    examples, and the messages of ``untrained``, a model with an untrained sender.
     """
     if len(split) == 0:
         return {}

@@ -1,4 +1,4 @@
-"""What happens during a run, as events."""
+"""The events of a run."""
 
 from __future__ import annotations
 

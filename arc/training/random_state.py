@@ -10,7 +10,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators that are not passed: torch's (weights, dropout, noise) and the rest."""
+    """Seed the global generators of torch (weights, dropout, noise), NumPy and Python."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -29,7 +29,7 @@ def random_states() -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any]) -> None:
-    """Restore what ``random_states`` returned; CUDA's only where the devices are as many."""
+    """Restore what ``random_states`` returned; CUDA's only for an equal number of devices."""
     torch.set_rng_state(states["torch"])
     if len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])
@@ -40,7 +40,7 @@ def set_random_states(states: dict[str, Any]) -> None:
 
 
 class GeneratorStates:
-    """The states of the ambient generators at one moment, kept in memory; cheap to take."""
+    """A cheap snapshot of the global generators' states, in memory."""
 
     def __init__(self) -> None:
         self._torch = torch.get_rng_state()

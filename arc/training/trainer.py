@@ -1,4 +1,4 @@
-"""The training loop. It knows neither files nor HTTP: it yields events.
+"""The training loop. It yields events and does not depend on files or HTTP.
 
 ``Trainer.run`` is a generator. Between two events the state does not change, so a callback may
 read the model, copy the trainer's state, or stop the run.
@@ -81,8 +81,8 @@ class Trainer:
     def run(self, control: RunControl) -> Iterator[StepEvent | ValidationEvent]:
         """Train until a limit is reached or ``control`` requests a stop.
 
-        Raises DivergedError before a step that would spoil the weights. A step that raises leaves
-        the state as it was before it, so that it can be saved and resumed.
+        Raises DivergedError instead of applying a non-finite update. If a step raises, the state
+        before that step is kept, so that it can be saved and resumed.
         """
         clock = time.monotonic() - self.seconds
         while not self._is_stopped(control):
@@ -105,7 +105,7 @@ class Trainer:
 
     @property
     def reached_limit(self) -> bool:
-        """Whether the run has its full length."""
+        """Whether the run has reached its full length."""
         return self.progress is not None and self.progress >= 1.0
 
     @property
@@ -116,7 +116,7 @@ class Trainer:
 
     @property
     def progress(self) -> float | None:
-        """Share of the run that is done, by the nearest limit; None without a limit."""
+        """Completed share of the run, by the nearest limit; None without a limit."""
         shares = self._shares()
         if self.config.max_minutes is not None:
             shares.append(self.seconds / (60 * self.config.max_minutes))
@@ -126,8 +126,8 @@ class Trainer:
     def schedule_progress(self) -> float | None:
         """Progress of the learning-rate schedule, 0 to 1; None without a length.
 
-        By steps, ``training.max_minutes`` does not count: it ends a run early and leaves the
-        schedule as it is.
+        With ``training.schedule_by=steps``, ``training.max_minutes`` ends a run early without
+        changing the schedule.
         """
         if self.config.schedule_by == "time":
             return self.progress
@@ -135,7 +135,7 @@ class Trainer:
         return min(max(shares), 1.0) if shares else None
 
     def _shares(self) -> list[float]:
-        """Return the shares done of the limits that are counted in steps and epochs."""
+        """Return the completed share of each limit in steps and epochs."""
         config, sampler, shares = self.config, self.sampler, []
         if config.epochs is not None:
             done = (sampler.epoch - 1) * sampler.batches_per_epoch + sampler.batch
@@ -243,7 +243,7 @@ class Trainer:
         return -metrics.loss if name == "loss" else metrics.headline.values[name]
 
     def _is_best(self, value: float) -> bool:
-        """Compare running averages, so that one lucky validation is not chosen."""
+        """Compare running averages, so that a single outlier is not chosen."""
         if math.isnan(value):
             return False
         before = self._average_value

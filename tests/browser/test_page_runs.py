@@ -56,7 +56,7 @@ def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
     expect(start).to_be_disabled()
     expect(start).to_have_attribute("title", "A run is training: stop it first")
     expect(running.locator("#control-reason")).to_contain_text(
-        "A new run can start when this one has ended"
+        "A new run can start after this one ends"
     )
 
 

@@ -39,7 +39,7 @@ def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: li
     watches[0].expect("400")
     form.locator("#set-use_pretrained").check()
     apply(form)
-    expect(form.locator(".toast.bad")).to_contain_text("holds no encoder pretrained by")
+    expect(form.locator(".toast.bad")).to_contain_text("contains no encoder pretrained by")
 
 
 def test_applied_settings_are_used_by_the_next_run(form: Page, served: Served) -> None:

@@ -17,7 +17,7 @@ from arc.training import RunControl, Trainer, ValidationEvent
 
 @dataclass
 class Saved:
-    """A file beside the trainer whose state it holds."""
+    """A file, next to the trainer whose state it contains."""
 
     path: Path
     config: RunConfig
@@ -62,7 +62,7 @@ def saved(task_and_bottleneck: list[str], save_run: Callable[..., Saved]) -> Sav
 
 @pytest.fixture
 def one(save_run: Callable[..., Saved]) -> Saved:
-    """A file of one game, for what is the same in all."""
+    """A file of one task, for tests that do not depend on the task."""
     return save_run("task=selection", "task.num_distractors=3")
 
 

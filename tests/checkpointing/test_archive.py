@@ -55,7 +55,7 @@ def memory_of_at_most(size: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-def test_metadata_is_the_same_by_every_way(one: Any, small: bytes, path: Path) -> None:
+def test_all_readers_return_the_same_metadata(one: Any, small: bytes, path: Path) -> None:
     for file in (one.path, path):
         with Archive(file) as archive:
             recorded, rebuilt = archive.metadata(), metadata_of(archive.tree())
@@ -66,7 +66,7 @@ def test_metadata_is_the_same_by_every_way(one: Any, small: bytes, path: Path) -
     assert whole["val_loss"] is None
 
 
-def test_a_file_written_again_by_torch_has_metadata(changed: Callable[..., Path], one: Any) -> None:
+def test_a_file_resaved_by_torch_has_metadata(changed: Callable[..., Path], one: Any) -> None:
     path = changed(lambda content: content.update(pair=(1, math.inf), step=3))
     assert quick_metadata(path) is None
     assert read_metadata(path) == {**read_metadata(one.path), "pair": [1, None], "step": 3}
@@ -102,7 +102,7 @@ FOREIGN = {"posix": Code(), "numpy": np.float64(1), "torch.nn": torch.nn.ReLU(),
 
 
 @pytest.mark.parametrize("module", FOREIGN)
-def test_code_and_classes_are_refused_by_name(
+def test_code_and_classes_are_refused(
     module: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)
@@ -111,7 +111,7 @@ def test_code_and_classes_are_refused_by_name(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_archives_that_torch_would_not_write(path: Path) -> None:
+def test_archives_not_written_by_torch_are_refused(path: Path) -> None:
     tree = {"archive/data.pkl": pickle.dumps({}, 2)}
     pack(path, {"archive/data/0": bytes(8)})
     refused(path, r"no data\.pkl")
@@ -145,7 +145,7 @@ def with_tensor(path: Path, *view: Any) -> None:
     pack(path, {"x/data.pkl": tree.getvalue(), **rest})
 
 
-def test_a_true_tensor_is_read(path: Path) -> None:
+def test_a_valid_tensor_is_read(path: Path) -> None:
     with_tensor(path, 6, 1, (2, 2), (3, 1))
     with Archive(path) as archive:
         (stub,) = archive.tree()["model_state_dict"].values()
@@ -166,13 +166,13 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
-def test_tensors_that_their_bytes_do_not_hold(case: str, path: Path) -> None:
+def test_tensors_that_exceed_their_storage_are_refused(case: str, path: Path) -> None:
     with_tensor(path, *IMPOSSIBLE[case])
     with memory_of_at_most(4 * MIB):
         refused(path, "elements|impossible")
 
 
-def test_a_tree_without_end_is_refused(path: Path) -> None:
+def test_a_cyclic_or_exponential_tree_is_refused(path: Path) -> None:
     itself: dict[str, Any] = {}
     itself["x"] = itself
     doubled: Any = 1

@@ -92,7 +92,7 @@ def test_a_flipped_bit_is_reported_or_changes_nothing(one: Any, tmp_path: Path) 
     assert flip(one.path, tmp_path / "x.pth", 60) > 30
 
 
-def test_a_tensor_s_record_marked_as_a_directory_is_reported(one: Any, tmp_path: Path) -> None:
+def test_a_tensor_record_marked_as_a_directory_is_reported(one: Any, tmp_path: Path) -> None:
     """One bit, and torch leaves the tensor's memory as it is."""
     damaged, path = bytearray(one.path.read_bytes()), tmp_path / "x.pth"
     entry = damaged.rindex(b"PK\x01\x02", 0, damaged.rindex(b"/data/3"))
@@ -102,15 +102,15 @@ def test_a_tensor_s_record_marked_as_a_directory_is_reported(one: Any, tmp_path:
     assert "marked as a directory" in answer(verify, path)
 
 
-def test_a_file_that_was_cut_is_named(one: Any, tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported(one: Any, tmp_path: Path) -> None:
     cut(one.path, tmp_path / "x.pth", 20)
 
 
 @pytest.mark.slow
-def test_two_thousand_flipped_bits(one: Any, tmp_path: Path) -> None:
+def test_two_thousand_flipped_bits_are_reported_or_change_nothing(one: Any, tmp_path: Path) -> None:
     assert flip(one.path, tmp_path / "x.pth", 2000) > 1000
 
 
 @pytest.mark.slow
-def test_two_hundred_lengths(one: Any, tmp_path: Path) -> None:
+def test_files_truncated_to_two_hundred_lengths_are_reported(one: Any, tmp_path: Path) -> None:
     cut(one.path, tmp_path / "x.pth", 200)

@@ -66,13 +66,13 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for _, leaf in walk(value) if isinstance(leaf, torch.Tensor)]
 
 
-def test_a_file_holds_built_in_types_and_tensors_alone(saved: Any) -> None:
+def test_a_file_contains_only_built_in_types_and_tensors(saved: Any) -> None:
     leaves = list(walk(saved.content))
     assert len(leaves) > 50
     assert {place: type(leaf) for place, leaf in leaves if type(leaf) not in BUILT_IN} == {}
 
 
-def test_every_key_of_the_contract_is_there(saved: Any) -> None:
+def test_a_file_has_every_documented_key(saved: Any) -> None:
     content = saved.content
     assert STATE | set(FLAT) | {"num_colors", "max_grid_size"} <= set(content)
     assert (content["num_colors"], content["max_grid_size"]) == (10, 30)
@@ -83,7 +83,7 @@ def test_every_key_of_the_contract_is_there(saved: Any) -> None:
         assert content[key] == value, key
 
 
-def test_the_configuration_comes_back(saved: Any) -> None:
+def test_the_stored_configuration_equals_the_original(saved: Any) -> None:
     stored = saved.content["config"]
     assert OmegaConf.to_container(OmegaConf.create(stored)) == stored
     assert json.loads(json.dumps(stored)) == stored
@@ -95,7 +95,7 @@ def test_the_configuration_comes_back(saved: Any) -> None:
     assert parse_config(whole) == saved.config
 
 
-def test_counters_and_figures(saved: Any) -> None:
+def test_counters_and_validation_results_are_stored(saved: Any) -> None:
     content, trainer = saved.content, saved.trainer
     assert content["step"] == trainer.step == saved.validated.step + 1
     assert content["epoch"] == 2  # the first batch of the second epoch was trained
@@ -106,7 +106,7 @@ def test_counters_and_figures(saved: Any) -> None:
     assert math.isfinite(content["val_loss"])
 
 
-def test_the_state_is_the_trainers(saved: Any) -> None:
+def test_the_stored_state_equals_the_trainers(saved: Any) -> None:
     content, model = saved.content, saved.trainer.model
     assert content["model_state_dict"].keys() == model.state_dict().keys()
     for name, weight in model.state_dict().items():
@@ -117,7 +117,7 @@ def test_the_state_is_the_trainers(saved: Any) -> None:
         assert torch.equal(content["encoder_state_dict"][name], weight), name
 
 
-def test_no_weight_stands_twice(saved: Any) -> None:
+def test_no_weight_is_stored_twice(saved: Any) -> None:
     content = saved.content
     weights = content["model_state_dict"].values()
     assert len({weight.data_ptr() for weight in weights}) == len(weights)
@@ -142,7 +142,7 @@ def test_one_optimizer_group_in_the_order_of_the_parameters(saved: Any) -> None:
         assert state["state"][index]["exp_avg_sq"].shape == shape
 
 
-def test_where_a_file_came_from(one: Any) -> None:
+def test_provenance_is_stored(one: Any) -> None:
     content = one.content
     assert content["arc_version"] == arc.__version__
     assert content["torch_version"] == str(torch.__version__)
@@ -162,7 +162,7 @@ def test_the_label_map_names_the_puzzle_of_each_class(save_run: Callable[..., An
             assert label % 2 == (side == "output")
 
 
-def test_a_file_before_the_first_validation(make_run: Callable[..., Any]) -> None:
+def test_a_file_before_the_first_validation_has_no_results(make_run: Callable[..., Any]) -> None:
     run = make_run("task=reconstruction")
     content = make_checkpoint(run.config, run.trainer())
     assert (content["epoch"], content["batch"], content["step"]) == (1, 0, 0)
@@ -171,6 +171,6 @@ def test_a_file_before_the_first_validation(make_run: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("key", ["num_distractors", "vocab_size", "temperature", "num_classes"])
-def test_what_a_game_lacks_reads_none(key: str, save_run: Callable[..., Any]) -> None:
+def test_flat_keys_that_do_not_apply_are_none(key: str, save_run: Callable[..., Any]) -> None:
     content = save_run("task=reconstruction", "bottleneck=autoencoder").content
     assert content[key] is None

@@ -37,7 +37,7 @@ def test_the_flat_keys_rebuild_the_model(saved: Any) -> None:
     assert torch.equal(model.send(GRIDS), load(saved.path).model.send(GRIDS))
 
 
-def test_no_class_count_is_needed_but_for_puzzle_classification(saved: Any) -> None:
+def test_only_puzzle_classification_needs_num_classes(saved: Any) -> None:
     stored = saved.content
     needed = stored["task_type"] == "puzzle_classification"
     assert (stored["num_classes"] is not None) == needed
@@ -46,7 +46,7 @@ def test_no_class_count_is_needed_but_for_puzzle_classification(saved: Any) -> N
             rebuilt({**stored, "num_classes": None})
 
 
-def test_the_encoder_alone_takes_its_weights(saved: Any) -> None:
+def test_the_encoder_weights_load_into_an_encoder(saved: Any) -> None:
     stored = saved.content
     keys = ("num_colors", "embedding_dim", "hidden_dim", "latent_dim", "num_conv_layers")
     encoder = ARCEncoder(**{key: stored[key] for key in keys})
@@ -55,7 +55,7 @@ def test_the_encoder_alone_takes_its_weights(saved: Any) -> None:
         assert torch.equal(encoder.state_dict()[name], weight), name
 
 
-def test_the_optimizer_goes_on_with_plain_adam(saved: Any) -> None:
+def test_the_optimizer_state_loads_into_torch_adam(saved: Any) -> None:
     stored = saved.content
     model = rebuilt(stored)
     optimizer = torch.optim.Adam(model.parameters(), lr=stored["learning_rate"])
@@ -76,7 +76,7 @@ def test_the_optimizer_goes_on_with_plain_adam(saved: Any) -> None:
     assert changed == [name for name, _ in model.named_parameters()]
 
 
-def test_settings_that_the_guide_does_not_know_change_no_weight(
+def test_settings_outside_the_guide_do_not_change_weights(
     save_run: Callable[..., Any],
 ) -> None:
     saved = save_run(

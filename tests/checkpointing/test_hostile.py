@@ -318,6 +318,6 @@ def test_a_hostile_file_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_file_takes_little_memory(name: str, answers: dict[str, dict[str, Any]]) -> None:
+def test_a_hostile_file_uses_little_memory(name: str, answers: dict[str, dict[str, Any]]) -> None:
     growth = {reader: answer["growth"] for reader, answer in answers[name].items()}
     assert max(growth.values()) < MAX_GROWTH, growth

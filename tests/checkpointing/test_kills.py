@@ -93,14 +93,14 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, int]:
     return json.loads(done.stdout)
 
 
-def test_a_kill_harms_no_file(tmp_path: Path) -> None:
+def test_killed_processes_leave_only_complete_files(tmp_path: Path) -> None:
     counts = kill(tmp_path, 40, seed=0)
     assert counts["durable"] > 10
     assert counts["swept"] > 0
 
 
 @pytest.mark.slow
-def test_five_hundred_kills_harm_no_file(tmp_path: Path) -> None:
+def test_five_hundred_kills_leave_only_complete_files(tmp_path: Path) -> None:
     counts = kill(tmp_path, 500, seed=1)
     assert counts["durable"] > 100
     assert counts["swept"] > 50

@@ -38,7 +38,7 @@ def test_the_loaded_model_is_the_trained_one(saved: Any) -> None:
         assert torch.equal(mine, theirs)
 
 
-def test_metadata_is_all_but_the_states(one: Any) -> None:
+def test_metadata_excludes_the_states(one: Any) -> None:
     metadata = load(one.path).metadata
     assert metadata["step"] == one.trainer.step
     assert metadata["val_acc"] == one.validated.evaluation.task_metrics.accuracy
@@ -47,7 +47,7 @@ def test_metadata_is_all_but_the_states(one: Any) -> None:
 
 
 @pytest.mark.parametrize("discrete", ["communication", "categorical"])
-def test_symbols_are_sent(discrete: str, save_run: Callable[..., Any]) -> None:
+def test_discrete_messages_are_symbols(discrete: str, save_run: Callable[..., Any]) -> None:
     saved = save_run("task=reconstruction", f"bottleneck={discrete}", "bottleneck.vocab_size=7")
     message = load(saved.path).model.send(GRIDS)
     assert message.dtype == torch.int64
@@ -56,14 +56,14 @@ def test_symbols_are_sent(discrete: str, save_run: Callable[..., Any]) -> None:
     assert message.max() < 7
 
 
-def test_a_vector_is_sent(save_run: Callable[..., Any]) -> None:
+def test_continuous_messages_are_vectors(save_run: Callable[..., Any]) -> None:
     saved = save_run("task=reconstruction", "bottleneck=autoencoder")
     message = load(saved.path).model.send(GRIDS)
     assert message.dtype == torch.float32
     assert message.shape == (3, saved.config.model.latent_dim)
 
 
-def test_what_each_receiver_answers(bottleneck: str, save_run: Callable[..., Any]) -> None:
+def test_the_output_of_each_receiver(bottleneck: str, save_run: Callable[..., Any]) -> None:
     channel = f"bottleneck={bottleneck}"
     game = ["task=selection", "task.num_distractors=3", channel]
     model = load(save_run(*game).path).model
@@ -77,7 +77,7 @@ def test_what_each_receiver_answers(bottleneck: str, save_run: Callable[..., Any
     assert model.receive(model.send(GRIDS)).shape == (3, saved.config.task.num_classes)
 
 
-def test_a_file_that_was_changed_and_written_again_loads(changed: Callable[..., Path]) -> None:
+def test_an_edited_and_resaved_file_loads(changed: Callable[..., Path]) -> None:
     def rename(content: dict[str, Any]) -> None:
         content["note"] = "mine"
         content["model_state_dict"]["encoder.color.weight"].zero_()
@@ -99,7 +99,7 @@ def refusal(path: Path) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "absent.pth") == "no such file"
     assert refusal(tmp_path)
 
@@ -109,13 +109,13 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     [b"", b"x", b"not a checkpoint\n", b"PK\x03\x04", bytes(1000), b"\x80\x02}q\x00."],
     ids=["empty", "a byte", "text", "a zip's head", "zeros", "a pickle"],
 )
-def test_a_file_of_another_kind(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     path.write_bytes(content)
     assert refusal(path)
 
 
-def test_a_flipped_bit_in_a_weight_is_noticed(one: Any, tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_weight_is_reported(one: Any, tmp_path: Path) -> None:
     whole = bytearray(one.path.read_bytes())
     with zipfile.ZipFile(one.path) as archive:
         largest = max(archive.infolist(), key=lambda entry: entry.file_size)
@@ -127,7 +127,7 @@ def test_a_flipped_bit_in_a_weight_is_noticed(one: Any, tmp_path: Path) -> None:
     assert largest.filename.split("/", 1)[1] in refusal(path)
 
 
-def test_torch_files_that_are_not_ours(tmp_path: Path) -> None:
+def test_torch_files_that_are_not_checkpoints_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     for content in (torch.zeros(3), {"weight": torch.zeros(3)}, [1, 2], {}):
         torch.save(content, path)
@@ -185,12 +185,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_content_is_refused_by_name(case: str, changed: Callable[..., Path]) -> None:
+def test_invalid_content_is_refused(case: str, changed: Callable[..., Path]) -> None:
     change, named = BROKEN[case]
     assert named in refusal(changed(change))
 
 
-def test_a_config_of_another_version_says_which(changed: Callable[..., Path]) -> None:
+def test_the_error_for_an_incomplete_config_names_its_version(changed: Callable[..., Path]) -> None:
     def age(content: dict[str, Any]) -> None:
         del content["config"]["task"]["num_distractors"], content["config"]["mode"]
         content["arc_version"] = "0.0.7"

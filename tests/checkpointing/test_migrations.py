@@ -56,7 +56,7 @@ def test_a_constant_schedule_has_no_final_share() -> None:
 
 
 @pytest.mark.parametrize("training", [None, [1], "x", {}, {"schedule": ["cosine"]}])
-def test_a_broken_section_is_left_to_the_check_of_the_config(training: Any, tmp_path: Path) -> None:
+def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_path: Path) -> None:
     stored = torch.load(V1)
     path = tmp_path / "x.pth"
     torch.save({**stored, "config": {**stored["config"], "training": training}}, path)

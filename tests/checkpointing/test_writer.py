@@ -114,7 +114,7 @@ def test_every_requested_name_is_written(
     assert writer.recent[-1] == writer_module.Save(asked[-1], None)
 
 
-def test_requests_during_a_write_join_one_later_snapshot(
+def test_requests_during_a_write_share_the_next_snapshot(
     writer: CheckpointWriter, gate: Gate, state: State, tmp_path: Path
 ) -> None:
     first, *others = paths(tmp_path, "a", "b", "c", "d")
@@ -135,7 +135,7 @@ def test_requests_during_a_write_join_one_later_snapshot(
     assert [value(path) for path in (first, *others)] == [0, 9, 9, 9]
 
 
-def test_a_snapshot_is_of_the_moment_and_its_buffers_wait_for_the_write(
+def test_a_snapshot_does_not_change_while_it_is_written(
     writer: CheckpointWriter, gate: Gate, state: State, tmp_path: Path
 ) -> None:
     first, second = paths(tmp_path, "a", "b")
@@ -154,7 +154,7 @@ def test_a_snapshot_is_of_the_moment_and_its_buffers_wait_for_the_write(
     assert (value(first), value(second)) == (1, 2)
 
 
-def test_closing_finishes_what_is_under_way_and_what_waits(
+def test_closing_finishes_current_and_waiting_saves(
     gate: Gate, state: State, tmp_path: Path
 ) -> None:
     first, second = paths(tmp_path, "a", "b")
@@ -174,7 +174,7 @@ def test_closing_finishes_what_is_under_way_and_what_waits(
 
 
 @pytest.mark.parametrize("place", ["torch.save", "os.fsync", "write_checkpoint", "the folder"])
-def test_a_failure_costs_one_save_and_leaves_nothing(
+def test_a_failed_write_affects_one_save_and_leaves_no_file(
     place: str, gate: Gate, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = tmp_path / "good.pth", tmp_path / "bad.pth"
@@ -203,7 +203,7 @@ def test_a_failure_costs_one_save_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("fault", [MemoryError, RuntimeError, KeyError])
-def test_a_state_that_cannot_be_copied_costs_what_waits_for_it(
+def test_a_failed_copy_fails_all_waiting_saves(
     fault: type[Exception],
     writer: CheckpointWriter,
     state: State,
@@ -236,7 +236,7 @@ def test_a_state_that_cannot_be_copied_costs_what_waits_for_it(
     assert value(first) == 0
 
 
-def test_a_thread_that_dies_keeps_nobody_waiting_and_is_started_anew(
+def test_a_dead_writer_thread_blocks_no_caller_and_is_restarted(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = paths(tmp_path, "a", "b", "c")
@@ -261,7 +261,7 @@ def test_a_thread_that_dies_keeps_nobody_waiting_and_is_started_anew(
     assert list(tmp_path.iterdir()) == [third]
 
 
-def test_closing_twice_is_closing_once(state: State, tmp_path: Path) -> None:
+def test_closing_twice_has_no_further_effect(state: State, tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     writer = CheckpointWriter()
     writer.request(path)
@@ -275,7 +275,7 @@ def test_closing_twice_is_closing_once(state: State, tmp_path: Path) -> None:
         writer.save(path, state)
 
 
-def test_failures_are_counted_and_the_newest_kept(
+def test_failures_are_counted_and_the_newest_are_kept(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -291,7 +291,7 @@ def test_failures_are_counted_and_the_newest_kept(
     assert writer.failures == len(asked) + 1
 
 
-def test_places_with_a_separator_in_a_key_have_buffers_of_their_own() -> None:
+def test_keys_with_a_separator_have_separate_buffers() -> None:
     tree = {"a": {"b": torch.zeros(2)}, "a/b": torch.ones(2), "/a": [{"b": torch.full((2,), 2)}]}
     copied = writer_module.HostBuffers().copy(tree)
     assert copied["a"]["b"].tolist() == [0, 0]
@@ -350,7 +350,7 @@ def test_a_file_that_is_swept_before_it_is_locked_is_created_again(
     assert torch.load(tmp_path / "x.pth") == {"number": 1}
 
 
-def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(
+def test_the_writer_stores_the_trainer_state_without_duplicates(
     one: Any, writer: CheckpointWriter, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.pth"
@@ -365,7 +365,7 @@ def test_the_writer_stores_what_the_trainer_holds_and_no_weight_twice(
     assert abs(path.stat().st_size - one.path.stat().st_size) < 1024
 
 
-def test_old_epochs_go_and_no_other_file(make_run: Callable[..., Any], tmp_path: Path) -> None:
+def test_only_old_epoch_files_are_deleted(make_run: Callable[..., Any], tmp_path: Path) -> None:
     game = ["task=reconstruction", "data.max_grids=32", "training.max_steps=10"]
     saves = [f"checkpoint.dir={tmp_path}", "checkpoint.every_epochs=1", "checkpoint.keep_last=2"]
     run = make_run(*game, *saves, "run_name=mine")

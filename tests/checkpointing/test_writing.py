@@ -58,7 +58,9 @@ class Label(str):
     [Path("x"), Label("x"), {1, 2}, b"x", 1j, OrderedDict(a=1), torch.nn.Parameter(torch.ones(1))],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_no_plain_type_is_refused_by_its_place(value: Any, tmp_path: Path) -> None:
+def test_a_value_that_is_not_a_plain_type_is_refused_with_its_path(
+    value: Any, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError) as refused:
         write_checkpoint(tmp_path / "x.pth", {"whole": 1, "config": {"data": [0, value]}})
     for part in ("config", "data", "1", type(value).__name__):
@@ -90,7 +92,7 @@ def test_an_interrupted_write_leaves_the_old_file_alone(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_is_on_the_disk_before_it_takes_its_name(
+def test_a_file_is_synced_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
@@ -112,27 +114,27 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(
     assert events == ["sync file", "replace", "sync folder"]
 
 
-def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "x.pth"
     with pytest.raises(CheckpointError, match=f"^{path}: cannot be written"):
         write_checkpoint(path, {"number": 1})
 
 
-def test_others_may_read_a_file_as_they_may_any_other(tmp_path: Path) -> None:
+def test_file_permissions_follow_the_umask(tmp_path: Path) -> None:
     plain, path = tmp_path / "plain", tmp_path / "x.pth"
     plain.touch()
     write_checkpoint(path, {"number": 1})
     assert stat.filemode(path.stat().st_mode) == stat.filemode(plain.stat().st_mode)
 
 
-def test_a_folder_is_made_and_nothing_put_into_it(tmp_path: Path) -> None:
+def test_a_folder_is_created_empty(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     prepare_folder(folder)
     prepare_folder(folder)
     assert list(folder.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(CheckpointError, match=rf"^checkpoint\.dir={folder}: cannot be written"):

@@ -55,7 +55,7 @@ def test_every_field_of_the_schemas_is_a_row(rows: list[list[str]]) -> None:
     assert {cells[0].strip("`") for cells in rows} == keys
 
 
-def test_a_row_has_type_range_default_and_meaning(rows: list[list[str]]) -> None:
+def test_a_row_has_type_range_default_and_description(rows: list[list[str]]) -> None:
     assert {len(cells) for cells in rows} == {5}
     by_key = {cells[0].strip("`"): cells[1:] for cells in rows}
     meaning = by_key["server.port"][3]
@@ -66,11 +66,11 @@ def test_a_row_has_type_range_default_and_meaning(rows: list[list[str]]) -> None
     assert by_key["bottleneck.entropy_bonus"][2] == "`0.02` categorical, `0` communication"
 
 
-def test_every_key_has_a_meaning(rows: list[list[str]]) -> None:
+def test_every_key_has_a_description(rows: list[list[str]]) -> None:
     assert [cells[0] for cells in rows if not cells[4]] == []
 
 
-def test_a_file_takes_the_comments_of_the_file_that_it_extends(
+def test_a_file_inherits_the_comments_of_its_base_file(
     reference: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     comments = sys.modules[reference.comments_of.__module__]

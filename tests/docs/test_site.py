@@ -81,7 +81,7 @@ def test_the_configuration_and_the_api_are_generated(site: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+def test_every_link_to_a_file_resolves(page: Path) -> None:
     targets = LINK.findall(page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target and not target.startswith("#")]
     assert [t for t in local if not os.path.exists(page.parent / t)] == []

@@ -115,4 +115,4 @@ def test_a_signal_saves_the_last_state(to_all: bool, tmp_path: Path, arc_folder:
 def test_a_sweep_is_refused_in_several_processes(tmp_path: Path, arc_folder: Path) -> None:
     outcome = finish(begin_together(tmp_path, "-m", "seed=0,1", *TASK, *tiny(arc_folder, 1)))
     assert outcome.status != 0
-    assert "error: -m: several processes train one run" in outcome.err
+    assert "error: -m: sweeps are not supported with torchrun" in outcome.err

@@ -87,7 +87,7 @@ def test_a_probe_compares_two_examples(trained: Station) -> None:
     one, other = trained.get("/examples")["examples"][:2]
     both = trained.get(f"/probe?example={one}&beside={other}")
     assert (both["example"], both["beside"]["example"]) == (one, other)
-    assert "no held-out example" in trained.get(f"/probe?example={one}&beside=x", 400)["error"]
+    assert "no such example" in trained.get(f"/probe?example={one}&beside=x", 400)["error"]
 
 
 def test_an_invalid_message_is_refused(trained: Station) -> None:

@@ -53,7 +53,7 @@ def test_a_request_that_does_not_fit_the_state_is_refused(station: Station) -> N
     assert "no training" in station.post("/save_checkpoint", status=400)["error"]
     station.post("/start_train")
     for start in ("/start_train", "/start_pretrain"):
-        assert "under way" in station.post(start, status=400)["error"]
+        assert "in progress" in station.post(start, status=400)["error"]
     assert "stop it first" in station.post("/task_config", {"batch_size": 8}, 409)["error"]
     station.post("/stop")
     station.idle()

@@ -18,9 +18,9 @@ class Message:
     """A batch of messages.
 
     ``content``: int64 [batch, max_length] symbols, or float32 [batch, latent_dim].
-    ``signal``: float32 [batch, signal_width], what the receiver's networks read; gradients
-    pass through it. ``lengths``: int64 [batch] symbols sent, None for a vector.
-    ``aux_loss``: scalar, what the message adds to the loss.
+    ``signal``: float32 [batch, signal_width], the receiver's input; gradients pass
+    through it. ``lengths``: int64 [batch] symbols sent, None for a vector.
+    ``aux_loss``: scalar, added to the loss.
     """
 
     content: Tensor
@@ -32,7 +32,7 @@ class Message:
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """Return exactly ``hard``; the gradient goes to ``soft`` unchanged (Bengio et al., 2013).
 
-    The usual ``hard + soft - soft.detach()`` is ``hard`` only to rounding.
+    The usual ``hard + soft - soft.detach()`` equals ``hard`` only up to rounding.
     """
     return _StraightThrough.apply(hard, soft)
 
@@ -71,5 +71,5 @@ class Bottleneck(nn.Module, ABC):
         """
 
     def set_progress(self, fraction: float) -> None:
-        """Set the share of the run that is done, 0 to 1, for the bottleneck's schedules."""
+        """Set the completed share of the run, 0 to 1, for the bottleneck's schedules."""
         self.progress = fraction

@@ -1,4 +1,4 @@
-"""Discrete messages with free symbols: one linear head per position, one-hot codes.
+"""Discrete messages with independent symbols: one linear head per position, one-hot codes.
 
 Most papers use this bottleneck: all symbols are equally far apart. It is included for comparison
 and generalises less well than the lattice of bottleneck=communication.

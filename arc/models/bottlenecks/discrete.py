@@ -2,8 +2,8 @@
 
 With ``stop_token`` symbol 0 ends the message. It is one of the
 ``vocab_size`` symbols and counts in the length of a message (so an immediate stop has
-length 1, and a message that never stops has length ``max_message_length``). The receiver
-sees it, followed by zeros; symbols after it read 0.
+length 1, and a message that never stops has length ``max_message_length``). Symbols
+after it are set to 0, and the receiver gets zeros in their place.
 
 Shapes: B batch, L max_length, V vocab_size, D dimensions of a symbol's code.
 """

@@ -90,5 +90,5 @@ def schema() -> dict[str, Any]:
 
 @blueprint.get("/config")
 def config() -> dict[str, Any]:
-    """Return configuration and overrides of the run (of the next, before the first)."""
+    """Return configuration and overrides of the run; before the first run, of the next."""
     return {"config": session().tree(), "overrides": session().overrides}

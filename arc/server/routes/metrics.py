@@ -13,7 +13,7 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/status")
 def status() -> dict[str, Any]:
-    """Return the state of the run, and its settings (those of the next, before the first)."""
+    """Return the state and settings of the run; before the first run, those of the next."""
     return session().status.status()
 
 

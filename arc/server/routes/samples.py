@@ -14,19 +14,19 @@ blueprint = Blueprint("samples", __name__)
 
 @blueprint.get("/samples")
 def samples() -> Response:
-    """Return some held-out examples with the current messages and outputs."""
+    """Return some validation examples with the current messages and outputs."""
     return Response(session().samples.get(), content_type="application/json")
 
 
 @blueprint.get("/examples")
 def examples() -> dict[str, Any]:
-    """Return the names of the held-out examples."""
+    """Return the names of the validation examples."""
     return {"examples": session().examples()}
 
 
 @blueprint.get("/probe")
 def probe() -> dict[str, Any]:
-    """Return the held-out ``example`` with the output for its own message or ``message=4,0,3``.
+    """Return the validation ``example`` with the output for its own message or ``message=4,0,3``.
 
     With ``beside``, a second example by the same model.
     """

@@ -1,7 +1,7 @@
 // Requests to the endpoint: JSON in and out, one error type, and a token where one is required.
 
 export class ApiError extends Error {
-  /** `status` is the HTTP status, or 0 when the server did not answer. */
+  /** `status` is the HTTP status, or 0 when the server did not respond. */
   constructor(message, status, body = {}) {
     super(message);
     this.status = status;

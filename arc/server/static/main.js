@@ -17,8 +17,8 @@ import { mountStatus } from "./panels/status.js";
 import { mountTabs } from "./tabs.js";
 
 const KEYS = {
-  s: "save a checkpoint (under the name typed beside Save, or a default one)",
-  l: "show the log; again: back to the tab before",
+  s: "save a checkpoint (under the name next to Save, or a default name)",
+  l: "show the log; press again to return to the previous tab",
   "/": "filter the list in view",
   "?": "this help",
 };

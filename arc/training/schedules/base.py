@@ -26,7 +26,7 @@ class DecayConfig(ScheduleConfig):
 def learning_rate_factor(
     config: ScheduleConfig, warmup_steps: int, step: int, progress: float | None
 ) -> float:
-    """Return what ``training.learning_rate`` is multiplied by.
+    """Return the factor that scales ``training.learning_rate``.
 
     ``step`` counts completed optimizer steps. The first ``warmup_steps`` increase linearly. A run
     without a length has no ``progress`` and keeps the full rate.

@@ -77,7 +77,7 @@ export function mountControls(app, settings) {
     setText(start, settings.changed() ? "Apply and start" : "Start training");
     setText(pretrain, settings.changed() ? "Apply and pretrain" : "Pretrain encoder");
     setText(stop, state === "testing" ? "Stop test" : "Stop");
-    setText(reason, away ?? (app.running ? (noSave ?? "A new run can start when this one has ended.") : "Stop and Save need a run."));
+    setText(reason, away ?? (app.running ? (noSave ?? "A new run can start after this one ends.") : "Stop and Save need a run."));
   }
 
   for (const event of ["status", "connection", "settings"]) app.on(event, update);

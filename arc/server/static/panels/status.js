@@ -56,7 +56,7 @@ export function mountStatus(app) {
     const outcome = app.status?.state === "idle" && app.status.outcome;
     byId("lost").classList.toggle("quiet", Boolean(outcome));
     if (outcome) { // usually no fault: a process started for one run exits with it
-      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and the server has not responded since ${clock(app.lost)}; a process started for one run exits with it. The page shows the last state, and reconnects when a server runs at this address.`);
+      setText(byId("lost-text"), `The run has ${outcome === "stopped" ? "been stopped" : outcome}, and the server has not responded since ${clock(app.lost)}; a process started for a single run exits at its end. The page shows the last state and reconnects when a server runs at this address.`);
       return;
     }
     const why = error.status ? `server error: ${error.message}` : "the server does not respond";
