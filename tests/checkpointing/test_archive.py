@@ -46,7 +46,7 @@ def small(path: Path) -> bytes:
 
 @contextmanager
 def memory_of_at_most(size: int) -> Iterator[None]:
-    """Hold what Python allocates inside to ``size`` bytes."""
+    """Check that Python allocates at most ``size`` bytes in the context."""
     tracemalloc.start()
     try:
         yield
@@ -78,7 +78,7 @@ def test_a_file_resaved_by_torch_has_metadata(changed: Callable[..., Path], one:
 
 
 def refused(path: Path, match: str) -> None:
-    """Hold that a file is refused in one line that names it."""
+    """Check that a file is refused with one line that names it."""
     with pytest.raises(CheckpointError, match=match) as error:
         read_checkpoint(path)
     assert str(error.value).startswith(f"{path}: ")
@@ -107,7 +107,7 @@ def test_code_and_classes_are_refused(
 ) -> None:
     monkeypatch.chdir(path.parent)
     torch.save({**CONTENT, "note": FOREIGN[module]}, path)
-    refused(path, f"names {module}")
+    refused(path, f"refers to {module}")
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -81,7 +81,7 @@ print(json.dumps({"durable": len(durable), "swept": swept, "renamed": renamed, "
 
 
 def kill(folder: Path, kills: int, seed: int) -> dict[str, int]:
-    """Kill so often; returns how many files were found whole, and how many leftovers swept."""
+    """Kill repeatedly; returns the numbers of complete files and of deleted leftovers."""
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(folder), str(kills), str(seed)],
         env=environment(),

@@ -32,7 +32,7 @@ TIMEOUT = 30
 
 
 class Gate:
-    """Stands before ``write_checkpoint``."""
+    """Wraps ``write_checkpoint`` and can block it."""
 
     def __init__(self) -> None:
         self.entered, self.open = threading.Event(), threading.Event()
@@ -52,7 +52,7 @@ class Gate:
 
 
 class State:
-    """What a run would save; ``looked`` counts how often it was asked for."""
+    """The state to save; ``looked`` counts the calls."""
 
     def __init__(self) -> None:
         self.weight, self.looked = torch.zeros(1000), 0

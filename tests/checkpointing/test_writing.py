@@ -50,7 +50,7 @@ def test_a_failed_write_leaves_the_old_file(size: int, tmp_path: Path) -> None:
 
 
 class Label(str):
-    """Looks like a string, and is none."""
+    """A subclass of str, not a plain string."""
 
 
 @pytest.mark.parametrize(

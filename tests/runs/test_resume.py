@@ -192,7 +192,7 @@ def test_a_finished_run_has_its_full_length_and_lengths_are_totals(
 ) -> None:
     shutil.copytree(whole / "checkpoints", tmp_path / "checkpoints")
     before = file(tmp_path).read_bytes()
-    assert f"full length, {STEPS} steps" in resume(tmp_path).err
+    assert f"is complete ({STEPS} steps)" in resume(tmp_path).err
     assert file(tmp_path).read_bytes() == before
     resume(tmp_path, f"training.max_steps={STEPS + 2}")
     assert last(tmp_path)["step"] == STEPS + 2
