@@ -227,6 +227,8 @@ def format_results(results: dict[str, Any]) -> str:
                 rows.append(_row(name.replace("_", " "), kind, metric))
             else:
                 skipped.append(f"{name} {kind}".replace("_", " "))
+    if not rows and results.get("stopped"):
+        return "the test was stopped before the first part of it was finished"
     text = tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")
     if empty:
         text += f"\n\nno {' and no '.join(empty)} set"

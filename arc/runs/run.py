@@ -229,7 +229,7 @@ def run_to_end(
     if run.is_finished:
         log.info(
             f"{run.config.run_name} is complete ({run.trainer.step} steps); to continue it, raise "
-            "training.max_steps, epochs or max_minutes, which are totals"
+            f"{' and '.join(run.trainer.reached_limits)}: limits are totals"
         )
         return RunResult(run, Outcome("finished"))
     if not run.ranks.is_leader:

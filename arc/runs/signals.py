@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from arc.training import RunControl
 
 log = logging.getLogger(__name__)
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one does not exist on Windows
-SIGNALS = [signal.Signals[name] for name in NAMES if hasattr(signal, name)]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -24,7 +23,9 @@ def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
     exceptions could lose it.
     """
     received: list[signal.Signals] = []
-    handled = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    is_ignored = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
+    handled = SIGNALS if is_ignored else (*SIGNALS, hangup)
 
     def handle(number: int, frame: object) -> None:
         for each in handled:

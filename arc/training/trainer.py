@@ -117,10 +117,14 @@ class Trainer:
     @property
     def progress(self) -> float | None:
         """Completed share of the run, by the nearest limit; None without a limit."""
-        shares = self._shares()
-        if self.config.max_minutes is not None:
-            shares.append(self.seconds / (60 * self.config.max_minutes))
+        shares = self._limits().values()
         return min(max(shares), 1.0) if shares else None
+
+    @property
+    def reached_limits(self) -> list[str]:
+        """The limits that are reached, such as ``training.max_steps=1000``."""
+        reached = [key for key, share in self._limits().items() if share >= 1.0]
+        return [f"training.{key}={getattr(self.config, key)}" for key in reached]
 
     @property
     def schedule_progress(self) -> float | None:
@@ -131,18 +135,26 @@ class Trainer:
         """
         if self.config.schedule_by == "time":
             return self.progress
-        shares = self._shares()
+        shares = self._counted_limits().values()
         return min(max(shares), 1.0) if shares else None
 
-    def _shares(self) -> list[float]:
+    def _limits(self) -> dict[str, float]:
+        """Return the completed share of each limit."""
+        limits = self._counted_limits()
+        if self.config.max_minutes is not None:
+            limits["max_minutes"] = self.seconds / (60 * self.config.max_minutes)
+        return limits
+
+    def _counted_limits(self) -> dict[str, float]:
         """Return the completed share of each limit in steps and epochs."""
-        config, sampler, shares = self.config, self.sampler, []
+        config, sampler = self.config, self.sampler
+        limits: dict[str, float] = {}
         if config.epochs is not None:
             done = (sampler.epoch - 1) * sampler.batches_per_epoch + sampler.batch
-            shares.append(done / (config.epochs * sampler.batches_per_epoch))
+            limits["epochs"] = done / (config.epochs * sampler.batches_per_epoch)
         if config.max_steps is not None:
-            shares.append(self.step / config.max_steps)
-        return shares
+            limits["max_steps"] = self.step / config.max_steps
+        return limits
 
     def _validation_is_due(self) -> bool:
         ended = self.sampler.epoch_is_complete or self.reached_limit

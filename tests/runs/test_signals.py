@@ -1,0 +1,36 @@
+"""The first signal stops the run; SIGHUP only where it is not ignored."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from arc.runs.signals import on_signal, stops
+from arc.training import RunControl
+
+
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_requests_a_stop(number: signal.Signals, hangup: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    control = RunControl()
+    with on_signal(stops(control)) as received:
+        signal.raise_signal(number)
+    assert received == [number]
+    assert control.stop_requested
+    assert control.reason == number.name
+
+
+def test_an_ignored_hangup_stays_ignored(hangup: None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    control = RunControl()
+    with on_signal(stops(control)) as received:
+        signal.raise_signal(signal.SIGHUP)
+    assert received == []
+    assert not control.stop_requested
