@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from arc.training import RunControl
 
 log = logging.getLogger(__name__)
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -23,9 +22,9 @@ def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
     exceptions could lose it.
     """
     received: list[signal.Signals] = []
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    is_ignored = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
-    handled = SIGNALS if is_ignored else (*SIGNALS, hangup)
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        handled.append(signal.SIGHUP)  # Windows has none
 
     def handle(number: int, frame: object) -> None:
         for each in handled:
