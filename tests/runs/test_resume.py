@@ -338,6 +338,6 @@ def test_resuming_from_an_earlier_file_keeps_the_later_one(stopped: Path) -> Non
     (kept,) = file(stopped).parent.glob("mine_last_*.pth")
     assert torch.load(kept)["step"] == 8
     assert last(stopped)["step"] == 6
-    assert f"kept as {kept.name}" in outcome.err
+    assert f"preserved as {kept.name}" in outcome.err
     resume(stopped, "training.max_steps=7")
     assert len(list(file(stopped).parent.glob("mine_last_*.pth"))) == 1
