@@ -1,4 +1,4 @@
-"""The first signal stops the run; SIGHUP only where it is not ignored."""
+"""The first signal stops the run. An ignored SIGHUP stays ignored."""
 
 import signal
 from collections.abc import Iterator
