@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from arc.checkpointing import load, read_checkpoint
-from arc.config import RunConfig, parse_config
 from arc.config.builders import build_task
 from arc.config.hydra_main import compose_tree
 from arc.config.overrides import key_of, overlay, refuse_names
+from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
 from arc.runs import Outcome, build_run, run_to_end

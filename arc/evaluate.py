@@ -9,28 +9,20 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from arc.config import parse
-from arc.config.hydra_main import hydra_entry
-from arc.loggers.console import ConsoleProgress, log_to_terminal
-from arc.registry import Settings
-from arc.runs.results import evaluate_checkpoint, format_results, write_results
-from arc.runs.signals import on_signal, stops
-from arc.training import RunControl, pick_device
-from arc.training.allocator import configure_allocator
+from arc.config.hydra_main import gather_overrides, hydra_entry
 
 log = logging.getLogger("arc.evaluate")
 
 
-class EvaluateConfig(Settings):
-    """Keys of conf/evaluate.yaml."""
-
-    path: str
-    device: str
-    output: str | None
-
-
 def evaluate_file(tree: DictConfig) -> int:
     """Evaluate the checkpoint and print its results; returns the exit status."""
+    from arc.config.schema import EvaluateConfig, parse
+    from arc.loggers.console import ConsoleProgress, log_to_terminal
+    from arc.runs.results import evaluate_checkpoint, format_results, write_results
+    from arc.runs.signals import on_signal, stops
+    from arc.training import RunControl, pick_device
+    from arc.training.allocator import configure_allocator
+
     console = Console()
     log_to_terminal(console)
     configure_allocator()
@@ -58,7 +50,8 @@ def evaluate_file(tree: DictConfig) -> int:
 
 def main() -> None:
     """Entry point."""
-    sys.exit(hydra_entry(evaluate_file, "evaluate", EvaluateConfig))
+    gather_overrides()
+    sys.exit(hydra_entry(evaluate_file, "evaluate"))
 
 
 if __name__ == "__main__":

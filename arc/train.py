@@ -1,8 +1,12 @@
-"""Train two agents: ``python -m arc.train task=selection``; ``--help`` lists the options."""
+"""Train two agents: ``python -m arc.train task=selection``; ``--help`` lists the options.
+
+What imports torch is imported where it is used, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,12 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from arc.config.hydra_main import hydra_entry, insert_overrides, redact_token, typed_overrides
-from arc.loggers.console import log_to_terminal
-from arc.runs import stored_group_choices
-from arc.server.process import TrainingProcess
-from arc.training import ProcessGroup
-from arc.training.allocator import configure_allocator
+from arc.config.hydra_main import (
+    gather_overrides,
+    hydra_entry,
+    redact_token,
+    typed_overrides,
+)
 
 NO_FILES = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
 
@@ -28,6 +32,11 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> int:
 
     ``inserted`` are the overrides that ``stored_group_choices`` added to the typed ones.
     """
+    from arc.loggers.console import log_to_terminal
+    from arc.server.process import TrainingProcess
+    from arc.training import ProcessGroup
+    from arc.training.allocator import configure_allocator
+
     console, ranks = Console(), ProcessGroup.from_environment()
     log_to_terminal(console, logging.INFO if ranks.is_leader else logging.ERROR)
     configure_allocator()
@@ -42,10 +51,14 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> int:
 
 def main() -> None:
     """Entry point."""
-    inserted = stored_group_choices([argument for argument in sys.argv[1:] if "=" in argument])
-    if not ProcessGroup.from_environment().is_leader:
+    typed, inserted = gather_overrides(), []
+    if any(override.startswith(("resume=", "finetune=")) for override in typed):
+        from arc.runs import stored_group_choices
+
+        inserted += stored_group_choices(typed)
+    if os.environ.get("RANK", "0") != "0":
         inserted += NO_FILES
-    insert_overrides(inserted)
+    sys.argv += inserted
     sys.exit(hydra_entry(partial(train, inserted=inserted), "config"))
 
 

@@ -31,7 +31,8 @@ import torch
 from hydra import initialize_config_dir
 from tabulate import tabulate
 
-from arc.config.schema import ServerConfig, config_folder
+from arc.config.files import config_folder
+from arc.config.schema import ServerConfig
 from arc.runs.next_run import NextRun
 from arc.runs.run import build_run, run_to_end
 from arc.server.endpoint import endpoint

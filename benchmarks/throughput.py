@@ -18,7 +18,8 @@ from hydra import compose, initialize_config_dir
 from tabulate import tabulate
 
 from arc.config.builders import build_model, build_task, build_trainer, with_data
-from arc.config.schema import config_folder, parse_config
+from arc.config.files import config_folder
+from arc.config.schema import parse_config
 from arc.training import RunControl, StepEvent
 from arc.training.allocator import MemoryTrimmer, configure_allocator
 from arc.training.device import autocast_dtype, pick_device

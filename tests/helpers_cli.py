@@ -20,7 +20,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
-from arc.config import RunConfig
+from arc.config.schema import RunConfig
 from arc.training import Callback, RunControl
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from arc.config import RunConfig
 from arc.config.builders import build_trainer
+from arc.config.schema import RunConfig
 from arc.data import Corpus, Split
 from arc.data.grids import content_key
 from arc.models import ARCAutoencoder

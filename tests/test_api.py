@@ -11,7 +11,7 @@ import torch
 from helpers_cli import Recorder, placed, tiny
 
 from arc.api import compose, corpus, evaluate, load, train
-from arc.config import RunConfig
+from arc.config.schema import RunConfig
 from arc.runs import RunEnded
 from arc.training import StepEvent
 

@@ -15,7 +15,8 @@ from arc.checkpointing.archive import Archive
 from arc.checkpointing.errors import CheckpointError, HostileError, NotACheckpointError
 from arc.checkpointing.metadata import STATES, migrated
 from arc.config.builders import build_encoder, build_model
-from arc.config.schema import ConfigError, RunConfig, parse_config
+from arc.config.files import ConfigError
+from arc.config.schema import RunConfig, parse_config
 from arc.models import ARCAutoencoder, ARCEncoder
 
 

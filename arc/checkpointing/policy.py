@@ -15,7 +15,7 @@ from arc.checkpointing.archive import CheckpointError
 from arc.checkpointing.format import make_checkpoint, make_encoder_checkpoint
 from arc.checkpointing.metadata import read_metadata
 from arc.checkpointing.writer import CheckpointWriter, Save
-from arc.config import NAME_PATTERN, RunConfig
+from arc.config.schema import NAME_PATTERN, RunConfig
 from arc.training import Callback, StepEvent, Trainer, ValidationEvent
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.format import portable_tree
 from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
 from arc.checkpointing.tables import changes
-from arc.config import RunConfig
 from arc.config.builders import holds_out_alike
+from arc.config.schema import RunConfig
 from arc.training import Trainer
 
 log = logging.getLogger(__name__)

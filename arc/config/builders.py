@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from arc.config.schema import ConfigError, RunConfig
+from arc.config.files import ConfigError
+from arc.config.schema import RunConfig
 from arc.data import NUM_COLORS, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder, ARCEncoder
 from arc.pretraining import PRETRAINING

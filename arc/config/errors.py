@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from hydra.errors import OverrideParseException
 from pydantic import BaseModel
 
-from arc.config.schema import config_folder, known_keys, options_with, top_keys
+from arc.config.files import config_folder
+from arc.config.schema import SCHEMAS, known_keys, options_with, top_keys
 from arc.registry import nearest
 
 ALIASES = {"lr": "learning_rate"}
 
 
-def explain(error: Exception, schema: type[BaseModel], typed: Sequence[str]) -> str:
+def explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     """Return a one-line message for one of Hydra's errors, with the closest valid name.
 
-    ``schema`` is the type of the configuration, ``typed`` the overrides that failed to compose.
+    ``config_name`` is a file of conf/, ``typed`` the overrides that failed to compose.
     """
+    schema = SCHEMAS[config_name]
     for group in _groups_without_option(schema, typed):
         return f"{group}: choose one of {', '.join(_options(group))}"
     text = "\n".join(str(part) for part in (error, error.__cause__) if part)

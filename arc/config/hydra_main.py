@@ -1,4 +1,7 @@
-"""Runs Hydra: composes a tree from overrides, and turns errors into one readable line."""
+"""Runs Hydra: composes a tree from overrides, and turns errors into one readable line.
+
+Imports no torch, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
 
-from arc.config.errors import explain
-from arc.config.schema import ConfigError, RunConfig, config_folder
+from arc.config.files import ConfigError, config_folder
 
 
-def hydra_entry(
-    job: Callable[[DictConfig], int], config_name: str, schema: type[BaseModel] = RunConfig
-) -> int:
+def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
     """Compose ``config_name`` from conf/ and run ``job``; returns the exit status.
 
-    ``schema`` gives the known keys for error messages. User errors are printed as one line on
-    standard error, with status 1. Other exceptions keep their traceback.
+    User errors are printed as one line on standard error, with status 1. Other exceptions keep
+    their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     statuses: list[int] = []
@@ -45,10 +45,16 @@ def hydra_entry(
     try:
         entry()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        return _complain(explain(error, schema, sys.argv[1:]))
+        return _complain(_explain(error, config_name, sys.argv[1:]))
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
+    from arc.config.errors import explain  # imports torch
+
+    return explain(error, config_name, typed)
 
 
 def _complain(message: str) -> int:
@@ -70,7 +76,7 @@ def compose_tree(overrides: Sequence[str]) -> DictConfig:
         try:
             return hydra.compose("config", list(overrides))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise ConfigError(explain(error, RunConfig, overrides)) from None
+            raise ConfigError(_explain(error, "config", overrides)) from None
 
 
 def typed_overrides() -> list[str]:
@@ -80,11 +86,13 @@ def typed_overrides() -> list[str]:
     return [str(override) for override in overrides]
 
 
-def insert_overrides(overrides: list[str]) -> None:
-    """Insert overrides into sys.argv next to the typed ones: argparse takes them in one place."""
-    typed = (n for n, each in enumerate(sys.argv) if n > 0 and "=" in each and each[0] != "-")
-    place = next(typed, len(sys.argv))
-    sys.argv[place:place] = overrides
+def gather_overrides() -> list[str]:
+    """Move the overrides to the end of sys.argv, where Hydra takes them; returns a copy."""
+    overrides = list(get_args_parser().parse_intermixed_args(sys.argv[1:]).overrides)
+    for override in reversed(overrides):
+        del sys.argv[len(sys.argv) - 1 - sys.argv[::-1].index(override)]
+    sys.argv += overrides
+    return overrides
 
 
 def redact_token(secret: str | None, output: Path) -> None:

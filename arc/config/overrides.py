@@ -14,7 +14,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from arc.config.schema import ConfigError, config_folder, options_of, plain
+from arc.config.files import ConfigError, config_folder
+from arc.config.schema import options_of, plain
 
 EXPERIMENT = "experiment"
 

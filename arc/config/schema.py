@@ -7,8 +7,7 @@ A stored configuration is checked in the same way, since its file may come from 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from arc.config.files import ConfigError
 from arc.data import DATASETS, DataConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
@@ -40,17 +40,6 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-class ConfigError(ValueError):
-    """The configuration is not valid; the message has a line for each value.
-
-    ``missing`` lists the required keys that are absent.
-    """
-
-    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.missing = tuple(missing)
 
 
 def _one_of(registry: Registry[Any]) -> Any:
@@ -193,11 +182,15 @@ class RunConfig(Settings):
     checkpoint: CheckpointConfig
 
 
-def config_folder() -> Path:
-    """Return the absolute path of conf/: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+class EvaluateConfig(Settings):
+    """Keys of conf/evaluate.yaml."""
+
+    path: str
+    device: str
+    output: str | None
+
+
+SCHEMAS: dict[str, type[BaseModel]] = {"config": RunConfig, "evaluate": EvaluateConfig}
 
 
 def parse_config(tree: DictConfig | Mapping[str, Any]) -> RunConfig:

@@ -30,7 +30,7 @@ import json
 
 from safetensors.torch import load_file
 
-from arc.config import parse_config
+from arc.config.schema import parse_config
 from arc.config.builders import build_model
 
 with open("{CONFIG}", encoding="utf-8") as file:

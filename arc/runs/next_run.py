@@ -14,17 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from arc.checkpointing.tables import list_encoders
+from arc.config.files import ConfigError
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
 from arc.config.hydra_main import compose_tree
 from arc.config.overrides import key_of
-from arc.config.schema import (
-    ConfigError,
-    ProcessConfig,
-    RunConfig,
-    options_of,
-    options_with,
-    parse_config,
-)
+from arc.config.schema import ProcessConfig, RunConfig, options_of, options_with, parse_config
 from arc.registry import nearest
 from arc.runs.plan import RunPlan, plan_run, stored_group_choices
 

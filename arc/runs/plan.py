@@ -17,8 +17,9 @@ from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
-from arc.config import ConfigError, ProcessConfig, RunConfig, config_folder, parse, parse_config
+from arc.config.files import ConfigError, config_folder
 from arc.config.overrides import is_typed, key_of, overlay, refuse_names
+from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
 
 log = logging.getLogger(__name__)
 AUTO = "auto"

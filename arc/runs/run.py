@@ -13,7 +13,6 @@ from typing import Any, Literal
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
 from arc.checkpointing.restore import begin_from, start_encoder
-from arc.config import RunConfig, to_tree
 from arc.config.builders import (
     build_model,
     build_pretraining,
@@ -22,6 +21,7 @@ from arc.config.builders import (
     build_trainer,
     with_data,
 )
+from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
 from arc.runs.plan import RunPlan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from arc.config.schema import ConfigError
+from arc.config.files import ConfigError
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 
-from arc.config.schema import LOOPBACK, ConfigError, ServerConfig
+from arc.config.files import ConfigError
+from arc.config.schema import LOOPBACK, ServerConfig
 from arc.server.app import CONCURRENT_REQUESTS, create_app
 from arc.server.security import BODY_LIMIT, Guard
 from arc.server.session import Session

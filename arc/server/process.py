@@ -9,8 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from arc.config import ConfigError, ProcessConfig, ServerConfig, parse
+from arc.config.files import ConfigError
 from arc.config.overrides import key_of
+from arc.config.schema import ProcessConfig, ServerConfig, parse
 from arc.loggers.console import ConsoleProgress
 from arc.runs import Run, RunPlan, build_run, plan_run, run_to_end
 from arc.runs.next_run import NextRun

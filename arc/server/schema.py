@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
+from arc.config.files import config_folder
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS
-from arc.config.schema import RunConfig, config_folder, options_of
+from arc.config.schema import RunConfig, options_of
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
 BASE = re.compile(r"^  - (?!_self_$)(\w+)$", re.MULTILINE)

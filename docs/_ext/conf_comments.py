@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from arc.config.schema import config_folder
+from arc.config.files import config_folder
 
 LINE = re.compile(r"^(?P<indent> *)(?P<key>\w+):[^#]*(?:#\s*(?P<comment>.*))?$")
 

@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from arc.config import schema as schemas
-from arc.config.schema import ProcessConfig, RunConfig, config_folder, options_of
+from arc.config.files import config_folder
+from arc.config.schema import ProcessConfig, RunConfig, options_of
 from arc.evaluate import EvaluateConfig
 
 MARKER = "<!-- configuration -->"

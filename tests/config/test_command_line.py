@@ -7,7 +7,7 @@ import pytest
 from helpers_cli import CHECKOUT, run, run_here, tiny
 
 from arc.api import compose
-from arc.config import ConfigError
+from arc.config.files import ConfigError
 
 # Each: an override, and what the one line of the error message must contain.
 REFUSED = {

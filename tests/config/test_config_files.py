@@ -8,14 +8,8 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from arc.api import compose
-from arc.config.schema import (
-    ProcessConfig,
-    RunConfig,
-    Selection,
-    config_folder,
-    parse_config,
-    to_tree,
-)
+from arc.config.files import config_folder
+from arc.config.schema import ProcessConfig, RunConfig, Selection, parse_config, to_tree
 from arc.data import DATASETS
 from arc.evaluate import EvaluateConfig
 from arc.loggers import LOGGERS

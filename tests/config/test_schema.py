@@ -7,7 +7,8 @@ import torch
 
 from arc.api import compose
 from arc.config.builders import build_model, with_data
-from arc.config.schema import ConfigError, parse_config, to_tree
+from arc.config.files import ConfigError
+from arc.config.schema import parse_config, to_tree
 from arc.models import BOTTLENECKS
 from arc.tasks import TASKS
 

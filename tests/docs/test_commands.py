@@ -16,7 +16,8 @@ from helpers_docs import PAGES, blocks
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from arc.config.schema import ProcessConfig, config_folder, parse, parse_config
+from arc.config.files import config_folder
+from arc.config.schema import ProcessConfig, parse, parse_config
 from arc.evaluate import EvaluateConfig
 
 COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})

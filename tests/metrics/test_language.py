@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from arc.config.schema import config_folder
+from arc.config.files import config_folder
 from arc.metrics import METRICS, Messages, MetricConfig, language_metrics
 
 UNEVEN = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))

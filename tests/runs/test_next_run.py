@@ -8,8 +8,8 @@ import pytest
 from hydra import initialize_config_dir
 
 from arc.checkpointing.format import flat_keys
+from arc.config.files import ConfigError, config_folder
 from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, KEY_PATHS, SETTINGS, flat_view
-from arc.config.schema import ConfigError, config_folder
 from arc.runs.next_run import NextRun
 
 CHANGES: dict[str, Any] = {

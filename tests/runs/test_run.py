@@ -11,7 +11,7 @@ import torch
 from helpers_cli import placed, run, run_here, tiny
 
 from arc.api import TrainedRun, evaluate
-from arc.config import RunConfig
+from arc.config.schema import RunConfig
 from arc.runs import build_run
 from arc.runs.plan import plan_from
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers_cli import place, run_here, start, tiny, wait_for
 
-from arc.config.schema import ConfigError
+from arc.config.files import ConfigError
 from arc.runs.run_lock import run_lock
 
 

@@ -10,7 +10,7 @@ from helpers_station import GAME, Station, server_config
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from arc.config.schema import config_folder
+from arc.config.files import config_folder
 from arc.server.endpoint import endpoint
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch.nn.functional as F
 from helpers_data import MakeRun, evaluate
 
-from arc.config.schema import ConfigError
+from arc.config.files import ConfigError
 
 TASK = "task=puzzle_classification"
 

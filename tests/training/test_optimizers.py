@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers_cli import Make
 
-from arc.config import RunConfig
+from arc.config.schema import RunConfig
 from arc.training import OPTIMIZERS
 from arc.training.schedules import learning_rate_factor
 
