@@ -13,10 +13,11 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 from unittest.mock import patch
 
 import torch
+from helpers_fork import Forked
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
@@ -26,6 +27,7 @@ from arc.training import Callback, RunControl
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
 T = TypeVar("T")
+Process = Union[subprocess.Popen[str], Forked]
 Make = Callable[..., Any]  # a fixture that builds something from overrides
 
 
@@ -107,22 +109,43 @@ def environment(*, package: Path = CHECKOUT) -> dict[str, str]:
 
 
 def start(
-    cwd: Path, *arguments: str, script: str | None = None, package: Path = CHECKOUT
-) -> subprocess.Popen[str]:
-    """Start ``python -m arc.train``, or the source code ``script``, in a new process."""
-    what = ["-m", "arc.train"] if script is None else ["-c", script]
-    return subprocess.Popen(
-        [sys.executable, *what, *arguments],
+    cwd: Path,
+    *arguments: str,
+    script: str | None = None,
+    package: Path = CHECKOUT,
+    fresh: bool = False,
+    new_session: bool = False,
+) -> Process:
+    """Start ``python -m arc.train``, or the source code ``script``, in a new process.
+
+    The process is a fork of one that has imported torch, unless it must be ``fresh`` or imports
+    ``arc`` from another ``package``.
+    """
+    command = ["-m", "arc.train"] if script is None else ["-c", script]
+    return start_python(
+        [*command, *arguments],
         cwd=cwd,
         env=environment(package=package),
+        fresh=fresh or package != CHECKOUT,
+        start_new_session=new_session,
+    )
+
+
+def start_python(command: list[str], *, fresh: bool = False, **options: Any) -> Process:
+    """Start ``python`` with the arguments of ``command``; options are Popen's."""
+    if not fresh:
+        return Forked(command, **options)
+    return subprocess.Popen(
+        [sys.executable, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> str:
+def wait_for(process: Process, text: str) -> str:
     """Read standard error up to the line that contains ``text``; returns what was read."""
     assert process.stderr is not None
     watchdog = threading.Timer(TIMEOUT, process.kill)
@@ -147,20 +170,20 @@ def until(look: Callable[[], T], holds: Callable[[T], Any]) -> T:
     return seen
 
 
-def finish(process: subprocess.Popen[str]) -> Outcome:
+def finish(process: Process) -> Outcome:
     """Wait for ``process``; the status is -N if signal N ended it."""
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"still running after {TIMEOUT} s\n{out}\n{err}") from None
+    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog.start()
+    out, err = process.communicate()
+    assert not watchdog.finished.is_set(), f"still running after {TIMEOUT} s\n{out}\n{err}"
+    watchdog.cancel()
+    assert process.returncode is not None
     return Outcome(process.returncode, out, err)
 
 
-def run(cwd: Path, *arguments: str, package: Path = CHECKOUT) -> Outcome:
-    """Run ``python -m arc.train`` in a new process."""
-    return finish(start(cwd, *arguments, package=package))
+def run(cwd: Path, *arguments: str, **options: Any) -> Outcome:
+    """Run ``python -m arc.train`` in a new process; options are those of ``start``."""
+    return finish(start(cwd, *arguments, **options))
 
 
 class Recorder(Callback):
