@@ -13,11 +13,12 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
 from helpers_fork import Forked
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
@@ -27,7 +28,7 @@ from arc.training import Callback, RunControl
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
 T = TypeVar("T")
-Process = Union[subprocess.Popen[str], Forked]
+Process = subprocess.Popen[str] | Forked
 Make = Callable[..., Any]  # a fixture that builds something from overrides
 
 
@@ -89,6 +90,7 @@ def call(main: Callable[[], None], *overrides: str) -> Outcome:
         with (
             patch.object(sys, "argv", argv),
             patch.dict(os.environ),
+            patch.object(Hydra, "get_mode", return_value=None),  # it would compose a second time
             redirect_stdout(out),
             redirect_stderr(err),
         ):

@@ -54,7 +54,7 @@ class Forked:
         socket.send_fds(template(), [request], [to_out, to_err, report])
         for descriptor in (to_out, to_err, report):
             os.close(descriptor)
-        self.stdout, self.stderr = open(out, encoding="utf-8"), open(err, encoding="utf-8")
+        self.stdout, self.stderr = (os.fdopen(pipe, encoding="utf-8") for pipe in (out, err))
         self.returncode: int | None = None
         (self.pid,) = NUMBER.unpack(os.read(self._report, NUMBER.size))
 

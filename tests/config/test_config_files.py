@@ -9,9 +9,15 @@ from pydantic import BaseModel
 
 from arc.api import compose
 from arc.config.files import config_folder
-from arc.config.schema import ProcessConfig, RunConfig, Selection, parse_config, to_tree
+from arc.config.schema import (
+    EvaluateConfig,
+    ProcessConfig,
+    RunConfig,
+    Selection,
+    parse_config,
+    to_tree,
+)
 from arc.data import DATASETS
-from arc.evaluate import EvaluateConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
 from arc.models import BOTTLENECKS
