@@ -110,40 +110,35 @@ def environment(*, package: Path = CHECKOUT) -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1", **kept, "PYTHONPATH": str(package)}
 
 
-def start(
+def start(cwd: Path, *arguments: str, script: str | None = None, **options: Any) -> Process:
+    """Start ``python -m arc.train``, or the source code ``script``, in a new process."""
+    command = ["-m", "arc.train"] if script is None else ["-c", script]
+    return start_python(cwd, *command, *arguments, **options)
+
+
+def start_python(
     cwd: Path,
-    *arguments: str,
-    script: str | None = None,
+    *command: str,
     package: Path = CHECKOUT,
-    fresh: bool = False,
+    is_fresh: bool = False,
     new_session: bool = False,
 ) -> Process:
-    """Start ``python -m arc.train``, or the source code ``script``, in a new process.
+    """Start ``python`` with the arguments of ``command`` in a new process.
 
-    The process is a fork of one that has imported torch, unless it must be ``fresh`` or imports
-    ``arc`` from another ``package``.
+    Unless it must be fresh, or import ``arc`` from another ``package``, the process is a fork of
+    one that has imported torch.
     """
-    command = ["-m", "arc.train"] if script is None else ["-c", script]
-    return start_python(
-        [*command, *arguments],
-        cwd=cwd,
-        env=environment(package=package),
-        fresh=fresh or package != CHECKOUT,
-        start_new_session=new_session,
-    )
-
-
-def start_python(command: list[str], *, fresh: bool = False, **options: Any) -> Process:
-    """Start ``python`` with the arguments of ``command``; options are Popen's."""
-    if not fresh:
-        return Forked(command, **options)
+    if not is_fresh and package == CHECKOUT:
+        return Forked(list(command), cwd, environment(), new_session=new_session)
     return subprocess.Popen(
         [sys.executable, *command],
+        cwd=cwd,
+        env=environment(package=package),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
+        start_new_session=new_session,
     )
 
 
@@ -172,12 +167,12 @@ def until(look: Callable[[], T], holds: Callable[[T], Any]) -> T:
     return seen
 
 
-def finish(process: Process) -> Outcome:
+def finish(process: Process, timeout: float = TIMEOUT) -> Outcome:
     """Wait for ``process``; the status is -N if signal N ended it."""
-    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog = threading.Timer(timeout, process.kill)
     watchdog.start()
     out, err = process.communicate()
-    assert not watchdog.finished.is_set(), f"still running after {TIMEOUT} s\n{out}\n{err}"
+    assert not watchdog.finished.is_set(), f"still running after {timeout} s\n{out}\n{err}"
     watchdog.cancel()
     assert process.returncode is not None
     return Outcome(process.returncode, out, err)

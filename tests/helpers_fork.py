@@ -47,10 +47,10 @@ class Forked:
     """A fork of the template, with those parts of Popen's interface that tests use."""
 
     def __init__(
-        self, command: list[str], *, cwd: Path, env: dict[str, str], start_new_session: bool = False
+        self, command: list[str], cwd: Path, environment: dict[str, str], *, new_session: bool
     ) -> None:
         (out, to_out), (err, to_err), (self._report, report) = (os.pipe() for _ in range(3))
-        request = json.dumps([command, str(cwd), env, start_new_session]).encode()
+        request = json.dumps([command, str(cwd), environment, new_session]).encode()
         socket.send_fds(template(), [request], [to_out, to_err, report])
         for descriptor in (to_out, to_err, report):
             os.close(descriptor)

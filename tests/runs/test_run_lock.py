@@ -1,12 +1,10 @@
 """The lock on a run name."""
 
-import multiprocessing
-import os
 import signal
 from pathlib import Path
 
 import pytest
-from helpers_cli import place, run_here, start, tiny, wait_for
+from helpers_cli import finish, place, run_here, start, tiny, wait_for
 
 from arc.config.files import ConfigError
 from arc.runs.run_lock import run_lock
@@ -26,16 +24,17 @@ def test_a_second_process_is_refused_until_the_first_releases_the_lock(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-def hold_and_die(folder: Path) -> None:
-    with run_lock(folder, "mine"):
-        os.kill(os.getpid(), signal.SIGKILL)
+HOLD_AND_DIE = """
+import os, signal
+from pathlib import Path
+from arc.runs.run_lock import run_lock
+with run_lock(Path.cwd(), "mine"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_the_lock_is_released_when_its_process_dies(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=hold_and_die, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert finish(start(tmp_path, script=HOLD_AND_DIE)).status == -signal.SIGKILL
     with run_lock(tmp_path, "mine"):
         pass
 
