@@ -25,10 +25,6 @@ CONTENT = {  # tab -> what it shows during a run
     "config": "li",
     "log": "li",
 }
-FASTER_POLLS = """
-const wait = setTimeout;
-window.setTimeout = (task, ms, ...rest) => wait(task, task.name === "now" ? ms / 4 : ms, ...rest);
-"""  # the page asks every 250 ms and more, instead of every second and more
 FIRST = ("running", "probe", "halted")  # fixtures in this order, so that few runs are started
 expect.set_options(timeout=20_000)
 
@@ -83,7 +79,6 @@ def served(
 def window(browser: Browser) -> Iterator[Page]:
     """The window that the tests share: a new one takes longer than most tests."""
     with closing(browser.new_context(viewport=WIDE)) as context:
-        context.add_init_script(FASTER_POLLS)
         yield context.new_page()
 
 
