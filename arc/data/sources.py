@@ -106,19 +106,15 @@ class FolderSource(DataSource):
         assert isinstance(self.config, FolderConfig)
         if self.config.path is None:
             raise DataError("data=folder needs data.path: a folder of ARC JSON files, or one file")
-        path = _existing("data.path", self.config.path)
+        path = Path(self.config.path)
+        if not os.path.exists(path):
+            fault = "no such file or folder; set data.path to where the puzzles are"
+            raise DataError(f"{path}: {fault}")
         training, evaluation = _parts_of(path)
         learning = read_puzzles(training or path, without=evaluation)
         if self.config.test is None and evaluation is not None:
             return PuzzleSets(learning, read_puzzles(evaluation))
         return PuzzleSets(learning, _test_puzzles(self.config.test))
-
-
-def _existing(key: str, value: str) -> Path:
-    """Return the path that a key names; raises DataError if nothing is there."""
-    if not os.path.exists(value):
-        raise DataError(f"{key}={value}: no such file or folder; set {key} to where the puzzles are")
-    return Path(value)
 
 
 def _parts_of(path: Path) -> tuple[Path | None, Path | None]:
@@ -268,7 +264,7 @@ def _read_json(path: Path) -> Any:
 
     try:
         if not path.is_file():
-            raise DataError(f"{path}: not a file")
+            raise DataError(f"{path}: no such file")
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None

@@ -204,11 +204,12 @@ def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
             "training.max_minutes alone does not set the length of the schedule, so the learning "
             "rate stays constant; set training.max_steps, or training.schedule_by=time"
         )
+    key = "training.epochs" if config.mode == "train" else "pretrain.epochs"
     steps = (training.epochs or 0) * trainer.sampler.batches_per_epoch
     if training.max_steps is not None and steps > training.max_steps:
         log.warning(
-            f"training.max_steps={training.max_steps} ends the run before training.epochs="
-            f"{training.epochs} ({steps} steps); training.max_steps=null removes the limit"
+            f"training.max_steps={training.max_steps} ends the run before {key}={training.epochs} "
+            f"({steps} steps); training.max_steps=null removes the limit"
         )
 
 

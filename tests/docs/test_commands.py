@@ -17,8 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from arc.config.files import config_folder
-from arc.config.schema import ProcessConfig, parse, parse_config
-from arc.evaluate import EvaluateConfig
+from arc.config.schema import EvaluateConfig, ProcessConfig, parse, parse_config
 
 COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})
 OWN = {"count_colors", "coverage", "scores"}  # the worked examples of CONTRIBUTING.md
