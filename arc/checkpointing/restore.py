@@ -75,7 +75,7 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
         raise MismatchError(f"{key}={path}: encoder architectures differ: {sides}")
     encoder.load_state_dict(loaded.encoder.state_dict())
     step = loaded.metadata.get("step")
-    if not holds_out_alike(loaded.config, config):
+    if not holds_out_alike(loaded.config, config, loaded.metadata.get("data_fingerprint")):
         log.warning(
             f"{key}: trained for another task or on other data, so it may have seen the validation "
             "or test data of this run; pretrain with the same task and data overrides to avoid it"

@@ -277,7 +277,7 @@ def _brief(value: Any) -> str:
 def _place(error: Any) -> str:
     """Return the dotted key that one of pydantic's errors is about; empty for the whole tree."""
     place = [str(part) for part in error["loc"]]
-    if len(place) > 1 and place[0] in _REGISTRIES:
+    if len(place) > 1 and place[1] in _REGISTRIES.get(place[0], ()):
         del place[1]  # the discriminator of the union
     return ".".join(place)
 
