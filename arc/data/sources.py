@@ -293,11 +293,13 @@ def _puzzle(id_: str, content: Any, where: str) -> Puzzle:
         raise DataError(f'{where}: a puzzle is an object with a list "train" (and "test")')
     demonstrations = _pairs(content["train"], f"{where}, train")
     tests = _pairs(content.get("test", []), f"{where}, test")
-    pairs = [tuple(pair for pair in part if pair is not None) for part in (demonstrations, tests)]
-    unanswered = len(demonstrations) + len(tests) - sum(map(len, pairs))
+    train, test = (
+        tuple(pair for pair in part if pair is not None) for part in (demonstrations, tests)
+    )
+    unanswered = len(demonstrations) + len(tests) - len(train) - len(test)
     # bytes of a file name, or surrogates of JSON, that are not UTF-8 are written as escapes
     id_ = id_.encode("utf-8", "backslashreplace").decode()
-    return Puzzle(id_, *pairs, unanswered)
+    return Puzzle(id_, train, test, unanswered)
 
 
 def _pairs(content: Any, where: str) -> list[Pair | None]:

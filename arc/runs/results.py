@@ -139,10 +139,11 @@ def evaluate_checkpoint(
     if overrides:
         config = with_overrides(loaded.metadata["config"], overrides)
     task = build_task(config, device)
-    if task.num_classes != getattr(config.task, "num_classes", None):
+    classes = getattr(config.task, "num_classes", None)
+    if task.num_classes != classes:
         raise DataError(
-            f"{path}: classifies {config.task.num_classes} classes, the data have "
-            f"{task.num_classes}; set data.path to the puzzles of its training"
+            f"{path}: classifies {classes} classes, the data have {task.num_classes}; set "
+            "data.path to the puzzles of its training"
         )
     if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
         log.warning(
