@@ -9,13 +9,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from arc.config.hydra_main import gather_overrides, hydra_entry
+from arc.config.hydra_main import gather_overrides, hydra_entry, typed_overrides
 
 log = logging.getLogger("arc.evaluate")
 
 
 def evaluate_file(tree: DictConfig) -> int:
     """Evaluate the checkpoint and print its results; returns the exit status."""
+    from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, log_to_terminal
     from arc.runs.results import evaluate_checkpoint, format_results, write_results
@@ -36,6 +37,7 @@ def evaluate_file(tree: DictConfig) -> int:
             results = evaluate_checkpoint(
                 config.path,
                 pick_device(config.device),
+                overrides=[each for each in typed_overrides() if key_of(each).startswith("data.")],
                 report=progress.on_event,
                 should_stop=lambda: control.stop_requested,
             )

@@ -32,6 +32,8 @@ def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
     statuses: list[int] = []
 
     def guarded(tree: DictConfig) -> None:
+        # relative paths are those of the shell, also with hydra.job.chdir=true
+        os.chdir(HydraConfig.get().runtime.cwd)
         try:
             statuses.append(job(tree))
         except ValueError as error:
@@ -88,11 +90,21 @@ def typed_overrides() -> list[str]:
 
 def gather_overrides() -> list[str]:
     """Move the overrides to the end of sys.argv, where Hydra takes them; returns a copy."""
-    overrides = list(get_args_parser().parse_intermixed_args(sys.argv[1:]).overrides)
-    for override in reversed(overrides):
+    typed = list(get_args_parser().parse_intermixed_args(sys.argv[1:]).overrides)
+    for override in reversed(typed):
         del sys.argv[len(sys.argv) - 1 - sys.argv[::-1].index(override)]
+    overrides = list(map(expand_home, typed))
     sys.argv += overrides
     return overrides
+
+
+def expand_home(override: str) -> str:
+    """Return ``key=~/path`` with the home folder in place of ``~``, which Hydra cannot parse."""
+    key, _, value = override.partition("=")
+    if not value.startswith("~") or "," in value:
+        return override
+    path = os.path.expanduser(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{path}'"
 
 
 def redact_token(secret: str | None, output: Path) -> None:

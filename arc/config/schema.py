@@ -30,7 +30,7 @@ from arc.loggers import LOGGERS
 from arc.metrics import METRICS
 from arc.models import BOTTLENECKS
 from arc.pretraining import PRETRAINING, PretrainConfig
-from arc.registry import ComponentConfig, Registry, Settings, nearest
+from arc.registry import ComponentConfig, PathName, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
 from arc.training import OPTIMIZERS, SCHEDULES, OptimizerConfig, ScheduleConfig, TrainingConfig
 from arc.trees import leaves
@@ -107,14 +107,14 @@ class ModelConfig(ComponentConfig):
 class EncoderConfig(Settings):
     """The source of the sender's encoder, and whether its weights are frozen."""
 
-    pretrained: Annotated[str, Field(min_length=1)] | None
+    pretrained: PathName | None
     freeze: bool
 
 
 class CheckpointConfig(Settings):
     """Where and how often checkpoints are saved."""
 
-    dir: Annotated[str, Field(min_length=1)]
+    dir: PathName
     every_epochs: Annotated[int, Field(ge=1)] | None
     every_minutes: Annotated[float, Field(gt=0)] | None
     keep_last: Annotated[int, Field(ge=1)]
@@ -149,8 +149,8 @@ class ProcessConfig(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    resume: str | None
-    finetune: str | None
+    resume: PathName | None
+    finetune: PathName | None
     strict: bool
     server: ServerConfig
 
@@ -182,12 +182,20 @@ class RunConfig(Settings):
     checkpoint: CheckpointConfig
 
 
+class EvaluateDataConfig(Settings):
+    """Replacements of the stored data configuration; only keys that were typed are used."""
+
+    path: PathName | None
+    test: PathName | None
+
+
 class EvaluateConfig(Settings):
     """Keys of conf/evaluate.yaml."""
 
-    path: str
+    path: PathName
     device: str
-    output: str | None
+    output: PathName | None
+    data: EvaluateDataConfig
 
 
 SCHEMAS: dict[str, type[BaseModel]] = {"config": RunConfig, "evaluate": EvaluateConfig}
@@ -269,7 +277,7 @@ def _brief(value: Any) -> str:
 def _place(error: Any) -> str:
     """Return the dotted key that one of pydantic's errors is about; empty for the whole tree."""
     place = [str(part) for part in error["loc"]]
-    if len(place) > 1 and place[0] in _REGISTRIES:
+    if len(place) > 1 and place[1] in _REGISTRIES.get(place[0], ()):
         del place[1]  # the discriminator of the union
     return ".".join(place)
 
@@ -278,6 +286,8 @@ def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
     """Return the valid keys at the place of an unknown one."""
     if len(place) < 2:
         return top_keys(schema)
+    if schema is not RunConfig:
+        return known_keys(place[0], schema)
     if place[0] in _REGISTRIES:
         return _fields(_REGISTRIES[place[0]].config(place[1]))
     return known_keys(place[0])
@@ -289,15 +299,18 @@ def top_keys(schema: type[BaseModel]) -> list[str]:
     return list(schema.model_fields) + start
 
 
-def known_keys(section: str) -> list[str]:
-    """Return every key of any option of a section; empty for an unknown section."""
-    if section in _REGISTRIES:
+def known_keys(section: str, owner: type[BaseModel] | None = None) -> list[str]:
+    """Return every key of any option of a section; empty for an unknown section.
+
+    ``owner`` is the schema of a command other than training.
+    """
+    if owner is None and section in _REGISTRIES:
         registry = _REGISTRIES[section]
         return list(
             dict.fromkeys(key for name in registry for key in _fields(registry.config(name)))
         )
     fields = {**RunConfig.model_fields, **ProcessConfig.model_fields}
-    field = fields.get(section)
+    field = (fields if owner is None else owner.model_fields).get(section)
     schema = field.annotation if field else None
     return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
 
