@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -106,10 +105,10 @@ def gather_overrides() -> list[str]:
 
 
 def _without_token(override: str) -> str:
-    """Return ``override`` with a typed token moved to the environment: Hydra writes overrides to files.
+    """Return ``override`` with a typed token moved to the environment.
 
-    Other keys of ``server`` lose a leading ``+``, so that Hydra refuses a mistyped key before it
-    writes files.
+    Hydra writes overrides to files. Other keys of ``server`` lose a leading ``+``, so that Hydra
+    refuses a mistyped key before it writes files.
     """
     key, _, value = override.partition("=")
     key = key.strip().lstrip("+")

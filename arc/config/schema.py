@@ -148,7 +148,9 @@ class ServerConfig(Settings):
     @model_validator(mode="after")
     def _guarded(self) -> ServerConfig:
         if not self.is_local and self.token is None:
-            raise ValueError(f"host={self.host}: reachable from other machines; set server.token=auto")
+            raise ValueError(
+                f"host={self.host}: reachable from other machines; set server.token=auto"
+            )
         if not self.autostart and not self.enabled:
             raise ValueError("autostart=false: requires server.enabled=true to receive a start")
         return self
