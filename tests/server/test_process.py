@@ -89,7 +89,6 @@ FAULTS = {
     "an exit of a library": ("arc.server.endpoint.create_app", exits),
     "no descriptor for the socket": ("socket.create_server", exhausted),
     "no descriptor for the server": ("waitress.trigger.os.pipe", exhausted),
-    "no thread": ("arc.server.endpoint.Server.start", lambda server: exits()),
 }
 
 
