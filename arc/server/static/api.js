@@ -111,16 +111,17 @@ function storeToken(token) {
   }
 }
 
-/** Store the token of a link (#token=… or ?token=…) and remove it from the address bar. */
+/** Store the token of a link (#token=… or ?token=…) and remove it from the address bar; true if there is one. */
 function takeTokenFromAddress() {
   const token = [location.hash, location.search].map((part) => new URLSearchParams(part.slice(1)).get("token")).find(Boolean);
-  if (token === undefined) return;
+  if (token === undefined) return false;
   if (/^[!-~]+$/.test(token)) storeToken(token);
   history.replaceState(null, "", location.pathname);
+  return true;
 }
 
 takeTokenFromAddress();
-addEventListener("hashchange", takeTokenFromAddress);
+addEventListener("hashchange", () => takeTokenFromAddress() && location.reload());
 
 function authorization() {
   const token = storedToken();
