@@ -11,7 +11,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -22,7 +23,8 @@ from waitress.task import ErrorTask
 
 from arc.config.files import ConfigError
 from arc.config.schema import AUTO_TOKEN, LOOPBACK, ServerConfig
-from arc.server.app import CONCURRENT_REQUESTS, create_app
+from arc.server.app import CONCURRENT_REQUESTS, FREE_SECONDS, create_app
+from arc.server.queries import QUERY_SHARE
 from arc.server.security import BODY_LIMIT, Guard
 from arc.server.session import Session
 from arc.server.status import RunStatus
@@ -35,6 +37,9 @@ IDLE_SECONDS = 8.0  # of a connection that sends no complete request
 SPARE = 56  # connections that may wait to be closed, and the server's own descriptors
 STALLED_SECONDS = 1.0  # without progress, after which a response makes room for a new connection
 PAUSE_SECONDS = 1.0  # before connections are accepted again when no descriptor was free
+BURST_SECONDS = 0.25  # of processor time, such as that of loading the page, before requests wait
+CROWDED_SHARE = 0.25  # of the time, with so many connections that /stop would wait long
+LONGEST_REST = 1.0  # seconds
 STOP_SECONDS = 5.0  # for the server's thread to end
 ADDRESS_ERRORS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 READ_LIMIT = 32 * BODY_LIMIT  # longer bodies are not read; the guard refuses those over BODY_LIMIT
@@ -90,7 +95,7 @@ def _serve(config: ServerConfig, session: Session, stack: ExitStack) -> str:
         unfinished.callback(listening.close)
         app = create_app(session, guard_of(config))
         last_look = LastLook(app)
-        server = Server.of(app, listening)
+        server = Server.of(app, listening, lambda: session.is_running)
         server.start()
         unfinished.pop_all()
     stack.callback(server.stop)
@@ -197,33 +202,44 @@ class Channel(HTTPChannel):
             self.last_activity = self._began
         return result
 
+    def service(self) -> None:
+        """Answer the requests, in a thread of the server."""
+        began = time.thread_time()
+        super().service()
+        self.server.costs.append(min(time.thread_time() - began, FREE_SECONDS))
+
     @property
     def is_idle(self) -> bool:
         """Whether no response is being made or sent."""
         return not (self.requests or self.total_outbufs_len or self.will_close)
 
-    def is_stalled(self, now: float) -> bool:
-        """Return whether a finished response is not being received."""
-        is_waiting = not self.requests and self.total_outbufs_len > 0
-        return is_waiting and self.last_activity < now - STALLED_SECONDS
+    def is_stalled(self, now: float, seconds: float) -> bool:
+        """Return whether no part of a finished response was received for ``seconds``."""
+        is_waiting = not self.requests and self.total_outbufs_len > 0 and not self.will_close
+        return is_waiting and self.last_activity < now - seconds
 
 
 class Server(TcpWSGIServer):
     """A waitress server that makes room for new connections by closing the longest idle ones.
 
-    A client that has stopped receiving counts as idle.
+    A client that has stopped receiving counts as idle. While ``is_busy``, HTTP takes at most
+    QUERY_SHARE of the time of a processor beyond BURST_SECONDS (CROWDED_SHARE with more than half
+    of CONNECTIONS): the server rests in between.
     """
 
     channel_class = Channel
-    _accepts_from = 0.0
+    is_busy: Callable[[], bool]
+    costs: deque[float]  # processor time of the threads, up to FREE_SECONDS each; see ComputeTurn
+    _accepts_from = _rested_at = _counted_to = 0.0
+    _credit = BURST_SECONDS
     active_channels: dict[int, Channel]  # type: ignore[assignment]  # the stubs are wrong
     trigger: Any
 
     @classmethod
-    def of(cls, app: Flask, listening: socket.socket) -> Server:
+    def of(cls, app: Flask, listening: socket.socket, is_busy: Callable[[], bool]) -> Server:
         """Make a server of ``app`` that takes over the socket ``listening``."""
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # keep the terminal for the run
-        return cls(
+        server = cls(
             app,
             _sock=listening,
             bind_socket=False,
@@ -237,6 +253,8 @@ class Server(TcpWSGIServer):
             asyncore_use_poll=True,
             ident=None,
         )
+        server.is_busy, server.costs = is_busy, deque()
+        return server
 
     def start(self) -> None:
         """Serve in a background thread."""
@@ -258,15 +276,46 @@ class Server(TcpWSGIServer):
         self.close()
 
     def readable(self) -> bool:
-        """Return whether to accept connections, after making room for one."""
+        """Return whether to accept connections, after making room for one.
+
+        The server's thread calls this before it waits for events.
+        """
+        self._rest()
         excess = len(self.active_channels) - CONNECTIONS + 1
         if excess > 0:
             now, channels = time.time(), self.active_channels.values()
-            idle = [each for each in channels if each.is_idle or each.is_stalled(now)]
+            idle = [
+                each for each in channels if each.is_idle or each.is_stalled(now, STALLED_SECONDS)
+            ]
             idle.sort(key=lambda channel: channel.last_activity)
             for channel in idle[:excess]:
-                channel.will_close = True
+                self._close(channel)
         return super().readable() and time.monotonic() >= self._accepts_from
+
+    def _rest(self) -> None:
+        """Sleep while the processor time of HTTP exceeds its share."""
+        now, counted_to = time.monotonic(), time.thread_time()
+        spent = counted_to - self._counted_to
+        while self.costs:
+            spent += self.costs.popleft()
+        is_crowded = len(self.active_channels) > CONNECTIONS // 2
+        share = CROWDED_SHARE if is_crowded else QUERY_SHARE
+        earned = (now - self._rested_at) * share
+        self._rested_at, self._counted_to = now, counted_to
+        if not self.is_busy():
+            self._credit = BURST_SECONDS
+            return
+        self._credit = min(BURST_SECONDS, self._credit + earned) - spent
+        if self._credit < 0:
+            time.sleep(min(-self._credit / share, LONGEST_REST))
+
+    def handle_accept(self) -> None:
+        """Accept the connections that wait, as many as there is room for."""
+        for _ in range(SPARE):
+            before = len(self._map)
+            super().handle_accept()
+            if not before < len(self._map) < self.adj.connection_limit:
+                break
 
     def accept(self) -> Any:
         """Accept a connection; after an error, such as too many open files, pause."""
@@ -278,7 +327,12 @@ class Server(TcpWSGIServer):
 
     def maintenance(self, now: float) -> None:
         """Close idle connections and those that have stopped receiving a response."""
-        super().maintenance(now)  # type: ignore[arg-type]
         for channel in self.active_channels.values():
-            if channel.is_idle and channel.last_activity < now - IDLE_SECONDS:
-                channel.will_close = True
+            is_idle = channel.is_idle and channel.last_activity < now - IDLE_SECONDS
+            if is_idle or channel.is_stalled(now, self.adj.channel_timeout):
+                self._close(channel)
+
+    def _close(self, channel: Channel) -> None:
+        """Close a connection, also if its client receives nothing, soon in the server's thread."""
+        channel.will_close = True
+        self.trigger.pull_trigger(channel.handle_close)

@@ -9,19 +9,61 @@ from helpers_station import Station
 from arc.server.overrides import check_overrides
 
 REFUSED = [
-    *("checkpoint.dir=/tmp/x", "checkpoint={dir: /tmp/x}", "logger.jsonl.filename=x", "logger={a: b}"),
-    *("hydra.run.dir=x", " hydra.run.dir=x", "server.token=null", "resume=x", "finetune=/x", "mode=train"),
-    *("run_name=${oc.env:HOME}", "run_name='${oc.env:HOME}'", 'run_name="a${seed}"', "seed=${seed}"),
+    *(
+        "checkpoint.dir=/tmp/x",
+        "checkpoint={dir: /tmp/x}",
+        "logger.jsonl.filename=x",
+        "logger={a: b}",
+    ),
+    *(
+        "hydra.run.dir=x",
+        " hydra.run.dir=x",
+        "server.token=null",
+        "resume=x",
+        "finetune=/x",
+        "mode=train",
+    ),
+    *(
+        "run_name=${oc.env:HOME}",
+        "run_name='${oc.env:HOME}'",
+        'run_name="a${seed}"',
+        "seed=${seed}",
+    ),
     *("data.filter_grid_size=[3,'${seed}']", r"run_name=$\{oc.env:HOME\}", "device=[[${seed}]]"),
     *("task=../../x", "task='../x'", "experiment=[hard,../x]", "model=~/x", "task@model=selection"),
     *("encoder.pretrained=/etc/passwd", "encoder.pretrained=x.pth", "pretrain.init_from=../x.pth"),
-    *("+seed=1", "++seed=1", "~seed", "seed", "seed=[", "data/x=1", "encoder={pretrained: /etc/passwd}"),
-]  # fmt: skip
+    *(
+        "+seed=1",
+        "++seed=1",
+        "~seed",
+        "seed",
+        "seed=[",
+        "data/x=1",
+        "encoder={pretrained: /etc/passwd}",
+    ),
+]
 ACCEPTED = [
-    *("task=selection", "experiment=hard", "metric=[entropy]", "logger=[]", "run_name=mine", "seed=3"),
-    *("data.path=/any/folder", "data.test=arc2", "data.filter_grid_size=[3,3]", "training.epochs=null"),
-    *("training.learning_rate=1e-4", "task.use_input_output_pairs=true", "run_name='a b'", "device=cpu"),
-]  # fmt: skip
+    *(
+        "task=selection",
+        "experiment=hard",
+        "metric=[entropy]",
+        "logger=[]",
+        "run_name=mine",
+        "seed=3",
+    ),
+    *(
+        "data.path=/any/folder",
+        "data.test=arc2",
+        "data.filter_grid_size=[3,3]",
+        "training.epochs=null",
+    ),
+    *(
+        "training.learning_rate=1e-4",
+        "task.use_input_output_pairs=true",
+        "run_name='a b'",
+        "device=cpu",
+    ),
+]
 
 
 @pytest.mark.parametrize("override", REFUSED)

@@ -110,7 +110,12 @@ def test_the_published_log_begins_with_the_first_line_of_the_run(
     arc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published: list[Session] = []
-    monkeypatch.setattr("arc.server.process.Session", lambda *a, **k: published.append(Session(*a, **k)) or published[0])  # fmt: skip
+
+    def session(*given: Any, **options: Any) -> Session:
+        published.append(Session(*given, **options))
+        return published[0]
+
+    monkeypatch.setattr("arc.server.process.Session", session)
     outcome = run_here(tmp_path, *brief(arc_folder, "server.port=0"))
     texts = [line["text"] for line in published[0].status.lines(0)]
     printed = [line[10:] for line in outcome.err.splitlines()]

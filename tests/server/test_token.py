@@ -32,7 +32,7 @@ STARTS = {
     "resume": [f"server.token={SECRET}", "resume=none"],
     "finetune": [f"server.token={SECRET}", "finetune=none"],
     "a taken port": [f"server.token={SECRET}", "server.host=192.0.2.7", "server.required=true"],
-}  # fmt: skip
+}
 
 
 def assert_written_nowhere(folder: Path, outcome: Outcome) -> None:
@@ -45,7 +45,11 @@ def assert_written_nowhere(folder: Path, outcome: Outcome) -> None:
 def small(corpus: Path, folder: Path) -> list[str]:
     typed = [*tiny(corpus, steps=1), "task=reconstruction", "server.port=0", "pretrain.epochs=1"]
     typed.remove("server.enabled=false")
-    return [*typed, f"hydra.sweep.dir={folder / 'sweep'}", "hydra.sweep.subdir=${hydra.job.override_dirname}"]  # fmt: skip
+    return [
+        *typed,
+        f"hydra.sweep.dir={folder / 'sweep'}",
+        "hydra.sweep.subdir=${hydra.job.override_dirname}",
+    ]
 
 
 @pytest.mark.parametrize("case", STARTS)
@@ -95,7 +99,11 @@ def test_a_token_is_made_and_shown_as_a_link(arc_folder: Path, tmp_path: Path, s
     headers = {"Authorization": f"Bearer {link}"}
     assert client.get("/status", headers=headers).status_code == 200
     assert link not in client.get("/log", headers=headers).text
-    assert not [each for each in tmp_path.rglob("*") if each.is_file() and link.encode() in each.read_bytes()]  # fmt: skip
+    assert not [
+        each
+        for each in tmp_path.rglob("*")
+        if each.is_file() and link.encode() in each.read_bytes()
+    ]
 
 
 @pytest.mark.parametrize("token", ["short", "with spaces in it", "ümlaut-token", ""])
