@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 CONCURRENT_REQUESTS = 16  # other threads serve FREE requests
 FREE_SECONDS = 0.001  # of processor time per request: about as much as HTTP itself takes
 FREE = {"page.index", "page.icon", "static", "metrics.status", "metrics.results", "control.stop"}
-WAITING = {  # for the training thread
+NO_TURN = {  # these wait for the training thread, or their file is sent by the server's thread
+    "checkpoints.download",
     "samples.samples",
     "samples.probe",
     "control.start_train",
@@ -115,7 +116,7 @@ def _limit_concurrency(app: Flask, session: Session) -> None:
         if not places.acquire(blocking=False):
             abort(503, "too many requests are in progress: try again")
         g.held = [places]
-        if request.endpoint not in WAITING:
+        if request.endpoint not in NO_TURN:
             turn.acquire()
             g.held.append(turn)
 
