@@ -191,6 +191,7 @@ class Channel(HTTPChannel):
     """A connection. Only complete requests count as activity, so slow senders time out."""
 
     error_task_class = JsonErrorTask
+    server: Server
     _began = 0.0
 
     def received(self, data: bytes) -> bool:
@@ -234,6 +235,7 @@ class Server(TcpWSGIServer):
     _credit = BURST_SECONDS
     active_channels: dict[int, Channel]  # type: ignore[assignment]  # the stubs are wrong
     trigger: Any
+    _map: dict[int, Any]
 
     @classmethod
     def of(cls, app: Flask, listening: socket.socket, is_busy: Callable[[], bool]) -> Server:

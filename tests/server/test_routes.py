@@ -292,7 +292,7 @@ def test_control_characters_are_shown_escaped(text: str) -> None:
 def test_names_with_control_characters_are_listed_and_found(
     station: Station, save_puzzles: Any
 ) -> None:
-    puzzles = {f"\u202e\x1b{n}": ([([[n, 1]], [[n, 2]])], []) for n in range(6)}
+    puzzles: dict[str, Any] = {f"\u202e\x1b{n}": ([([[n, 1]], [[n, 2]])], []) for n in range(6)}
     path = save_puzzles(puzzles)
     (station.session.folder).mkdir()
     (station.session.folder / "\x1b[2J.pth").write_bytes(b"")

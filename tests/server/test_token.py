@@ -9,6 +9,7 @@ import pytest
 from helpers_cli import Outcome, call, run_here, tiny
 
 import arc.evaluate
+from arc.server import app, endpoint
 
 SECRET = "a-secret-of-mine"
 QUOTED = f'server.token="{SECRET}"'
@@ -118,15 +119,13 @@ def test_a_weak_token_is_refused_and_not_repeated(
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Clients of the applications that a process serves."""
-    from arc.server import endpoint
-
     clients: list[Any] = []
-    create: Callable[..., Any] = endpoint.create_app
+    create: Callable[..., Any] = app.create_app
 
     def create_app(*given: Any) -> Any:
-        app = create(*given)
-        clients.append(app.test_client())
-        return app
+        made = create(*given)
+        clients.append(made.test_client())
+        return made
 
     monkeypatch.setattr(endpoint, "create_app", create_app)
     return clients
