@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from arc.config.hydra_main import gather_overrides, hydra_entry, typed_overrides
+from arc.config.streams import open_standard_streams
 
 log = logging.getLogger("arc.evaluate")
 
@@ -52,6 +53,7 @@ def evaluate_file(tree: DictConfig) -> int:
 
 def main() -> None:
     """Entry point."""
+    open_standard_streams()
     gather_overrides()
     sys.exit(hydra_entry(evaluate_file, "evaluate"))
 

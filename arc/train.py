@@ -20,9 +20,9 @@ from rich.console import Console
 from arc.config.hydra_main import (
     gather_overrides,
     hydra_entry,
-    redact_token,
     typed_overrides,
 )
+from arc.config.streams import open_standard_streams
 
 NO_FILES = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"]
 
@@ -45,12 +45,12 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> int:
     typed = [override for override in typed_overrides() if override not in inserted]
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     process = TrainingProcess(tree, typed, output, console, ranks, is_sweep=is_sweep)
-    redact_token(process.server.token, output)
     return process.run_once() if process.server.autostart else process.serve()
 
 
 def main() -> None:
     """Entry point."""
+    open_standard_streams()
     typed, inserted = gather_overrides(), []
     if any(override.startswith(("resume=", "finetune=")) for override in typed):
         from arc.runs import stored_group_choices

@@ -7,5 +7,7 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from arc.checkpointing.commands import load_checkpoint  # noqa: E402
+from arc.config.streams import open_standard_streams  # noqa: E402
 
+open_standard_streams()
 sys.exit(load_checkpoint())

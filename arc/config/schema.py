@@ -6,6 +6,7 @@ A stored configuration is checked in the same way, since its file may come from 
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
@@ -20,6 +21,7 @@ from pydantic import (
     Tag,
     ValidationError,
     create_model,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -40,6 +42,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+AUTO_TOKEN = "auto"
 
 
 def _one_of(registry: Registry[Any]) -> Any:
@@ -126,7 +129,7 @@ class ServerConfig(Settings):
     enabled: bool
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=0, le=65_535)]
-    token: Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None
+    token: str | None
     autostart: bool
     required: bool
 
@@ -135,10 +138,19 @@ class ServerConfig(Settings):
         """Whether the endpoint is reachable from this machine only."""
         return self.host in LOOPBACK
 
+    @field_validator("token")
+    @classmethod
+    def _printable(cls, token: str | None) -> str | None:
+        if token not in (None, AUTO_TOKEN) and not re.fullmatch("[!-~]{8,}", token):
+            raise ValueError("must be auto, or at least 8 ASCII characters without spaces")
+        return token
+
     @model_validator(mode="after")
     def _guarded(self) -> ServerConfig:
         if not self.is_local and self.token is None:
-            raise ValueError(f"host={self.host}: reachable from other machines; set server.token=…")
+            raise ValueError(
+                f"host={self.host}: reachable from other machines; set server.token=auto"
+            )
         if not self.autostart and not self.enabled:
             raise ValueError("autostart=false: requires server.enabled=true to receive a start")
         return self
@@ -264,7 +276,7 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
         hint = nearest(str(name), allowed.split(chr(39)))
         return f"{key}={_brief(name)}: choose one of {allowed}.{hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    value = error["input"]
+    value = "***" if key == "server.token" else error["input"]
     if isinstance(value, Mapping):
         return f"{key}: {message}"
     return f"{key}={_brief(value)}: {message[0].lower() + message[1:]}"
