@@ -94,13 +94,14 @@ def forked(requests: socket.socket) -> tuple[bytes, list[int]]:
 
     Another fork waits for each process, and reports its number and its status.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, 2**20, 3)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if not message:
             sys.exit()
         if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             child = os.fork()
             if child == 0:
                 return message, descriptors
