@@ -14,6 +14,7 @@ from typing import Any
 from arc.checkpointing.archive import CheckpointError
 from arc.checkpointing.format import make_checkpoint, make_encoder_checkpoint
 from arc.checkpointing.metadata import read_metadata
+from arc.checkpointing.tables import modified
 from arc.checkpointing.writer import CheckpointWriter, Save
 from arc.config.schema import NAME_PATTERN, RunConfig
 from arc.training import Callback, StepEvent, Trainer, ValidationEvent
@@ -256,7 +257,8 @@ def _keep_copy(path: Path) -> Path:
 
 def _dated(path: Path) -> Path:
     """Return a free name with the date at which the file was written."""
-    date = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+    form = "%Y%m%d-%H%M%S"
+    date = modified(path.stat().st_mtime, form) or datetime.now().strftime(form)
     kept = path.with_stem(f"{path.stem}_{date}")
     number = 2
     while kept.exists():

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
+from arc.terminal import escaped
 from arc.trees import leaves
 
 SECTIONS = {
@@ -135,15 +136,24 @@ def row(path: Path) -> dict[str, Any]:
     try:
         status = path.stat()
         base["size_mb"] = round(status.st_size / 1e6, 1)
-        base["modified"] = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+        base["modified"] = modified(status.st_mtime, "%Y-%m-%d %H:%M:%S")
         metadata = read_metadata(path)
-    except (CheckpointError, OSError) as error:
-        return {**base, "error": str(error)}
+    except Exception as error:  # one file must not hide the others
+        known = isinstance(error, CheckpointError | OSError)
+        return {**base, "error": str(error) if known else f"{path}: {error!r}"}
     columns = {key: metadata.get(key) for key in COLUMNS}
     if is_encoder(metadata):
         columns |= dict.fromkeys(("bottleneck_type", "vocab_size", "max_message_length"))
         columns["task_type"] = f"pretrain {metadata.get('pretrain_task_type')}"
     return {**base, **columns}
+
+
+def modified(time: float, form: str) -> str | None:
+    """Return a file's time as text; None if it is not a date of this calendar."""
+    try:
+        return datetime.fromtimestamp(time).strftime(form)
+    except (OSError, OverflowError, ValueError):
+        return None
 
 
 def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
@@ -158,7 +168,7 @@ def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
     if excess > 0 and not wide:
         room = max(max(len(name) for name, *_ in cells) - excess, 24)
         text = _format_rows(columns, [[shortened(name, room), *rest] for name, *rest in cells])
-    errors = [f"error: {row['error']}" for row in rows if "error" in row]
+    errors = [escaped(f"error: {row['error']}") for row in rows if "error" in row]
     return "\n".join([text, "", *errors]) if errors else text
 
 
@@ -189,10 +199,10 @@ def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[An
 def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
     """Return the differences of two stored configurations as a table."""
     changed = changes(first["config"], second["config"])
-    rows = [(key, exact(left), exact(right)) for key, (left, right) in changed.items()]
+    rows = [tuple(map(exact, (key, *pair))) for key, pair in changed.items()]
     if not rows:
         return "the configurations are identical"
-    return tabulate(rows, headers=("key", *names), disable_numparse=True)
+    return tabulate(rows, headers=("key", *map(exact, names)), disable_numparse=True)
 
 
 def shown(value: Any) -> str:
@@ -212,4 +222,4 @@ def exact(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ", ".join(map(exact, value))
-    return str(value)
+    return escaped(str(value))

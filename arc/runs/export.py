@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from arc.checkpointing.tables import SECTIONS, shown
 from arc.models import BOTTLENECKS
 from arc.runs.results import format_results
 from arc.tasks import TASKS
+from arc.terminal import escaped, show, show_error
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -56,7 +56,7 @@ def export(path: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
     contents = {
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         CONFIG: f"{json.dumps(loaded.metadata['config'], indent=2)}\n".encode(),
-        CARD: card(path, loaded).encode(),
+        CARD: escaped(card(path, loaded), keep="\n").encode(),
     }
     _write(folder, contents)
     return list(files.values())
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = export(options.path, folder, overwrite=options.overwrite)
     except CheckpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(*files, sep="\n")
+        return show_error(escaped(str(error)))
+    for file in files:
+        show(escaped(str(file)))
     return 0
