@@ -7,6 +7,8 @@ import itertools
 import logging
 import re
 import shutil
+import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ NAME = re.compile(NAME_PATTERN)
 class CheckpointPolicy(Callback):
     """The automatic saves of one run: the best state, the last, and one every few epochs.
 
-    ``started_from`` names the files that the run was resumed or fine-tuned from.
+    ``started_from`` names the files that the run was resumed or fine-tuned from. Once ``is_locked``
+    returns false, automatic saves get new names, since another process may write the same run.
     """
 
     required = True
@@ -38,6 +41,8 @@ class CheckpointPolicy(Callback):
         self.started_from = started_from or []
         self.folder = Path(config.checkpoint.dir)
         self.writer = CheckpointWriter()
+        self.writer.target = self._target
+        self.is_locked: Callable[[], bool] = lambda: True
         self._warm = False
         self._last_saved = trainer.seconds
 
@@ -67,7 +72,7 @@ class CheckpointPolicy(Callback):
         FileExistsError if ``name`` is taken, ValueError if it is not allowed.
         """
         if name is None:
-            name = self._free_name(f"manual_checkpoint_epoch_{self.trainer.sampler.epoch}")
+            name = self._reserve_free(f"manual_checkpoint_epoch_{self.trainer.sampler.epoch}")
         elif not NAME.fullmatch(name):
             raise ValueError(
                 f"name={name[:120]!r}: use 1 to 100 letters, digits, '.', '_' or '-', starting "
@@ -75,18 +80,25 @@ class CheckpointPolicy(Callback):
             )
         elif self._is_automatic(name):
             raise ValueError(f"name={name}: reserved for automatic saves; choose another")
-        elif self._is_taken(name) and not overwrite:
-            raise FileExistsError(f"{name} exists; choose another name, or send overwrite=true")
+        elif not self._reserve(name, overwrite=overwrite):
+            fault = "is being saved by another run; choose another name"
+            if not overwrite:
+                fault = "exists; choose another name, or send overwrite=true"
+            raise FileExistsError(f"{name} {fault}")
         self.writer.request(self.folder / f"{name}.pth")
         return name
 
-    def _free_name(self, base: str) -> str:
+    def _reserve_free(self, base: str) -> str:
         names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
-        return next(name for name in names if not self._is_taken(name))
+        return next(name for name in names if self._reserve(name))
 
-    def _is_taken(self, name: str) -> bool:
-        path = self.folder / f"{name}.pth"
-        return path.exists() or path in self.writer.pending
+    def _reserve(self, name: str, *, overwrite: bool = False) -> bool:
+        return self.writer.reservations.take(self.folder / f"{name}.pth", overwrite=overwrite)
+
+    def _target(self, path: Path) -> Path:
+        """Return the path at which a save is written."""
+        is_ours = self.is_locked() or not self._is_automatic(path.stem)
+        return path if is_ours else _dated(path, time.time())
 
     def _is_automatic(self, name: str) -> bool:
         own = name.startswith((f"{self.config.run_name}_epoch_", "pretrained_encoder_"))
@@ -158,6 +170,8 @@ class CheckpointPolicy(Callback):
 
     def _prune(self) -> None:
         """Delete the oldest epoch files of this run; never the newest, never another file."""
+        if not self.is_locked():
+            return
         try:
             for path in self._epochs()[: -self.config.checkpoint.keep_last]:
                 path.unlink(missing_ok=True)
@@ -243,7 +257,7 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
 
 def _keep_copy(path: Path) -> Path:
     """Give the file a second, free name with its date; returns it. Raises OSError."""
-    kept = _dated(path)
+    kept = _dated(path, path.stat().st_mtime)
     try:  # one file under two names, until a new one replaces the first
         kept.hardlink_to(path)
     except OSError:
@@ -255,10 +269,10 @@ def _keep_copy(path: Path) -> Path:
     return kept
 
 
-def _dated(path: Path) -> Path:
-    """Return a free name with the date at which the file was written."""
+def _dated(path: Path, seconds: float) -> Path:
+    """Return a free name with the date of ``seconds``, a Unix time such as a file's."""
     form = "%Y%m%d-%H%M%S"
-    date = modified(path.stat().st_mtime, form) or datetime.now().strftime(form)
+    date = modified(seconds, form) or datetime.now().strftime(form)
     kept = path.with_stem(f"{path.stem}_{date}")
     number = 2
     while kept.exists():

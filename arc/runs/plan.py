@@ -235,18 +235,8 @@ def _renamed(config: RunConfig, name: str | None) -> RunConfig:
 
 def _named(config: RunConfig) -> RunConfig:
     """Return ``config`` with a run name that is unique in its folder."""
-    folder = Path(config.checkpoint.dir)
-
-    def is_taken(name: str) -> bool:
-        ends = ("last.pth", "best.pth", "results.json")
-        return any((folder / f"{name}_{end}").exists() for end in ends)
-
     if config.run_name is not None:
-        if is_taken(config.run_name):
-            raise ConfigError(
-                f"run_name={config.run_name}: {folder} contains a run of that name; choose another "
-                "name, or continue the run with resume=auto"
-            )
+        refuse_taken_name(config)
         return config
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # several runs may start at once
     parts = (config.task.name, config.bottleneck.name)
@@ -254,6 +244,21 @@ def _named(config: RunConfig) -> RunConfig:
         parts = ("pretrain", config.pretrain.name)
     name = base = "_".join((*parts, stamp))
     number = 2
-    while is_taken(name):
+    while _is_taken(Path(config.checkpoint.dir), name):
         name, number = f"{base}_{number}", number + 1
     return _renamed(config, name)
+
+
+def refuse_taken_name(config: RunConfig) -> None:
+    """Raise ConfigError if the folder of ``config`` has files of a run of its name."""
+    folder, name = Path(config.checkpoint.dir), str(config.run_name)
+    if _is_taken(folder, name):
+        raise ConfigError(
+            f"run_name={name}: {folder} contains a run of that name; choose another name, or "
+            "continue the run with resume=auto"
+        )
+
+
+def _is_taken(folder: Path, name: str) -> bool:
+    ends = ("last.pth", "best.pth", "results.json")
+    return any((folder / f"{name}_{end}").exists() for end in ends)

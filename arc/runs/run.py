@@ -13,6 +13,7 @@ from typing import Any, Literal
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
 from arc.checkpointing.restore import begin_from, start_encoder
+from arc.checkpointing.writer import TAKEN
 from arc.config.builders import (
     build_model,
     build_pretraining,
@@ -21,10 +22,11 @@ from arc.config.builders import (
     build_trainer,
     with_data,
 )
+from arc.config.files import ConfigError
 from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
-from arc.runs.plan import RunPlan
+from arc.runs.plan import RunPlan, refuse_taken_name
 from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
 from arc.runs.run_lock import run_lock
 from arc.tasks import Task
@@ -234,9 +236,12 @@ def run_to_end(
         return RunResult(run, Outcome("finished"))
     if not run.ranks.is_leader:
         return RunResult(run, _follow(run, control))
-    with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")):
+    with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")) as is_locked:
+        run.policy.is_locked = is_locked
         if run.resumes:
             run.policy.preserve_later_checkpoints()
+        else:  # again, now that no other process can write the run
+            refuse_taken_name(run.config)
         events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])
         try:
             return _train_and_evaluate(run, control, events)
@@ -292,7 +297,7 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
     run.ranks.shutdown()
     fault = fault or _save_fault(run, failed)
     if fault is not None:
-        fault = f"{fault}. {_saved(run)}"
+        fault = f"{fault}. {_saved(run)}" if run.policy.is_locked() else fault
         log.error(fault)
         return Outcome("failed", fault)
     if control.stop_requested or not run.trainer.reached_limit:
@@ -357,6 +362,8 @@ def _evaluate(
         report=events.on_event,
         should_stop=lambda: control.stop_requested,
     )
+    if not run.policy.is_locked():
+        raise ConfigError(f"{run.results_path}: not written: {TAKEN}")
     write_results(run.results_path, results)
     log.info(f"results and checkpoints: {run.folder}/{run.config.run_name}_*")
     if results.get("stopped"):
