@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import logging
 import re
 import shutil
@@ -44,6 +45,7 @@ class CheckpointPolicy(Callback):
         self.writer.target = self._target
         self.is_locked: Callable[[], bool] = lambda: True
         self._warm = False
+        self._written: list[Path] = []  # epoch files
         self._last_saved = trainer.seconds
 
     @property
@@ -127,22 +129,21 @@ class CheckpointPolicy(Callback):
         return failed
 
     def preserve_later_checkpoints(self) -> None:
-        """Keep copies of this run's best and last files of later steps, with dated names.
+        """Give this run's files of later steps dated names.
 
-        The resumed run starts at an earlier step and will replace files of those names. Raises
-        CheckpointError if a file cannot be preserved.
+        The resumed run starts at an earlier step and will write files of those names. Best and last
+        file also keep their names until they are replaced. Raises CheckpointError if a file cannot
+        be preserved.
         """
-        for path in (self.best, self.last):
-            if path is None or not path.exists():
-                continue
-            try:
-                step = read_metadata(path).get("step")
-            except CheckpointError:  # unreadable, so there is nothing to preserve
-                continue
-            if not isinstance(step, int) or step <= self.trainer.step:
+        moved = [*self._epochs(), self.folder / f"{self.config.run_name}_results.json"]
+        for path in (self.best, self.last, *moved):
+            step = None if path is None else _step_of(path)
+            if path is None or step is None or step <= self.trainer.step:
                 continue
             try:
                 kept = _keep_copy(path)
+                if path in moved:
+                    path.unlink()
             except OSError as error:
                 fault = f"{path}: the file of later step {step} cannot be preserved: {error}"
                 raise CheckpointError(fault) from None
@@ -159,7 +160,9 @@ class CheckpointPolicy(Callback):
         every = self.config.checkpoint.every_epochs
         if every is not None and event.epoch % every == 0:
             self._prune()
-            self.writer.save(self.path(f"epoch_{event.epoch:04d}"), self.content)
+            path = self.path(f"epoch_{event.epoch:04d}")
+            self._written.append(path)
+            self.writer.save(path, self.content)
 
     def _refresh_last(self, event: StepEvent | ValidationEvent) -> None:
         every = self.config.checkpoint.every_minutes
@@ -181,13 +184,14 @@ class CheckpointPolicy(Callback):
             )
 
     def _epochs(self) -> list[Path]:
-        """Return the epoch files of this run, the oldest first."""
+        """Return the epoch files of this run: earlier ones by number, then those just written."""
         pattern = re.compile(re.escape(f"{self.config.run_name}_epoch_") + r"(\d+)\.pth")
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if match := pattern.fullmatch(path.name):
-                found.append((int(match.group(1)), path))
-        return [path for _, path in sorted(found)]
+                written = self._written.index(path) if path in self._written else -1
+                found.append((written, int(match.group(1)), path))
+        return [path for *_, path in sorted(found)]
 
 
 class EncoderCheckpointPolicy(CheckpointPolicy):
@@ -253,6 +257,24 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
             kept = _keep_copy(self.best)
             log.info(f"{self.best}: the earlier encoder is preserved as {kept.name}")
         self._earlier_is_kept = True
+
+
+def _step_of(path: Path) -> int | None:
+    """Return the step of a checkpoint or a results file; None if it cannot be read."""
+    try:
+        if path.suffix == ".pth":
+            step = read_metadata(path).get("step")
+        else:
+            step = json.loads(path.read_bytes())["steps"]
+    except (CheckpointError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+def is_preserved(stem: str, run_name: str | None) -> bool:
+    """Return whether a file's name is that of a preserved file of the run."""
+    names = r"_(best|last|epoch_\d+|results)_\d{8}-\d{6}(_\d+)?"
+    return re.fullmatch(re.escape(str(run_name)) + names, stem) is not None
 
 
 def _keep_copy(path: Path) -> Path:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
+from arc.checkpointing.policy import is_preserved
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.files import ConfigError, config_folder
@@ -29,12 +30,14 @@ AUTO = "auto"
 class RunPlan:
     """A checked, named configuration and the checkpoint to start from; None for a fresh run.
 
-    ``typed`` are the overrides that it was made from.
+    ``typed`` are the overrides that it was made from, ``replaced`` the files that it may replace
+    although it is a fresh run.
     """
 
     config: RunConfig
     source: CheckpointSource | None = None
     typed: tuple[str, ...] = ()
+    replaced: tuple[Path, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
@@ -65,8 +68,9 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
         source = read_source(process.resume, process.finetune, folder, strict=process.strict)
     config = _config(tree, typed, source)
     _check_start(config, source)
-    is_new = process.resume is None
-    return RunPlan(_named(config) if is_new else config, source, tuple(typed))
+    if process.resume is None:
+        return RunPlan(_named(config), source, tuple(typed))
+    return RunPlan(config, source, tuple(typed), tuple(_files(config)))
 
 
 def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:
@@ -124,7 +128,7 @@ def stored_group_choices(typed: list[str]) -> list[str]:
         given = {override.key_or_group: str(override.value()) for override in parsed}
         folder = Path(given.get("checkpoint.dir", "checkpoints"))
         if given.get("resume") == AUTO:
-            paths = [path for _, _, path in _files_of(folder, given.get("run_name", ""))]
+            paths = _files_of(folder, given.get("run_name", ""))
         else:
             starts = [given[key] for key in ("resume", "finetune") if key in given]
             paths = [checkpoint_path(start, folder) for start in starts]
@@ -205,7 +209,7 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
 
 def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
     """Return the run's valid file of the highest step; broken files are skipped with a warning."""
-    for _, _, path in _files_of(folder, run_name):
+    for path in _files_of(folder, run_name):
         try:
             return CheckpointSource("resume", path, read_checkpoint(path), True)
         except CheckpointError as error:
@@ -213,8 +217,8 @@ def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
     return None
 
 
-def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
-    """Return (step, time, path) of a run's readable files, highest step first."""
+def _files_of(folder: Path, run_name: str) -> list[Path]:
+    """Return a run's readable files, highest step first, preserved files last."""
     found = []
     for path in folder.glob("*.pth"):
         try:
@@ -222,11 +226,13 @@ def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
             if is_encoder(metadata):
                 continue
             if metadata["config"].get("run_name") == run_name:
-                found.append((int(metadata.get("step") or 0), path.stat().st_mtime, path))
+                is_current = not is_preserved(path.stem, run_name)
+                step = int(metadata.get("step") or 0)
+                found.append((is_current, step, path.stat().st_mtime, path))
         except (CheckpointError, OSError) as error:
             if path.name.startswith(f"{run_name}_"):
                 log.warning(f"resume=auto: skipped: {error}")
-    return sorted(found, reverse=True)
+    return [path for *_, path in sorted(found, reverse=True)]
 
 
 def _renamed(config: RunConfig, name: str | None) -> RunConfig:
@@ -244,21 +250,22 @@ def _named(config: RunConfig) -> RunConfig:
         parts = ("pretrain", config.pretrain.name)
     name = base = "_".join((*parts, stamp))
     number = 2
-    while _is_taken(Path(config.checkpoint.dir), name):
+    while _files(_renamed(config, name)):
         name, number = f"{base}_{number}", number + 1
     return _renamed(config, name)
 
 
-def refuse_taken_name(config: RunConfig) -> None:
-    """Raise ConfigError if the folder of ``config`` has files of a run of its name."""
-    folder, name = Path(config.checkpoint.dir), str(config.run_name)
-    if _is_taken(folder, name):
+def refuse_taken_name(config: RunConfig, replaced: Collection[Path] = ()) -> None:
+    """Raise ConfigError if there are files of a run of that name, other than ``replaced``."""
+    if any(path not in replaced for path in _files(config)):
         raise ConfigError(
-            f"run_name={name}: {folder} contains a run of that name; choose another name, or "
-            "continue the run with resume=auto"
+            f"run_name={config.run_name}: {config.checkpoint.dir} contains a run of that name; "
+            "choose another name, or continue the run with resume=auto"
         )
 
 
-def _is_taken(folder: Path, name: str) -> bool:
-    ends = ("last.pth", "best.pth", "results.json")
-    return any((folder / f"{name}_{end}").exists() for end in ends)
+def _files(config: RunConfig) -> list[Path]:
+    """Return the existing files that a run of ``config`` would replace."""
+    folder, ends = Path(config.checkpoint.dir), ("last.pth", "best.pth", "results.json")
+    paths = [folder / f"{config.run_name}_{end}" for end in ends]
+    return [path for path in paths if path.exists()]

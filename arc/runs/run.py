@@ -57,13 +57,13 @@ class Outcome:
 class Run:
     """The parts of a run, wired together and ready to train."""
 
+    plan: RunPlan
     config: RunConfig
     output: Path
     task: Task
     trainer: Trainer
     policy: CheckpointPolicy
     ranks: ProcessGroup
-    resumes: bool
 
     @property
     def folder(self) -> Path:
@@ -162,7 +162,7 @@ def _build_training(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     elif encoder.freeze:
         log.info("encoder.freeze: the weights of the encoder do not change")
     policy = CheckpointPolicy(config, trainer, started_from)
-    return Run(config, output, task, trainer, policy, ranks, plan.resumes)
+    return Run(plan, config, output, task, trainer, policy, ranks)
 
 
 def _build_pretraining(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
@@ -180,7 +180,7 @@ def _build_pretraining(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     if own.init_from is not None:
         started_from += [start_encoder(own.init_from, "pretrain.init_from", config, trainer)]
     policy = EncoderCheckpointPolicy(config, trainer, started_from)
-    return Run(config, output, task, trainer, policy, ranks, resumes=False)
+    return Run(plan, config, output, task, trainer, policy, ranks)
 
 
 def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
@@ -238,10 +238,10 @@ def run_to_end(
         return RunResult(run, _follow(run, control))
     with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")) as is_locked:
         run.policy.is_locked = is_locked
-        if run.resumes:
+        if run.plan.resumes:
             run.policy.preserve_later_checkpoints()
         else:  # again, now that no other process can write the run
-            refuse_taken_name(run.config)
+            refuse_taken_name(run.config, run.plan.replaced)
         events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])
         try:
             return _train_and_evaluate(run, control, events)
