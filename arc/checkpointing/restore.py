@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from arc.checkpointing.errors import CheckpointError
+from arc.checkpointing.errors import CheckpointError, CorruptedError
 from arc.checkpointing.format import portable_tree
 from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
+from arc.checkpointing.state import check_state
 from arc.checkpointing.tables import changes
 from arc.config.builders import holds_out_alike
 from arc.config.schema import RunConfig
@@ -51,8 +52,13 @@ def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) ->
             _load_weights(source, trainer)
         else:
             _resume(source, config, trainer)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{source.path}: unexpected checkpoint state: {error!r}") from None
+    except MismatchError:
+        raise
+    except CorruptedError as error:
+        raise CorruptedError(f"{source.path}: {error}") from None
+    except Exception as error:  # torch and NumPy can raise any exception for a broken state
+        fault = (repr(error).splitlines() or [""])[0][:500]
+        raise CheckpointError(f"{source.path}: unexpected checkpoint state: {fault}") from None
     step = source.content.get("step")
     earlier = source.content.get("started_from", [])
     return [*earlier, f"{source.kind} {source.path.name} step {step}"]
@@ -114,6 +120,7 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         log.warning("resume: the data differ from those that this run was trained on")
     if not same_data or any(not key.startswith(HARMLESS) for key in changed):
         log.warning("resume: the resumed run is not bit-exact because of the changes above")
+    check_state(content, trainer, same_optimizer="optimizer.name" not in changed)
     state = {
         **content["trainer_state"],
         "model": content["model_state_dict"],
