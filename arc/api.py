@@ -19,7 +19,7 @@ from typing import Any
 from arc.checkpointing import load, read_checkpoint
 from arc.config.builders import build_task
 from arc.config.hydra_main import compose_tree
-from arc.config.overrides import key_of, overlay, refuse_names
+from arc.config.overrides import groups_of_experiments, key_of, overlay, refuse_names
 from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
@@ -75,7 +75,8 @@ def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
     if base is None:
         return parse_config(compose_tree(overrides))
     stored = read_checkpoint(base)["config"]
-    choices = group_choices(stored, {key_of(override) for override in overrides})
+    typed = {key_of(override) for override in overrides}
+    choices = group_choices(stored, {*typed, *groups_of_experiments(overrides)})
     tree = compose_tree([*choices, *overrides])
     return parse_config(overlay(stored, tree, list(overrides)))
 

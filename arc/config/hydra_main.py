@@ -126,7 +126,7 @@ def compose_tree(overrides: Sequence[str]) -> DictConfig:
             context = hydra.initialize_config_dir(str(config_folder()), version_base="1.3")
             stack.enter_context(context)
         try:
-            return hydra.compose("config", list(overrides))
+            return hydra.compose("config", _without_null_experiment(overrides))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(error, "config", overrides)) from None
 
@@ -139,12 +139,21 @@ def typed_overrides() -> list[str]:
 
 
 def gather_overrides() -> list[str]:
-    """Move the overrides to the end of sys.argv, where Hydra takes them; returns a copy."""
+    """Move the overrides to the end of sys.argv, where Hydra takes them; returns a copy.
+
+    ``experiment=null`` is left out.
+    """
     overrides = list(get_args_parser().parse_intermixed_args(sys.argv[1:]).overrides)
     for override in reversed(overrides):
         del sys.argv[len(sys.argv) - 1 - sys.argv[::-1].index(override)]
+    overrides = _without_null_experiment(overrides)
     sys.argv += overrides
     return overrides
+
+
+def _without_null_experiment(overrides: Sequence[str]) -> list[str]:
+    """Leave out ``experiment=null``, the default, which Hydra refuses as an override."""
+    return [each for each in overrides if each not in ("experiment=null", "experiment=")]
 
 
 def redact_token(secret: str | None, output: Path) -> None:

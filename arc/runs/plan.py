@@ -19,7 +19,13 @@ from arc.checkpointing.policy import is_preserved
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.files import ConfigError, config_folder
-from arc.config.overrides import is_typed, key_of, overlay, refuse_names
+from arc.config.overrides import (
+    groups_of_experiments,
+    is_typed,
+    key_of,
+    overlay,
+    refuse_names,
+)
 from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
 
 log = logging.getLogger(__name__)
@@ -133,9 +139,10 @@ def stored_group_choices(typed: list[str]) -> list[str]:
             starts = [given[key] for key in ("resume", "finetune") if key in given]
             paths = [checkpoint_path(start, folder) for start in starts]
         stored = read_metadata(paths[0])["config"] if paths else {}
-    except (CheckpointError, HydraException):
+        chosen = [*given, *groups_of_experiments(typed)]
+    except (CheckpointError, ConfigError, HydraException):
         return []
-    return group_choices(stored, given)
+    return group_choices(stored, chosen)
 
 
 def group_choices(stored: Mapping[str, Any], given: Collection[str]) -> list[str]:
