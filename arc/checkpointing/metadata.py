@@ -13,7 +13,6 @@ from arc.checkpointing.errors import CorruptedError, NotACheckpointError
 from arc.trees import json_plain
 
 
-
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 

@@ -49,7 +49,7 @@ def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) ->
             raise CheckpointError(f"{source.path}: has no {key}")
     try:
         if source.kind == "finetune":
-            _load_weights(source, trainer)
+            _load_weights(source, config, trainer)
         else:
             _resume(source, config, trainer)
     except MismatchError:
@@ -89,12 +89,24 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
     return f"{key} {Path(path).name} step {step}"
 
 
-def _load_weights(source: CheckpointSource, trainer: Trainer) -> None:
+def _log_free_settings(source: CheckpointSource, config: RunConfig) -> None:
+    """Log the changed settings of the bottleneck: no weight has a shape that depends on them."""
+    then, now = source.content["config"].get("bottleneck"), portable_tree(config)["bottleneck"]
+    if isinstance(then, dict) and (changed := changes(then, now)):
+        settings = ", ".join(f"bottleneck.{key} {a} -> {b}" for key, (a, b) in changed.items())
+        log.info(
+            f"fine-tuning: {settings}; no weight has a size that depends on this, so all fit, but "
+            "they were trained for other messages"
+        )
+
+
+def _load_weights(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
     weights = source.content["model_state_dict"]
     if source.strict:
         hint = f"{source.path} (strict=false loads the tensors that fit)"
         fit_weights(hint, trainer.model, weights)
         log.info(f"fine-tuning: all {len(weights)} tensors loaded from {source.path}")
+        _log_free_settings(source, config)
         return
     faults = mismatches(trainer.model, weights)
     wanted = trainer.model.state_dict()

@@ -20,6 +20,7 @@ SECTIONS = {
         "task_type",
         "bottleneck_type",
         "num_distractors",
+        "distractors",
         "use_input_output_pairs",
         "num_classes",
     ],
@@ -34,7 +35,15 @@ SECTIONS = {
     ],
     "Training": ["batch_size", "learning_rate", "num_epochs", "temperature", "freeze_encoder"],
     "Data": ["max_grids", "filter_grid_size", "data_fingerprint"],
-    "Provenance": ["format_version", "arc_version", "torch_version", "created", "started_from"],
+    "Provenance": [
+        "run_name",
+        "seed",
+        "format_version",
+        "arc_version",
+        "torch_version",
+        "created",
+        "started_from",
+    ],
 }
 ENCODER_SECTIONS = {  # of a pretrained encoder, which has no task
     "Training state": SECTIONS["Training state"],
@@ -85,11 +94,25 @@ def is_encoder(metadata: dict[str, Any]) -> bool:
 def sections(metadata: dict[str, Any]) -> str:
     """Return one checkpoint's metadata as text, a table for each section; val_acc in percent."""
     parts = []
+    metadata = described(metadata)
     layout = ENCODER_SECTIONS if is_encoder(metadata) else SECTIONS
     for title, keys in layout.items():
         rows = [(key, shown(metadata.get(key))) for key in keys]
         parts.append(f"{title}\n{tabulate(rows, tablefmt='simple', disable_numparse=True)}")
     return "\n\n".join(parts)
+
+
+def described(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return ``metadata`` with the rows that are only in its stored configuration."""
+    config = metadata["config"]
+    task = config.get("task")
+    kind = task.get("distractors") if isinstance(task, dict) else None
+    return {
+        "run_name": config.get("run_name"),
+        "seed": config.get("seed"),
+        "distractors": kind,
+        **metadata,
+    }
 
 
 def list_folder(folder: Path) -> list[dict[str, Any]]:
@@ -197,7 +220,18 @@ def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[An
 
 
 def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
-    """Return the differences of two stored configurations as a table."""
+    """Return the training states of two checkpoints and what differs in their configurations."""
+    states = [
+        {key: each.get(key) for key in SECTIONS["Training state"]} for each in (first, second)
+    ]
+    rows = [(key, shown(states[0][key]), shown(states[1][key])) for key in states[0]]
+    state = tabulate(rows, headers=("key", *map(exact, names)), disable_numparse=True)
+    return f"{state}\n\n{_config_difference(first, second, names)}"
+
+
+def _config_difference(
+    first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]
+) -> str:
     changed = changes(first["config"], second["config"])
     rows = [tuple(map(exact, (key, *pair))) for key, pair in changed.items()]
     if not rows:

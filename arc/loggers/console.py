@@ -142,9 +142,7 @@ def _remaining(seconds: float | None) -> str:
     return "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
 
-def log_to_terminal(
-    console: Console, level: int = logging.INFO, file: Path | None = None
-) -> None:
+def log_to_terminal(console: Console, level: int = logging.INFO, file: Path | None = None) -> None:
     """Send the root logger's lines to ``console``, in place of Hydra's own stream handler.
 
     They are also appended to ``file``.

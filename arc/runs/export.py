@@ -17,7 +17,8 @@ from tabulate import tabulate
 
 from arc.checkpointing import Loaded, load
 from arc.checkpointing.errors import CheckpointError
-from arc.checkpointing.tables import SECTIONS, shown
+from arc.checkpointing.policy import is_preserved
+from arc.checkpointing.tables import SECTIONS, described, shown
 from arc.models import BOTTLENECKS
 from arc.runs.results import format_results
 from arc.tasks import TASKS
@@ -70,7 +71,7 @@ def card(path: Path, loaded: Loaded) -> str:
     """
     config, metadata = loaded.config, loaded.metadata
     count = sum(parameter.numel() for parameter in loaded.model.parameters())
-    described = {**metadata, "num_parameters": count, "file": path.name}
+    facts = {**described(metadata), "num_parameters": count, "file": path.name}
     parts = [
         "---\ntags:\n- emergent-communication\n- arc-agi\n---",
         f"# {config.run_name or path.stem}",
@@ -78,11 +79,11 @@ def card(path: Path, loaded: Loaded) -> str:
         "gets its message.",
         f"- Task: {_described(TASKS[config.task.name])}\n"
         f"- Bottleneck: {_described(BOTTLENECKS[config.bottleneck.name])}",
-        "\n\n".join(_section(title, described) for title in ("Task", "Architecture", "Training")),
+        "\n\n".join(_section(title, facts) for title in ("Task", "Architecture", "Training")),
         f"## Results\n\n{_results_section(path, loaded)}",
         f"## Loading\n\nWith this folder as the working directory:\n\n```python\n{LOADING}```",
-        _section("Data", described),
-        _section("Provenance", described, "file", "epoch", "step", "seconds"),
+        _section("Data", facts),
+        _section("Provenance", facts, "file", "epoch", "step", "seconds"),
         f"## Configuration\n\n```yaml\n{OmegaConf.to_yaml(metadata['config'])}```",
     ]
     return "\n\n".join(parts) + "\n"
@@ -112,6 +113,11 @@ def _results_section(path: Path, loaded: Loaded) -> str:
         f"Last validation: accuracy {_cell(metadata.get('val_acc'))} %, loss "
         f"{_cell(metadata.get('val_loss'))}."
     )
+    if is_preserved(path.stem, run_name):
+        return (
+            f"{validation} This file was preserved when its run was resumed from an earlier save, "
+            "so the later results of that run are not those of this file."
+        )
     if not source.exists():
         return (
             f"{validation} For test results and baselines, run "

@@ -160,7 +160,12 @@ def test_an_experiment_of_the_user_applies_to_a_resumed_run(
     )
     folder = ["--config-dir", str(own.parents[1])]
     outcome = run_here(
-        tmp_path, *folder, f"resume={stored}", "experiment=longer", "device=cpu", "server.enabled=false"
+        tmp_path,
+        *folder,
+        f"resume={stored}",
+        "experiment=longer",
+        "device=cpu",
+        "server.enabled=false",
     )
     assert outcome.status == 0, outcome.err
     content = torch.load(stored)
