@@ -38,6 +38,8 @@ def _check_optimizer(state: Any, like: dict[str, Any], trainer: Trainer) -> None
     place = "optimizer_state_dict"
     _check(state, {"param_groups": like["param_groups"]}, place)
     parameters = dict(enumerate(trainer.model.parameters()))
+    if state["param_groups"][0]["params"] != like["param_groups"][0]["params"]:
+        raise CorruptedError(f"{place}.param_groups.0.params: not the weights in their order")
     entries = state.get("state")
     if not isinstance(entries, dict) or not entries.keys() <= parameters.keys():
         raise CorruptedError(f"{place}.state: not a state for each of {len(parameters)} weights")

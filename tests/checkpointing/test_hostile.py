@@ -149,6 +149,12 @@ def trailing(path: Path) -> None:
         archive.comment = b"PK\x05\x06" + bytes(18)
 
 
+def aliased(path: Path) -> None:
+    """A hundred weights in the bytes of one."""
+    weights = dict.fromkeys(map(str, range(100)), torch.zeros(10_000))
+    torch.save({"config": {}, "format_version": 2, "model_state_dict": weights}, path)
+
+
 # -- trees -------------------------------------------------------------------------------
 
 
@@ -208,15 +214,8 @@ TREES = {
     "a wide text": text("a" * (12 * MIB - 4) + "\U0001f600"),
     "a text cut off": text("\U0001f600" * (3 * MIB))[:-1],
     "tuples in tuples": b")" + b"\x85" * 500_000,
-    "a list of one list": ONE + b"(" + b"N" * 200_000 + b"lq\x00(" + b"h\x00" * 200_000 + b"ls",
-    "a text many times": ONE + text("a" * 400_000) + b"q\x00(" + b"h\x00" * 200_000 + b"ls",
-    "one record for many tensors": ONE
-    + b"}"
-    + b"".join(
-        text(str(number)) + HUGE + b"K\x06tQK\x00K\x06\x85K\x01\x85" + EMPTY + b"s"
-        for number in range(400)
-    )
-    + b"s",
+    "a list of one list": ONE + b"](]q\x00(" + b"N" * 200_000 + b"e" + b"h\x00" * 200_000 + b"es",
+    "a text many times": ONE + b"](" + text("a" * 400_000) + b"q\x00" + b"h\x00" * 200_000 + b"es",
     "a list 200 times": ONE
     + b"("
     + b"N" * 100_000
@@ -260,7 +259,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 
 ARCHIVES = (
     *(compressed, overlapping, twice, linked, crowded, oversized),
-    *(folded, shifted, trailing),
+    *(folded, shifted, trailing, aliased),
 )
 CODE = (coded, bare, referred, attributed)
 FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
