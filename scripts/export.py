@@ -6,8 +6,7 @@ import sys
 # Not this folder: its inspect.py would hide the standard library's.
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
-from arc.config.streams import open_standard_streams  # noqa: E402
 from arc.runs.export import main  # noqa: E402
+from arc.terminal import run_and_exit  # noqa: E402
 
-open_standard_streams()
-sys.exit(main())
+run_and_exit(main)

@@ -7,7 +7,6 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from arc.checkpointing.commands import inspect  # noqa: E402
-from arc.config.streams import open_standard_streams  # noqa: E402
+from arc.terminal import run_and_exit  # noqa: E402
 
-open_standard_streams()
-sys.exit(inspect())
+run_and_exit(inspect)

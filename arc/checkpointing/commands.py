@@ -26,6 +26,7 @@ from arc.checkpointing.tables import (
     sections,
     table,
 )
+from arc.terminal import escaped, show, show_error
 
 
 def inspect(arguments: Sequence[str] | None = None) -> int:
@@ -42,17 +43,17 @@ def inspect(arguments: Sequence[str] | None = None) -> int:
         parser.error("name a checkpoint, a folder, or --diff A B")
     try:
         if options.diff:
-            print(_compare(*options.diff, as_json=options.json))
+            show(_compare(*options.diff, as_json=options.json))
         if options.paths:
             content, text = _contents(options.paths, wide=options.wide)
-            print(json.dumps(content, indent=2) if options.json else text)
+            show(json.dumps(content, indent=2) if options.json else text)
     except CheckpointError as error:
         return _fail(error)
     status = 0
     for path in options.paths if options.verify else ():
         for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
             try:
-                print(verify(file), file=sys.stderr if options.json else sys.stdout)
+                show(escaped(verify(file)), sys.stderr if options.json else sys.stdout)
             except CheckpointError as error:
                 status = _fail(error)
     return status
@@ -75,7 +76,7 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--epochs {options.epochs}: at least 1")
     try:
         metadata = read_metadata(options.path)
-        print(sections(metadata))
+        show(sections(metadata))
         if options.info_only:
             return 0
         from arc.checkpointing import load
@@ -83,7 +84,7 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
         count = _count_parameters(load(options.path).model)
     except CheckpointError as error:
         return _fail(error)
-    print(f"\nmodel rebuilt: {count:,} parameters, epoch {metadata['epoch']}")
+    show(f"\nmodel rebuilt: {count:,} parameters, epoch {metadata['epoch']}")
     if options.resume:
         return _train(options.path, metadata["epoch"] + options.epochs, options.overrides)
     return 0
@@ -140,5 +141,4 @@ def _count_parameters(model: Any) -> int:
 
 
 def _fail(error: CheckpointError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+    return show_error(escaped(str(error)))

@@ -19,6 +19,7 @@ from arc.runs.results import format_results
 from arc.runs.signals import on_signal, stops
 from arc.server.endpoint import endpoint, published_log
 from arc.server.session import Session
+from arc.terminal import show
 from arc.training import ProcessGroup, RunControl
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class TrainingProcess:
             raise ConfigError("-m: sweeps are not supported with torchrun")
         self.tree, self.typed, self.output = tree, list(typed), output
         self.console, self.ranks = console, ranks
+        self.error: str | None = None  # of the last run
         self.own_folder = output / "checkpoints" if is_sweep else None
         self.server = self._server_config(is_sweep)
         self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
@@ -107,7 +109,8 @@ class TrainingProcess:
         with on_signal(stops(control)) as received:
             result = run_to_end(run, control=control, callbacks=callbacks)
         if result.results is not None:
-            print(f"\n{format_results(result.results)}\n", flush=True)
+            show(f"\n{format_results(result.results)}\n")
+        self.error = result.outcome.error
         if result.outcome.kind == "failed":
             return 1
         return 128 + received[0] if received else 0

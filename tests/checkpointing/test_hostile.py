@@ -128,6 +128,31 @@ def oversized(path: Path) -> None:
     path.write_bytes(content)
 
 
+def folded(path: Path) -> None:
+    """A second tree, which torch reads because it ignores the case of names."""
+    content = {"x/DATA.PKL": pickle.dumps({"config": Code()}, 2)}
+    pack(path, {**content, "x/data.pkl": pickle.dumps({}, 2), "x/version": b"3\n"})
+
+
+def shifted(path: Path) -> None:
+    """A second archive in front, where torch looks for the directory."""
+    with_tree(path, pickle.dumps({}, 2))
+    second = path.read_bytes()
+    path.write_bytes(second + second)
+
+
+def trailing(path: Path) -> None:
+    with_tree(path, pickle.dumps({}, 2))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"PK\x05\x06" + bytes(18)
+
+
+def aliased(path: Path) -> None:
+    """A hundred weights in the bytes of one."""
+    weights = dict.fromkeys(map(str, range(100)), torch.zeros(10_000))
+    torch.save({"config": {}, "format_version": 2, "model_state_dict": weights}, path)
+
+
 # -- trees -------------------------------------------------------------------------------
 
 
@@ -187,6 +212,8 @@ TREES = {
     "a wide text": text("a" * (12 * MIB - 4) + "\U0001f600"),
     "a text cut off": text("\U0001f600" * (3 * MIB))[:-1],
     "tuples in tuples": b")" + b"\x85" * 500_000,
+    "a list of one list": ONE + b"](]q\x00(" + b"N" * 200_000 + b"e" + b"h\x00" * 200_000 + b"es",
+    "a text many times": ONE + b"](" + text("a" * 400_000) + b"q\x00" + b"h\x00" * 200_000 + b"es",
     "a list 200 times": ONE
     + b"("
     + b"N" * 100_000
@@ -228,7 +255,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "an infinity": ("model", {"dropout": float("inf")}),
 }
 
-ARCHIVES = (compressed, overlapping, twice, linked, crowded, oversized)
+ARCHIVES = (
+    *(compressed, overlapping, twice, linked, crowded, oversized),
+    *(folded, shifted, trailing, aliased),
+)
 CODE = (coded, bare, referred, attributed)
 FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
 

@@ -125,7 +125,7 @@ def test_the_published_log_begins_with_the_first_line_of_the_run(
 
 def test_closed_standard_streams_are_opened(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from arc.config.streams import open_standard_streams\n"
+        "import os, sys; from arc.terminal.streams import open_standard_streams\n"
         "os.close(0); os.close(1); os.close(2); sys.stdout = None; open_standard_streams()\n"
         "print('x'); number = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)\n"
         "os.write(number, str(number).encode())"
