@@ -17,7 +17,7 @@ from arc.checkpointing.restore import CheckpointSource, begin_from
 from arc.checkpointing.tables import sections
 from arc.training import DivergedError, RunControl
 
-STRANGE = [
+STRANGE: list[Any] = [
     *(None, True, -1, 0, 10**30, 1.5, float("nan"), float("inf"), "x", "\x1b[2J", [], {}, [1, 2]),
     *(torch.zeros(3), torch.zeros(0), torch.ones(2, 2, dtype=torch.int64), torch.tensor(1.0)),
 ]
