@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from arc.checkpointing.errors import CheckpointError as CheckpointError
 from arc.checkpointing.errors import CorruptedError, HostileError, NotACheckpointError
@@ -200,6 +200,10 @@ class Archive:
             return None
         return _parse_metadata(self.path, self.read(METADATA_RECORD, MAX_METADATA_BYTES))
 
+    def quick_metadata(self) -> dict[str, Any] | None:
+        """Return what the function ``quick_metadata`` returns for this file."""
+        return _quick_metadata(self.path, self._file)
+
 
 def quick_metadata(path: str | Path) -> dict[str, Any] | None:
     """Return a file's metadata from its last kilobytes; None if the whole file must be read.
@@ -212,18 +216,25 @@ def quick_metadata(path: str | Path) -> dict[str, Any] | None:
     _require_file(path)
     try:
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL_BYTES))
-            tail = file.read()
-            entry = tail.rfind(b"PK\x01\x02")
-            if entry < 0 or len(tail) < entry + 46 or tail[-22:-18] != b"PK\x05\x06":
-                return None
-            crc, length, name_length, offset = struct.unpack_from("<L4xLH12xL", tail, entry + 16)
-            name = tail[entry + 46 : entry + 46 + name_length]
-            if not name.endswith(f"/{METADATA_RECORD}".encode()) or offset == 0xFFFFFFFF:
-                return None
-            file.seek(offset + 26)
-            file.seek(offset + 30 + sum(struct.unpack("<HH", file.read(4))))
-            data = file.read(min(length, MAX_METADATA_BYTES))
+            return _quick_metadata(path, file)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+
+
+def _quick_metadata(path: Path, file: BinaryIO) -> dict[str, Any] | None:
+    try:
+        file.seek(max(0, file.seek(0, io.SEEK_END) - TAIL_BYTES))
+        tail = file.read()
+        entry = tail.rfind(b"PK\x01\x02")
+        if entry < 0 or len(tail) < entry + 46 or tail[-22:-18] != b"PK\x05\x06":
+            return None
+        crc, length, name_length, offset = struct.unpack_from("<L4xLH12xL", tail, entry + 16)
+        name = tail[entry + 46 : entry + 46 + name_length]
+        if not name.endswith(f"/{METADATA_RECORD}".encode()) or offset == 0xFFFFFFFF:
+            return None
+        file.seek(offset + 26)
+        file.seek(offset + 30 + sum(struct.unpack("<HH", file.read(4))))
+        data = file.read(min(length, MAX_METADATA_BYTES))
     except (OSError, struct.error) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
     if len(data) != length or zlib.crc32(data) != crc:

@@ -174,6 +174,15 @@ def _locked_temporary(folder: Path, stem: str) -> Iterator[Path]:
                 path.unlink()
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def temporary_path(folder: Path, stem: str) -> Path:
     """Return a new name that ``sweep_temporaries`` finds."""
     return folder / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"

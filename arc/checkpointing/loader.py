@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import arc
-from arc.checkpointing.archive import Archive, quick_metadata
+from arc.checkpointing.archive import Archive
 from arc.checkpointing.errors import CheckpointError, HostileError, NotACheckpointError
 from arc.checkpointing.metadata import STATES, check_record, migrated
 from arc.config.builders import build_encoder, build_model
@@ -53,7 +53,7 @@ def read_checkpoint(
     with Archive(path) as archive:
         archive.verify()
         tree = archive.tree()
-        check_record(path, tree, (archive.metadata(), quick_metadata(path)))
+        check_record(path, tree, (archive.metadata(), archive.quick_metadata()))
         migrated(path, tree)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)

@@ -17,6 +17,7 @@ from typing import Any
 
 from arc.checkpointing.archive import CheckpointError
 from arc.checkpointing.format import (
+    identity,
     make_checkpoint,
     make_encoder_checkpoint,
     write_checkpoint,
@@ -103,6 +104,11 @@ class CheckpointPolicy(Callback):
 
     def _reserve(self, name: str, *, overwrite: bool = False) -> bool:
         return self.writer.reservations.take(self.folder / f"{name}.pth", overwrite=overwrite)
+
+    def is_untouched(self) -> bool:
+        """Return whether no other process has written the automatic files of this run."""
+        paths = [path for path in (self.best, self.last) if path is not None]
+        return all(identity(path) in (None, self.writer.written.get(path)) for path in paths)
 
     def _target(self, path: Path) -> Path:
         """Return the path at which a save is written."""

@@ -52,6 +52,8 @@ def _check_optimizer(state: Any, like: dict[str, Any], trainer: Trainer) -> None
                 and value.is_floating_point()
                 and value.shape in (parameters[index].shape, torch.Size())
                 and (value.dim() == 0) == (name == "step" or parameters[index].dim() == 0)
+                and bool(value.isfinite().all())
+                and (name in ("exp_avg", "momentum_buffer") or bool((value >= 0).all()))
             )
             if not fits:
                 raise CorruptedError(f"{place}.state.{index}.{name}: does not fit the weight")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from arc.checkpointing.errors import CheckpointError
-from arc.checkpointing.format import write_checkpoint
+from arc.checkpointing.format import identity, write_checkpoint
 from arc.checkpointing.reservations import Reservations
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class CheckpointWriter:
         self._unsaved: dict[Path, Save] = {}
         self.failures = 0
         self.reservations = Reservations()
+        self.written: dict[Path, tuple[int, int] | None] = {}  # the identity of each file
         self.target: Callable[[Path], Path] = lambda path: path  # where a save is really written
         self.on_change: Callable[[CheckpointWriter], None] = lambda writer: None
         self._recent: deque[Save] = deque(maxlen=MAX_RECENT)
@@ -233,6 +234,7 @@ class CheckpointWriter:
         try:
             target = self.target(path)
             write_checkpoint(target, content)
+            self.written[path] = identity(target)
             if target != path:
                 raise CheckpointError(f"{path}: {TAKEN}; the state was saved as {target.name}")
         except CheckpointError as failure:

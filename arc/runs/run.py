@@ -240,7 +240,8 @@ def run_to_end(
         return RunResult(run, Outcome("finished"))
     if not run.ranks.is_leader:
         return RunResult(run, _follow(run, control))
-    with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")) as is_locked:
+    name = run.policy.best.stem.removesuffix("_best")
+    with run_lock(run.folder, name, run.policy.is_untouched) as is_locked:
         run.policy.is_locked = is_locked
         if run.plan.resumes:
             run.policy.preserve_later_checkpoints()

@@ -11,7 +11,6 @@ import pytest
 import torch
 from helpers_cli import call, placed, run, run_here, tiny
 
-import arc.server.process
 import arc.train
 from arc.api import TrainedRun, evaluate
 from arc.config.schema import RunConfig
@@ -284,7 +283,7 @@ def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(
     tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Job 0 has an invalid value, job 1 fails while it trains, job 2 raises, job 3 finishes."""
-    take_step, build = TASKS["reconstruction"].step, arc.runs.build_run
+    take_step = TASKS["reconstruction"].step
 
     def step(task: Any, *arguments: Any) -> Any:
         if torch.initial_seed() == 1:
@@ -294,10 +293,10 @@ def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(
     def building(plan: Any, *arguments: Any) -> Any:
         if plan.config.seed == 2:
             raise OSError(24, "Too many open files")
-        return build(plan, *arguments)
+        return build_run(plan, *arguments)
 
     monkeypatch.setattr(TASKS["reconstruction"], "step", step)
-    monkeypatch.setattr(arc.server.process, "build_run", building)
+    monkeypatch.setattr("arc.server.process.build_run", building)
     settings = ["task=reconstruction", *tiny(arc_folder, steps=1), f"hydra.sweep.dir={tmp_path}"]
     sweep = ["-m", "seed=-1,1,2,3", "hydra.sweeper.max_batch_size=1"]
     outcome = call(arc.train.main, *settings, *sweep)

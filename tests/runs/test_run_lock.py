@@ -56,6 +56,23 @@ def test_a_replaced_lock_or_folder_is_noticed(tmp_path: Path) -> None:
                 assert other()
 
 
+def test_a_removed_lock_is_renewed_unless_another_process_has_it(tmp_path: Path) -> None:
+    folder, lock = tmp_path / "folder", tmp_path / "folder" / ".mine.lock"
+    folder.mkdir()
+    with run_lock(folder, "mine", lambda: True) as is_locked:
+        folder.rename(tmp_path / "moved")
+        assert not is_locked()
+        folder.mkdir()
+        assert is_locked()
+        with pytest.raises(ConfigError), run_lock(folder, "mine"):
+            pass
+        lock.unlink()
+        with run_lock(folder, "mine"):
+            assert not is_locked()
+        assert is_locked()
+    assert not list(folder.iterdir())
+
+
 def test_a_run_whose_lock_was_replaced_overwrites_nothing(
     train_small: Callable[..., TrainedRun], tmp_path: Path
 ) -> None:
