@@ -2,7 +2,7 @@
 
 from arc.models.autoencoder import ARCAutoencoder
 from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message
-from arc.models.encoder import ARCEncoder
+from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, Receiver, ReceiverShape
 
 __all__ = [
