@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -28,7 +29,7 @@ from arc.config.files import ConfigError
 from arc.data import DATASETS, DataConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
-from arc.models import BOTTLENECKS
+from arc.models import BOTTLENECKS, ENCODERS
 from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
@@ -102,6 +103,8 @@ class ModelConfig(ComponentConfig):
     latent_dim: Annotated[int, Field(ge=1, le=4096)]
     num_conv_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    architecture: Annotated[str, AfterValidator(ENCODERS.check)]
+    mixer: Literal["attention", "conv"]
 
 
 class EncoderConfig(Settings):

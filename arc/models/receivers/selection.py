@@ -47,7 +47,7 @@ class SelectionReceiver(Receiver):
     def embed(self, candidates: Grids) -> Tensor:
         """Encode ``candidates`` [pool], float32 [pool, width].
 
-        By distance, ``width`` is the signal's; by cosine, latent_dim, and the vectors have length 1.
+        By distance, ``width`` is the signal's; by cosine, latent_dim, and vectors have length 1.
         """
         encoded = self.encoder(candidates)
         if self.by_distance:
