@@ -191,6 +191,22 @@ class SelectionTask(Task):
             metrics[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, baselines)
         return TaskMetrics(self._loss(split, scores), metrics)
 
+    def match_messages(
+        self, model: ARCAutoencoder, split: Split, content: Tensor
+    ) -> TaskMetrics | None:
+        """Choose the candidates for which the sender would send exactly the same message."""
+        if self.config.use_input_output_pairs:  # the sender never sees a candidate
+            return None
+        parts = self.chunks(len(split.candidates))
+        sent = [model(split.grids[split.candidates[part]]).content for part in parts]
+        ids = torch.cat([content, *sent]).unique(dim=0, return_inverse=True)[1].cpu()
+        same = ids[: len(split), None] == ids[len(split) :]
+        kind, count = self.config.distractors, self.config.num_distractors
+        accuracy, targets = self._accuracy(split, kind, count, same)
+        return TaskMetrics(
+            math.nan, {f"{kind}_{count}": Metric({"accuracy": accuracy}, targets, {})}
+        )
+
     def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:
         """Embed the candidates of ``split``, float32 [candidates, width]."""
         cache = {} if self._embeddings is None else self._embeddings
