@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 
-from arc.config.hydra_main import gather_overrides, hydra_entry
+from arc.config.hydra_main import gather_overrides, hydra_entry, typed_overrides
+from arc.terminal import run_and_exit, show
 
 log = logging.getLogger("arc.evaluate")
 
 
 def evaluate_file(tree: DictConfig) -> int:
     """Evaluate the checkpoint and print its results; returns the exit status."""
+    from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
-    from arc.loggers.console import ConsoleProgress, log_to_terminal
+    from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
     from arc.runs.results import evaluate_checkpoint, format_results, write_results
     from arc.runs.signals import on_signal, stops
     from arc.training import RunControl, pick_device
     from arc.training.allocator import configure_allocator
 
-    console = Console()
+    console = TerminalConsole()
     log_to_terminal(console)
     configure_allocator()
     config = parse(EvaluateConfig, tree)
@@ -36,12 +36,13 @@ def evaluate_file(tree: DictConfig) -> int:
             results = evaluate_checkpoint(
                 config.path,
                 pick_device(config.device),
+                overrides=[each for each in typed_overrides() if key_of(each).startswith("data.")],
                 report=progress.on_event,
                 should_stop=lambda: control.stop_requested,
             )
     finally:
         progress.close()
-    print(format_results(results), flush=True)
+    show(format_results(results))
     if output is not None:
         write_results(output, results)
         log.info(f"results {output}")
@@ -50,8 +51,12 @@ def evaluate_file(tree: DictConfig) -> int:
 
 def main() -> None:
     """Entry point."""
+    run_and_exit(_main)
+
+
+def _main() -> int:
     gather_overrides()
-    sys.exit(hydra_entry(evaluate_file, "evaluate"))
+    return hydra_entry(evaluate_file, "evaluate")
 
 
 if __name__ == "__main__":

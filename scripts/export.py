@@ -7,5 +7,6 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from arc.runs.export import main  # noqa: E402
+from arc.terminal import run_and_exit  # noqa: E402
 
-sys.exit(main())
+run_and_exit(main)

@@ -7,5 +7,6 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from arc.checkpointing.commands import inspect  # noqa: E402
+from arc.terminal import run_and_exit  # noqa: E402
 
-sys.exit(inspect())
+run_and_exit(inspect)

@@ -7,5 +7,6 @@ import sys
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from arc.checkpointing.commands import load_checkpoint  # noqa: E402
+from arc.terminal import run_and_exit  # noqa: E402
 
-sys.exit(load_checkpoint())
+run_and_exit(load_checkpoint)

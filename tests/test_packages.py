@@ -7,6 +7,7 @@ from pathlib import Path
 from helpers_cli import CHECKOUT
 
 PACKAGES = [
+    "terminal",
     "registry",
     "trees",
     "data",

@@ -11,16 +11,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from arc.checkpointing.errors import CheckpointError as CheckpointError
 from arc.checkpointing.errors import CorruptedError, HostileError, NotACheckpointError
-from arc.checkpointing.stubs import StubUnpickler
+from arc.checkpointing.stubs import StubUnpickler, TensorStub
 
 METADATA_RECORD = "arc.json"
 TREE_RECORD = "data.pkl"
@@ -30,7 +31,9 @@ MAX_DIRECTORY_BYTES = 4 * 2**20
 MAX_TREE_BYTES = 16 * 2**20
 MAX_METADATA_BYTES = 4 * 2**20
 MAX_NODES = 1_000_000
+MAX_JSON_NODES = 250_000
 MAX_DEPTH = 64
+NAME = re.compile(r"[A-Za-z0-9_./-]+")  # of a record, after the prefix
 TAIL_BYTES = 128 * 2**10
 MSDOS_DIRECTORY = 0x10  # a bit of a record's external attributes
 UNREADABLE = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError)  # by zipfile
@@ -81,15 +84,18 @@ class Archive:
     def _check_directory(self) -> dict[str, zipfile.ZipInfo]:
         """Return the records; raises CheckpointError for any that torch would not write."""
         entries = self._zip.infolist()
+        self._check_end(len(entries))
         if not entries or len(entries) > MAX_RECORDS:
             raise NotACheckpointError(f"{self.path}: {len(entries)} records")
         prefix = entries[0].filename.split("/")[0] + "/"
         records: dict[str, zipfile.ZipInfo] = {}
+        folded: set[str] = set()
         for entry in entries:
             name = entry.filename.removeprefix(prefix)
             self._check_record(entry, prefix)
-            if name in records:
+            if name.lower() in folded:  # torch finds records without regard to case
                 raise HostileError(f"{self.path}: duplicate record {entry.filename!r}")
+            folded.add(name.lower())
             records[name] = entry
         total = sum(entry.file_size for entry in entries)
         size = self.path.stat().st_size
@@ -99,10 +105,40 @@ class Archive:
             raise NotACheckpointError(f"{self.path}: no {TREE_RECORD}")
         return records
 
+    def _check_end(self, count: int) -> None:
+        """Refuse an archive in which torch finds another directory than zipfile does.
+
+        torch takes the directory's offset as it is stored; zipfile takes the bytes before the end.
+        """
+        end = self._read_at(-22, "<4s6xHLLH")
+        place, fields = self.path.stat().st_size - 22, end
+        locator = self._read_at(-42, "<4s4xQ4x")
+        if locator and locator[0] == b"PK\x06\x07":  # Zip64
+            place -= 20 + 56
+            fields = self._read_at(-98, "<4s28xQQQ")
+            if not fields or fields[0] != b"PK\x06\x06" or locator[1] != place:
+                raise HostileError(f"{self.path}: an ambiguous end of the archive")
+            fields = (*fields, 0)
+        if not end or end[0] != b"PK\x05\x06" or end[4] or not fields:
+            raise HostileError(f"{self.path}: bytes follow the archive")
+        _, total, size, offset, _ = fields
+        if total != count or offset + size != place:
+            raise HostileError(f"{self.path}: an ambiguous directory of the archive")
+
+    def _read_at(self, place: int, form: str) -> tuple[Any, ...]:
+        """Return the structure ``place`` bytes from the end; empty if the file is too short."""
+        if self.path.stat().st_size < -place:
+            return ()
+        self._file.seek(place, io.SEEK_END)
+        return struct.unpack(form, self._file.read(struct.calcsize(form)))
+
     def _check_record(self, entry: zipfile.ZipInfo, prefix: str) -> None:
         place = f"{self.path}: record {entry.filename!r}"
         if not entry.filename.startswith(prefix):
             raise NotACheckpointError(f"{place} is outside {prefix!r}")
+        name = entry.filename.removeprefix(prefix)
+        if entry.filename != entry.orig_filename or not NAME.fullmatch(name):
+            raise HostileError(f"{place} has an invalid name")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             raise HostileError(f"{place} is compressed or encrypted")
         if entry.external_attr >> 28 == 0xA:
@@ -144,8 +180,19 @@ class Archive:
             raise CorruptedError(f"{self.path}: {TREE_RECORD}: {fault}") from None
         if not isinstance(content, dict):
             raise NotACheckpointError(f"{self.path}: a {type(content).__name__}, not a dict")
-        _check_extent(self.path, content)
+        _check_extent(self.path, content, nodes=min(MAX_NODES, 4 * len(data)))
+        for key, part in content.items():
+            self._check_tensors(key, part)
         return content
+
+    def _check_tensors(self, key: Any, part: Any) -> None:
+        """Refuse a part of the tree whose tensors hold more bytes than the file.
+
+        Tensors may share a record, but a model or an optimizer that is built from them may not.
+        """
+        total = sum(tensor.size for tensor in _nodes(part) if isinstance(tensor, TensorStub))
+        if total > self.path.stat().st_size:
+            raise HostileError(f"{self.path}: {key!r} declares {total} bytes of tensors")
 
     def metadata(self) -> dict[str, Any] | None:
         """Return the metadata record; None if there is none (a file from plain torch.save)."""
@@ -185,6 +232,8 @@ def quick_metadata(path: str | Path) -> dict[str, Any] | None:
 
 
 def _parse_metadata(path: Path, data: bytes) -> dict[str, Any]:
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_NODES:
+        raise HostileError(f"{path}: {METADATA_RECORD} has more than {MAX_JSON_NODES} nodes")
     try:
         metadata = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -202,19 +251,38 @@ def _require_file(path: Path) -> None:
         raise CheckpointError(f"{path}: {fault}")
 
 
-def _check_extent(path: Path, content: Any) -> None:
-    """Refuse a tree that is deep, cyclic, or unfolds to far more nodes than it has bytes."""
-    level, depth, count = [content], 0, 0
+def _check_extent(path: Path, content: Any, nodes: int = MAX_NODES) -> None:
+    """Refuse a tree that is deep, cyclic, or unfolds to far more nodes or text than it has bytes.
+
+    ``nodes`` is the largest number of nodes.
+    """
+    level, depth, count, text = [content], 0, 1, 0
     while level:
-        depth, count = depth + 1, count + len(level)
-        if depth > MAX_DEPTH or count > MAX_NODES:
-            raise HostileError(
-                f"{path}: a tree of more than {MAX_NODES} nodes or {MAX_DEPTH} levels"
-            )
+        depth += 1
         below: list[Any] = []
         for node in level:
-            if isinstance(node, dict):
-                below += [*node.keys(), *node.values()]
-            elif isinstance(node, list | tuple):
-                below += node
+            for part in _parts_of(node):
+                count += len(part)
+                if depth > MAX_DEPTH or count > nodes:  # before the nodes are copied
+                    raise HostileError(
+                        f"{path}: a tree of more than {nodes} nodes or {MAX_DEPTH} levels"
+                    )
+                below += part
+            text += len(node) if isinstance(node, str) else 0
+        if text > MAX_TREE_BYTES:
+            raise HostileError(f"{path}: a tree of more than {MAX_TREE_BYTES} characters")
         level = below
+
+
+def _parts_of(node: Any) -> tuple[Collection[Any], ...]:
+    if isinstance(node, dict):
+        return node.keys(), node.values()
+    return (node,) if isinstance(node, list | tuple) else ()
+
+
+def _nodes(tree: Any) -> Iterator[Any]:
+    """Yield every node of a tree."""
+    yield tree
+    for part in _parts_of(tree):
+        for node in part:
+            yield from _nodes(node)

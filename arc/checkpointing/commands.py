@@ -26,6 +26,7 @@ from arc.checkpointing.tables import (
     sections,
     table,
 )
+from arc.terminal import escaped, show, show_error
 
 
 def inspect(arguments: Sequence[str] | None = None) -> int:
@@ -42,17 +43,17 @@ def inspect(arguments: Sequence[str] | None = None) -> int:
         parser.error("name a checkpoint, a folder, or --diff A B")
     try:
         if options.diff:
-            print(_compare(*options.diff, as_json=options.json))
+            show(_compare(*options.diff, as_json=options.json))
         if options.paths:
             content, text = _contents(options.paths, wide=options.wide)
-            print(json.dumps(content, indent=2) if options.json else text)
+            show(json.dumps(content, indent=2) if options.json else text)
     except CheckpointError as error:
         return _fail(error)
     status = 0
     for path in options.paths if options.verify else ():
         for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
             try:
-                print(verify(file), file=sys.stderr if options.json else sys.stdout)
+                show(escaped(verify(file)), sys.stderr if options.json else sys.stdout)
             except CheckpointError as error:
                 status = _fail(error)
     return status
@@ -67,12 +68,15 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--info-only", action="store_true", help="do not rebuild the model")
     parser.add_argument("--resume", action="store_true", help="continue training")
     parser.add_argument("--epochs", type=int, default=10, help="additional epochs of --resume")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "overrides", nargs="*", help="changes for --resume, such as data.path=my_puzzles"
+    )
+    options = parser.parse_intermixed_args(arguments)
     if options.epochs < 1:
         parser.error(f"--epochs {options.epochs}: at least 1")
     try:
         metadata = read_metadata(options.path)
-        print(sections(metadata))
+        show(sections(metadata))
         if options.info_only:
             return 0
         from arc.checkpointing import load
@@ -80,9 +84,9 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
         count = _count_parameters(load(options.path).model)
     except CheckpointError as error:
         return _fail(error)
-    print(f"\nmodel rebuilt: {count:,} parameters, epoch {metadata['epoch']}")
+    show(f"\nmodel rebuilt: {count:,} parameters, epoch {metadata['epoch']}")
     if options.resume:
-        return _train(options.path, metadata["epoch"] + options.epochs)
+        return _train(options.path, metadata["epoch"] + options.epochs, options.overrides)
     return 0
 
 
@@ -117,11 +121,11 @@ def _contents(paths: list[Path], *, wide: bool) -> tuple[Any, str]:
     return rows, table(rows, wide=wide) if rows else "no checkpoints"
 
 
-def _train(path: Path, epochs: int) -> int:
+def _train(path: Path, epochs: int, overrides: Sequence[str]) -> int:
     """Resume ``path`` until the end of epoch ``epochs``; returns the exit status."""
     quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
     limits = ["training.max_steps=null", "training.max_minutes=null", f"training.epochs={epochs}"]
-    command = [sys.executable, "-m", "arc.train", f"resume='{quoted}'", *limits]
+    command = [sys.executable, "-m", "arc.train", f"resume='{quoted}'", *limits, *overrides]
     root = str(Path(arc.__file__).parents[1])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": search}) as run:
@@ -137,5 +141,4 @@ def _count_parameters(model: Any) -> int:
 
 
 def _fail(error: CheckpointError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
+    return show_error(escaped(str(error)))

@@ -165,8 +165,8 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _locked_temporary(folder: Path, stem: str) -> Iterator[Path]:
     """Create a temporary file that ``sweep_temporaries`` leaves alone; delete it at the end."""
-    path = folder / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
-    with _create_locked(path):
+    path = temporary_path(folder, stem)
+    with create_locked(path):
         try:
             yield path
         finally:
@@ -174,7 +174,12 @@ def _locked_temporary(folder: Path, stem: str) -> Iterator[Path]:
                 path.unlink()
 
 
-def _create_locked(path: Path) -> IO[bytes]:
+def temporary_path(folder: Path, stem: str) -> Path:
+    """Return a new name that ``sweep_temporaries`` finds."""
+    return folder / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}"
+
+
+def create_locked(path: Path) -> IO[bytes]:
     """Create a file with a lock that lasts until it is closed or the process dies.
 
     On a file system without locks, the file is not locked. On Windows the file is returned

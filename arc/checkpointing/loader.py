@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import arc
-from arc.checkpointing.archive import Archive
+from arc.checkpointing.archive import Archive, quick_metadata
 from arc.checkpointing.errors import CheckpointError, HostileError, NotACheckpointError
-from arc.checkpointing.metadata import STATES, migrated
+from arc.checkpointing.metadata import STATES, check_record, migrated
 from arc.config.builders import build_encoder, build_model
 from arc.config.files import ConfigError
 from arc.config.schema import RunConfig, parse_config
@@ -52,7 +52,9 @@ def read_checkpoint(
     """
     with Archive(path) as archive:
         archive.verify()
-        migrated(path, archive.tree())
+        tree = archive.tree()
+        check_record(path, tree, (archive.metadata(), quick_metadata(path)))
+        migrated(path, tree)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from arc.checkpointing.archive import Archive, quick_metadata
-from arc.checkpointing.errors import NotACheckpointError
+from arc.checkpointing.archive import METADATA_RECORD, Archive, quick_metadata
+from arc.checkpointing.errors import CorruptedError, NotACheckpointError
 from arc.trees import json_plain
 
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+# What may be stored under a key, if it is there.
+HEADER: tuple[tuple[tuple[str, ...], Callable[[Any], bool]], ...] = (
+    (("epoch", "batch", "step"), lambda value: type(value) is int and 0 <= value < 2**63),
+    (("seconds",), lambda value: _is_number(value) and 0 <= value < math.inf),
+    (("val_loss", "val_acc"), lambda value: value is None or _is_number(value)),
+    (("data_fingerprint", "created"), lambda value: isinstance(value, str)),
+    (
+        ("started_from", "label_map"),
+        lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    ),
+)
 STATES = ("model_state_dict", "encoder_state_dict", "optimizer_state_dict", "trainer_state")
 
 
@@ -96,7 +113,27 @@ def migrated(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
     while version != FORMAT_VERSION:
         content = MIGRATIONS[version](content)
         version += 1
+    for keys, is_valid in HEADER:
+        for key in keys:
+            if key in content and not is_valid(content[key]):
+                raise CorruptedError(f"{path}: {key}: not a valid value")
     return content
+
+
+def check_record(path: str | Path, tree: dict[str, Any], records: Iterable[Any]) -> None:
+    """Raise CorruptedError if a metadata record contradicts the tree of its file."""
+    try:
+        own = json.loads(json.dumps(metadata_of(tree)))
+    except (TypeError, ValueError) as error:
+        raise CorruptedError(f"{path}: not a checkpoint's content: {error}") from None
+    for record in records:
+        if record is None or record == own:
+            continue
+        keys = {*record, *own}
+        different = sorted(key for key in keys if record.get(key) != own.get(key))
+        raise CorruptedError(
+            f"{path}: {METADATA_RECORD} contradicts the content: {', '.join(different[:5])}"
+        )
 
 
 def metadata_of(content: dict[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import logging
+import math
 import re
 import shutil
+import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from arc.checkpointing.archive import CheckpointError
-from arc.checkpointing.format import make_checkpoint, make_encoder_checkpoint
+from arc.checkpointing.format import (
+    make_checkpoint,
+    make_encoder_checkpoint,
+    write_checkpoint,
+)
+from arc.checkpointing.loader import read_checkpoint
 from arc.checkpointing.metadata import read_metadata
+from arc.checkpointing.tables import modified
 from arc.checkpointing.writer import CheckpointWriter, Save
 from arc.config.schema import NAME_PATTERN, RunConfig
 from arc.training import Callback, StepEvent, Trainer, ValidationEvent
@@ -25,7 +35,8 @@ NAME = re.compile(NAME_PATTERN)
 class CheckpointPolicy(Callback):
     """The automatic saves of one run: the best state, the last, and one every few epochs.
 
-    ``started_from`` names the files that the run was resumed or fine-tuned from.
+    ``started_from`` names the files that the run was resumed or fine-tuned from. Once ``is_locked``
+    returns false, automatic saves get new names, since another process may write the same run.
     """
 
     required = True
@@ -37,7 +48,11 @@ class CheckpointPolicy(Callback):
         self.started_from = started_from or []
         self.folder = Path(config.checkpoint.dir)
         self.writer = CheckpointWriter()
+        self.earlier_best: Path | None = None  # of the run that this one resumes
+        self.writer.target = self._target
+        self.is_locked: Callable[[], bool] = lambda: True
         self._warm = False
+        self._written: list[Path] = []  # epoch files
         self._last_saved = trainer.seconds
 
     @property
@@ -66,7 +81,7 @@ class CheckpointPolicy(Callback):
         FileExistsError if ``name`` is taken, ValueError if it is not allowed.
         """
         if name is None:
-            name = self._free_name(f"manual_checkpoint_epoch_{self.trainer.sampler.epoch}")
+            name = self._reserve_free(f"manual_checkpoint_epoch_{self.trainer.sampler.epoch}")
         elif not NAME.fullmatch(name):
             raise ValueError(
                 f"name={name[:120]!r}: use 1 to 100 letters, digits, '.', '_' or '-', starting "
@@ -74,18 +89,25 @@ class CheckpointPolicy(Callback):
             )
         elif self._is_automatic(name):
             raise ValueError(f"name={name}: reserved for automatic saves; choose another")
-        elif self._is_taken(name) and not overwrite:
-            raise FileExistsError(f"{name} exists; choose another name, or send overwrite=true")
+        elif not self._reserve(name, overwrite=overwrite):
+            fault = "is being saved by another run; choose another name"
+            if not overwrite:
+                fault = "exists; choose another name, or send overwrite=true"
+            raise FileExistsError(f"{name} {fault}")
         self.writer.request(self.folder / f"{name}.pth")
         return name
 
-    def _free_name(self, base: str) -> str:
+    def _reserve_free(self, base: str) -> str:
         names = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(2)))
-        return next(name for name in names if not self._is_taken(name))
+        return next(name for name in names if self._reserve(name))
 
-    def _is_taken(self, name: str) -> bool:
-        path = self.folder / f"{name}.pth"
-        return path.exists() or path in self.writer.pending
+    def _reserve(self, name: str, *, overwrite: bool = False) -> bool:
+        return self.writer.reservations.take(self.folder / f"{name}.pth", overwrite=overwrite)
+
+    def _target(self, path: Path) -> Path:
+        """Return the path at which a save is written."""
+        is_ours = self.is_locked() or not self._is_automatic(path.stem)
+        return path if is_ours else _dated(path, time.time())
 
     def _is_automatic(self, name: str) -> bool:
         own = name.startswith((f"{self.config.run_name}_epoch_", "pretrained_encoder_"))
@@ -114,26 +136,47 @@ class CheckpointPolicy(Callback):
         return failed
 
     def preserve_later_checkpoints(self) -> None:
-        """Keep copies of this run's best and last files of later steps, with dated names.
+        """Give this run's files of later steps dated names.
 
-        The resumed run starts at an earlier step and will replace files of those names. Raises
-        CheckpointError if a file cannot be preserved.
+        The resumed run starts at an earlier step and will write files of those names. Best and last
+        file also keep their names until they are replaced. Raises CheckpointError if a file cannot
+        be preserved.
         """
-        for path in (self.best, self.last):
-            if path is None or not path.exists():
-                continue
-            try:
-                step = read_metadata(path).get("step")
-            except CheckpointError:  # unreadable, so there is nothing to preserve
-                continue
-            if not isinstance(step, int) or step <= self.trainer.step:
+        moved = [*self._epochs(), self.folder / f"{self.config.run_name}_results.json"]
+        for path in (self.best, self.last, *moved):
+            step = None if path is None else _step_of(path)
+            if path is None or step is None or step <= self.trainer.step:
                 continue
             try:
                 kept = _keep_copy(path)
+                if path in moved:
+                    path.unlink()
             except OSError as error:
                 fault = f"{path}: the file of later step {step} cannot be preserved: {error}"
                 raise CheckpointError(fault) from None
             log.info(f"{path}: the file of later step {step} is preserved as {kept.name}")
+
+    def fetch_best(self) -> None:
+        """Copy the best file of the resumed run from its folder, if it is another one.
+
+        If that file is missing, the next validation is the best so far.
+        """
+        source = self.earlier_best
+        if source is None or math.isinf(self.trainer.best_value) or self.best.exists():
+            return
+        try:
+            content = read_checkpoint(source)
+            if content.get("step", 0) > self.trainer.step:
+                raise CheckpointError(f"{source}: its step is later")
+            write_checkpoint(self.best, content)
+        except CheckpointError as error:
+            self.trainer.best_value = -math.inf
+            log.warning(
+                f"resume: the best checkpoint so far is missing: {error}; the best of the "
+                "validations from now on is saved instead"
+            )
+        else:
+            log.info(f"resume: {source} is copied to {self.best.parent}")
 
     def content(self) -> dict[str, Any]:
         """Return the content of a file of the current state."""
@@ -146,7 +189,9 @@ class CheckpointPolicy(Callback):
         every = self.config.checkpoint.every_epochs
         if every is not None and event.epoch % every == 0:
             self._prune()
-            self.writer.save(self.path(f"epoch_{event.epoch:04d}"), self.content)
+            path = self.path(f"epoch_{event.epoch:04d}")
+            self._written.append(path)
+            self.writer.save(path, self.content)
 
     def _refresh_last(self, event: StepEvent | ValidationEvent) -> None:
         every = self.config.checkpoint.every_minutes
@@ -157,6 +202,8 @@ class CheckpointPolicy(Callback):
 
     def _prune(self) -> None:
         """Delete the oldest epoch files of this run; never the newest, never another file."""
+        if not self.is_locked():
+            return
         try:
             for path in self._epochs()[: -self.config.checkpoint.keep_last]:
                 path.unlink(missing_ok=True)
@@ -166,13 +213,14 @@ class CheckpointPolicy(Callback):
             )
 
     def _epochs(self) -> list[Path]:
-        """Return the epoch files of this run, the oldest first."""
+        """Return the epoch files of this run: earlier ones by number, then those just written."""
         pattern = re.compile(re.escape(f"{self.config.run_name}_epoch_") + r"(\d+)\.pth")
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if match := pattern.fullmatch(path.name):
-                found.append((int(match.group(1)), path))
-        return [path for _, path in sorted(found)]
+                written = self._written.index(path) if path in self._written else -1
+                found.append((written, int(match.group(1)), path))
+        return [path for *_, path in sorted(found)]
 
 
 class EncoderCheckpointPolicy(CheckpointPolicy):
@@ -240,9 +288,27 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
         self._earlier_is_kept = True
 
 
+def _step_of(path: Path) -> int | None:
+    """Return the step of a checkpoint or a results file; None if it cannot be read."""
+    try:
+        if path.suffix == ".pth":
+            step = read_metadata(path).get("step")
+        else:
+            step = json.loads(path.read_bytes())["steps"]
+    except (CheckpointError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+def is_preserved(stem: str, run_name: str | None) -> bool:
+    """Return whether a file's name is that of a preserved file of the run."""
+    names = r"_(best|last|epoch_\d+|results)_\d{8}-\d{6}(_\d+)?"
+    return re.fullmatch(re.escape(str(run_name)) + names, stem) is not None
+
+
 def _keep_copy(path: Path) -> Path:
     """Give the file a second, free name with its date; returns it. Raises OSError."""
-    kept = _dated(path)
+    kept = _dated(path, path.stat().st_mtime)
     try:  # one file under two names, until a new one replaces the first
         kept.hardlink_to(path)
     except OSError:
@@ -254,9 +320,10 @@ def _keep_copy(path: Path) -> Path:
     return kept
 
 
-def _dated(path: Path) -> Path:
-    """Return a free name with the date at which the file was written."""
-    date = datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%d-%H%M%S")
+def _dated(path: Path, seconds: float) -> Path:
+    """Return a free name with the date of ``seconds``, a Unix time such as a file's."""
+    form = "%Y%m%d-%H%M%S"
+    date = modified(seconds, form) or datetime.now().strftime(form)
     kept = path.with_stem(f"{path.stem}_{date}")
     number = 2
     while kept.exists():

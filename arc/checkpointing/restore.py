@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from arc.checkpointing.errors import CheckpointError
+from arc.checkpointing.errors import CheckpointError, CorruptedError
 from arc.checkpointing.format import portable_tree
 from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
+from arc.checkpointing.state import check_state
 from arc.checkpointing.tables import changes
 from arc.config.builders import holds_out_alike
 from arc.config.schema import RunConfig
@@ -23,8 +24,9 @@ RESUMED = (
     "step",
     "data_fingerprint",
 )
+AUGMENT = "data.augment"
 HARMLESS = ("run_name", "checkpoint.", "logger.")
-ORDER = ("training.batch_size", "task.", "data.")
+ORDER = ("training.batch_size", "task.")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,16 @@ def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) ->
             raise CheckpointError(f"{source.path}: has no {key}")
     try:
         if source.kind == "finetune":
-            _load_weights(source, trainer)
+            _load_weights(source, config, trainer)
         else:
             _resume(source, config, trainer)
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"{source.path}: unexpected checkpoint state: {error!r}") from None
+    except MismatchError:
+        raise
+    except CorruptedError as error:
+        raise CorruptedError(f"{source.path}: {error}") from None
+    except Exception as error:  # torch and NumPy can raise any exception for a broken state
+        fault = (repr(error).splitlines() or [""])[0][:500]
+        raise CheckpointError(f"{source.path}: unexpected checkpoint state: {fault}") from None
     step = source.content.get("step")
     earlier = source.content.get("started_from", [])
     return [*earlier, f"{source.kind} {source.path.name} step {step}"]
@@ -74,7 +81,7 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
         raise MismatchError(f"{key}={path}: encoder architectures differ: {sides}")
     encoder.load_state_dict(loaded.encoder.state_dict())
     step = loaded.metadata.get("step")
-    if not holds_out_alike(loaded.config, config):
+    if not holds_out_alike(loaded.config, config, loaded.metadata.get("data_fingerprint")):
         log.warning(
             f"{key}: trained for another task or on other data, so it may have seen the validation "
             "or test data of this run; pretrain with the same task and data overrides to avoid it"
@@ -83,12 +90,24 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
     return f"{key} {Path(path).name} step {step}"
 
 
-def _load_weights(source: CheckpointSource, trainer: Trainer) -> None:
+def _log_free_settings(source: CheckpointSource, config: RunConfig) -> None:
+    """Log the changed settings of the bottleneck: no weight has a shape that depends on them."""
+    then, now = source.content["config"].get("bottleneck"), portable_tree(config)["bottleneck"]
+    if isinstance(then, dict) and (changed := changes(then, now)):
+        settings = ", ".join(f"bottleneck.{key} {a} -> {b}" for key, (a, b) in changed.items())
+        log.info(
+            f"fine-tuning: {settings}; no weight has a size that depends on this, so all fit, but "
+            "they were trained for other messages"
+        )
+
+
+def _load_weights(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
     weights = source.content["model_state_dict"]
     if source.strict:
         hint = f"{source.path} (strict=false loads the tensors that fit)"
         fit_weights(hint, trainer.model, weights)
         log.info(f"fine-tuning: all {len(weights)} tensors loaded from {source.path}")
+        _log_free_settings(source, config)
         return
     faults = mismatches(trainer.model, weights)
     wanted = trainer.model.state_dict()
@@ -112,8 +131,14 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
     same_data = content["data_fingerprint"] == trainer.task.corpus.fingerprint
     if not same_data:
         log.warning("resume: the data differ from those that this run was trained on")
-    if not same_data or any(not key.startswith(HARMLESS) for key in changed):
+    elif any(key.startswith("data.") for key in changed):
+        log.info("resume: the examples are the same")
+    effective = [key for key in changed if not key.startswith(HARMLESS)]
+    if same_data:  # where they come from has no effect
+        effective = [key for key in effective if not key.startswith("data.") or key == AUGMENT]
+    if not same_data or effective:
         log.warning("resume: the resumed run is not bit-exact because of the changes above")
+    check_state(content, trainer, same_optimizer="optimizer.name" not in changed)
     state = {
         **content["trainer_state"],
         "model": content["model_state_dict"],

@@ -28,6 +28,11 @@ class TensorStub:
     record: str
     shape: tuple[int, ...]
 
+    @property
+    def size(self) -> int:
+        """The number of bytes of its elements."""
+        return math.prod(self.shape) * ITEM_SIZES[self.storage]
+
 
 def _empty_dict(*arguments: Any) -> OrderedDict[Any, Any]:
     if arguments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from tabulate import tabulate
 
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
+from arc.terminal import escaped
 from arc.trees import leaves
 
 SECTIONS = {
@@ -19,6 +21,7 @@ SECTIONS = {
         "task_type",
         "bottleneck_type",
         "num_distractors",
+        "distractors",
         "use_input_output_pairs",
         "num_classes",
     ],
@@ -33,7 +36,15 @@ SECTIONS = {
     ],
     "Training": ["batch_size", "learning_rate", "num_epochs", "temperature", "freeze_encoder"],
     "Data": ["max_grids", "filter_grid_size", "data_fingerprint"],
-    "Provenance": ["format_version", "arc_version", "torch_version", "created", "started_from"],
+    "Provenance": [
+        "run_name",
+        "seed",
+        "format_version",
+        "arc_version",
+        "torch_version",
+        "created",
+        "started_from",
+    ],
 }
 ENCODER_SECTIONS = {  # of a pretrained encoder, which has no task
     "Training state": SECTIONS["Training state"],
@@ -84,11 +95,25 @@ def is_encoder(metadata: dict[str, Any]) -> bool:
 def sections(metadata: dict[str, Any]) -> str:
     """Return one checkpoint's metadata as text, a table for each section; val_acc in percent."""
     parts = []
+    metadata = described(metadata)
     layout = ENCODER_SECTIONS if is_encoder(metadata) else SECTIONS
     for title, keys in layout.items():
         rows = [(key, shown(metadata.get(key))) for key in keys]
         parts.append(f"{title}\n{tabulate(rows, tablefmt='simple', disable_numparse=True)}")
     return "\n\n".join(parts)
+
+
+def described(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return ``metadata`` with the rows that are only in its stored configuration."""
+    config = metadata["config"]
+    task = config.get("task")
+    kind = task.get("distractors") if isinstance(task, dict) else None
+    return {
+        "run_name": config.get("run_name"),
+        "seed": config.get("seed"),
+        "distractors": kind,
+        **metadata,
+    }
 
 
 def list_folder(folder: Path) -> list[dict[str, Any]]:
@@ -135,15 +160,24 @@ def row(path: Path) -> dict[str, Any]:
     try:
         status = path.stat()
         base["size_mb"] = round(status.st_size / 1e6, 1)
-        base["modified"] = datetime.fromtimestamp(status.st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+        base["modified"] = modified(status.st_mtime, "%Y-%m-%d %H:%M:%S")
         metadata = read_metadata(path)
-    except (CheckpointError, OSError) as error:
-        return {**base, "error": str(error)}
+    except Exception as error:  # one file must not hide the others
+        known = isinstance(error, CheckpointError | OSError)
+        return {**base, "error": str(error) if known else f"{path}: {error!r}"}
     columns = {key: metadata.get(key) for key in COLUMNS}
     if is_encoder(metadata):
         columns |= dict.fromkeys(("bottleneck_type", "vocab_size", "max_message_length"))
         columns["task_type"] = f"pretrain {metadata.get('pretrain_task_type')}"
     return {**base, **columns}
+
+
+def modified(time: float, form: str) -> str | None:
+    """Return a file's time as text; None if it is not a date of this calendar."""
+    try:
+        return datetime.fromtimestamp(time).strftime(form)
+    except (OSError, OverflowError, ValueError):
+        return None
 
 
 def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
@@ -158,7 +192,7 @@ def table(rows: list[dict[str, Any]], *, wide: bool = False) -> str:
     if excess > 0 and not wide:
         room = max(max(len(name) for name, *_ in cells) - excess, 24)
         text = _format_rows(columns, [[shortened(name, room), *rest] for name, *rest in cells])
-    errors = [f"error: {row['error']}" for row in rows if "error" in row]
+    errors = [escaped(f"error: {row['error']}") for row in rows if "error" in row]
     return "\n".join([text, "", *errors]) if errors else text
 
 
@@ -187,17 +221,28 @@ def changes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[An
 
 
 def difference(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> str:
-    """Return the differences of two stored configurations as a table."""
+    """Return the training states of two checkpoints and what differs in their configurations."""
+    states = [
+        {key: each.get(key) for key in SECTIONS["Training state"]} for each in (first, second)
+    ]
+    rows = [(key, shown(states[0][key]), shown(states[1][key])) for key in states[0]]
+    state = tabulate(rows, headers=("key", *map(exact, names)), disable_numparse=True)
+    return f"{state}\n\n{_config_difference(first, second, names)}"
+
+
+def _config_difference(
+    first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]
+) -> str:
     changed = changes(first["config"], second["config"])
-    rows = [(key, exact(left), exact(right)) for key, (left, right) in changed.items()]
+    rows = [tuple(map(exact, (key, *pair))) for key, pair in changed.items()]
     if not rows:
         return "the configurations are identical"
-    return tabulate(rows, headers=("key", *names), disable_numparse=True)
+    return tabulate(rows, headers=("key", *map(exact, names)), disable_numparse=True)
 
 
 def shown(value: Any) -> str:
     """Return a value for a table: fractions with four digits, lists as their items."""
-    if type(value) is float:
+    if type(value) is float and math.isfinite(value):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple) and value:
         return ", ".join(map(shown, value))
@@ -206,10 +251,10 @@ def shown(value: Any) -> str:
 
 def exact(value: Any) -> str:
     """Return a value as text, without rounding."""
-    if value is None or value == []:
+    if value is None or value == [] or value != value:  # NaN differs from itself
         return "–"
     if type(value) is bool:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return ", ".join(map(exact, value))
-    return str(value)
+    return escaped(str(value))

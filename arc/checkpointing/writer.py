@@ -21,10 +21,12 @@ import torch
 
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.format import write_checkpoint
+from arc.checkpointing.reservations import Reservations
 
 log = logging.getLogger(__name__)
 Content = dict[str, Any]
 KeyPath = tuple[Any, ...]  # the keys that lead to a tensor in a tree
+TAKEN = "another process may write this run too, since its lock file was replaced or removed"
 MAX_ERRORS = 100
 MAX_RECENT = 16
 
@@ -84,7 +86,8 @@ class CheckpointWriter:
 
     A failed save is logged and kept in ``errors``; training and later saves continue.
     ``failures`` counts all failed saves. ``on_change`` is called with the writer, from any
-    thread, when ``pending`` or ``recent`` changes.
+    thread, when ``pending`` or ``recent`` changes. ``reservations`` are the requested names, until
+    they are written.
     """
 
     def __init__(self) -> None:
@@ -95,6 +98,8 @@ class CheckpointWriter:
         self._closed = False
         self._unsaved: dict[Path, Save] = {}
         self.failures = 0
+        self.reservations = Reservations()
+        self.target: Callable[[Path], Path] = lambda path: path  # where a save is really written
         self.on_change: Callable[[CheckpointWriter], None] = lambda writer: None
         self._recent: deque[Save] = deque(maxlen=MAX_RECENT)
         self._thread = self._start()
@@ -172,6 +177,7 @@ class CheckpointWriter:
                     break
             self.offer(make_content)
         self._thread.join()
+        self.reservations.close()
         return self.errors
 
     # -- the training thread ---------------------------------------------------------------
@@ -225,7 +231,10 @@ class CheckpointWriter:
 
     def _write_one(self, path: Path, content: Content) -> Save:
         try:
-            write_checkpoint(path, content)
+            target = self.target(path)
+            write_checkpoint(target, content)
+            if target != path:
+                raise CheckpointError(f"{path}: {TAKEN}; the state was saved as {target.name}")
         except CheckpointError as failure:
             log.error(f"save failed: {failure}; training continues")
             return Save(path, str(failure))
@@ -235,6 +244,7 @@ class CheckpointWriter:
         return Save(path, None)
 
     def _note(self, save: Save) -> None:
+        self.reservations.release(save.path)
         with self._changed:
             self._recent.append(save)
             self._unsaved.pop(save.path, None)

@@ -7,11 +7,14 @@ may have changed. Only the overrides of this command line are applied to it.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from arc.config.files import ConfigError, config_folder
@@ -68,14 +71,45 @@ def _chosen(typed: list[str]) -> tuple[list[str], list[str]]:
         if override.is_delete():
             raise ConfigError(f"~{name}: keys of a stored configuration cannot be deleted")
         if name == EXPERIMENT:
-            chosen = override.get_value_element_as_str()
-            for kind, place in _touched(config_folder() / EXPERIMENT / (chosen + ".yaml")):
+            for kind, place in _touched_by(override):
                 (groups if kind == "group" else keys).append(place)
         elif (config_folder() / name).is_dir():
             groups.append(name)
         else:
             keys.append(name)
     return groups, keys
+
+
+def groups_of_experiments(typed: Sequence[str]) -> list[str]:
+    """Return the groups that the typed experiments choose."""
+    overrides = OverridesParser.create().parse_overrides(list(typed))
+    experiments = [each for each in overrides if each.key_or_group == EXPERIMENT]
+    touched = [part for override in experiments for part in _touched_by(override)]
+    return [name for kind, name in touched if kind == "group"]
+
+
+def _touched_by(override: Override) -> Iterator[tuple[str, str]]:
+    """Yield what the experiment, or the list of experiments, of an override sets; null: nothing."""
+    value = override.value()
+    for name in value if isinstance(value, list) else [] if value is None else [value]:
+        files = [folder / EXPERIMENT / f"{name}.yaml" for folder in _config_folders()]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise ConfigError(f"{EXPERIMENT}={name}: no such file in {files[0].parent}")
+        yield from _touched(found)
+
+
+def _config_folders() -> list[Path]:
+    """Return conf/ and the folders of --config-dir and hydra.searchpath."""
+    folders = [config_folder()]
+    if HydraConfig.initialized():
+        sources = HydraConfig.get().runtime.config_sources
+        return folders + [Path(each.path) for each in sources if each.schema == "file"]
+    for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        option, _, value = argument.partition("=")
+        if option in ("--config-dir", "-cd"):
+            folders.append(Path(value or following).absolute())
+    return folders
 
 
 def _touched(experiment: Path) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -11,10 +13,47 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from arc.loggers.history import Rates
+from arc.terminal import EscapeFilter
 from arc.training import Callback, EvaluationEvent, StepEvent, ValidationEvent
 
 log = logging.getLogger(__name__)
 LINE_EVERY_SECONDS = 5.0
+
+
+class TerminalConsole(Console):
+    """A console that discards its output once the terminal is closed; rich would exit."""
+
+    def on_broken_pipe(self) -> None:
+        """Discard all output from now on."""
+        self.quiet = True
+
+
+class LogFile(logging.FileHandler):
+    """A log file that is opened with its first line; while it cannot be written, lines are lost.
+
+    The first failure is logged, which the terminal shows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+        self._failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            super().emit(record)
+        except OSError as error:
+            self._report(error)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Report an error of writing."""
+        self._report(sys.exc_info()[1])
+
+    def _report(self, error: BaseException | None) -> None:
+        if not self._failing:
+            self._failing = True
+            log.error(f"{self.baseFilename}: cannot be written: {error}; training continues")
 
 
 class ConsoleProgress(Callback):
@@ -73,6 +112,9 @@ class ConsoleProgress(Callback):
 
     def _show_validation(self, event: ValidationEvent) -> None:
         metric = event.evaluation.task_metrics.headline
+        if metric.targets == 0:
+            self._status = "no validation set"
+            return
         value = " ".join(f"{name} {value:.1f} %" for name, value in metric.values.items())
         self._status = f"validation {value}"
         if time.monotonic() - self._last_validation < LINE_EVERY_SECONDS:
@@ -103,14 +145,15 @@ def _remaining(seconds: float | None) -> str:
     return "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
 
 
-def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
-    """Send the root logger's lines to ``console``, in place of Hydra's own stream handler."""
+def log_to_terminal(console: Console, level: int = logging.INFO, file: Path | None = None) -> None:
+    """Send the root logger's lines to ``console``, in place of Hydra's own stream handler.
+
+    They are also appended to ``file``.
+    """
     root = logging.getLogger()
     for handler in list(root.handlers):
         if type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
-        elif isinstance(handler, logging.FileHandler):
-            handler.handleError = _ignore_errors  # type: ignore[method-assign]
     if console.is_terminal:
         rich_handler = RichHandler(console=console, show_level=False, show_path=False)
         root.addHandler(rich_handler)
@@ -118,8 +161,8 @@ def log_to_terminal(console: Console, level: int = logging.INFO) -> None:
         plain = logging.StreamHandler()
         plain.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
         root.addHandler(plain)
+    if file is not None:
+        root.addHandler(LogFile(file))
+    for handler in root.handlers:
+        handler.addFilter(EscapeFilter())
     root.setLevel(level)
-
-
-def _ignore_errors(record: logging.LogRecord) -> None:
-    """Ignore a log line that cannot be written to disk; the terminal still shows it."""

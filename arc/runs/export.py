@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import inspect
 import json
+import math
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from tabulate import tabulate
 
 from arc.checkpointing import Loaded, load
 from arc.checkpointing.errors import CheckpointError
-from arc.checkpointing.tables import SECTIONS, shown
+from arc.checkpointing.policy import is_preserved
+from arc.checkpointing.tables import SECTIONS, described, shown
 from arc.models import BOTTLENECKS
 from arc.runs.results import format_results
 from arc.tasks import TASKS
+from arc.terminal import escaped, show, show_error
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -56,7 +58,7 @@ def export(path: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
     contents = {
         WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),
         CONFIG: f"{json.dumps(loaded.metadata['config'], indent=2)}\n".encode(),
-        CARD: card(path, loaded).encode(),
+        CARD: escaped(card(path, loaded), keep="\n").encode(),
     }
     _write(folder, contents)
     return list(files.values())
@@ -70,7 +72,7 @@ def card(path: Path, loaded: Loaded) -> str:
     """
     config, metadata = loaded.config, loaded.metadata
     count = sum(parameter.numel() for parameter in loaded.model.parameters())
-    described = {**metadata, "num_parameters": count, "file": path.name}
+    facts = {**described(metadata), "num_parameters": count, "file": path.name}
     parts = [
         "---\ntags:\n- emergent-communication\n- arc-agi\n---",
         f"# {config.run_name or path.stem}",
@@ -78,11 +80,11 @@ def card(path: Path, loaded: Loaded) -> str:
         "gets its message.",
         f"- Task: {_described(TASKS[config.task.name])}\n"
         f"- Bottleneck: {_described(BOTTLENECKS[config.bottleneck.name])}",
-        "\n\n".join(_section(title, described) for title in ("Task", "Architecture", "Training")),
+        "\n\n".join(_section(title, facts) for title in ("Task", "Architecture", "Training")),
         f"## Results\n\n{_results_section(path, loaded)}",
         f"## Loading\n\nWith this folder as the working directory:\n\n```python\n{LOADING}```",
-        _section("Data", described),
-        _section("Provenance", described, "file", "epoch", "step", "seconds"),
+        _section("Data", facts),
+        _section("Provenance", facts, "file", "epoch", "step", "seconds"),
         f"## Configuration\n\n```yaml\n{OmegaConf.to_yaml(metadata['config'])}```",
     ]
     return "\n\n".join(parts) + "\n"
@@ -108,10 +110,15 @@ def _results_section(path: Path, loaded: Loaded) -> str:
     """Return the results next to their baselines, or the command that measures them."""
     run_name, metadata = loaded.config.run_name, loaded.metadata
     source = path.with_name(f"{run_name}_results.json")
-    validation = (
-        f"Last validation: accuracy {_cell(metadata.get('val_acc'))} %, loss "
-        f"{_cell(metadata.get('val_loss'))}."
-    )
+    accuracy, loss = (metadata.get(key) for key in ("val_acc", "val_loss"))
+    validation = f"Last validation: accuracy {_cell(accuracy)} %, loss {_cell(loss)}."
+    if accuracy is None or math.isnan(accuracy):
+        validation = "This checkpoint has no validation results."
+    if is_preserved(path.stem, run_name):
+        return (
+            f"{validation} This file was preserved when its run was resumed from an earlier save, "
+            "so the later results of that run are not those of this file."
+        )
     if not source.exists():
         return (
             f"{validation} For test results and baselines, run "
@@ -174,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = export(options.path, folder, overwrite=options.overwrite)
     except CheckpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(*files, sep="\n")
+        return show_error(escaped(str(error)))
+    for file in files:
+        show(escaped(str(file)))
     return 0

@@ -15,10 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
+from arc.checkpointing.policy import is_preserved
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.files import ConfigError, config_folder
-from arc.config.overrides import is_typed, key_of, overlay, refuse_names
+from arc.config.hydra_main import compose_tree
+from arc.config.overrides import (
+    groups_of_experiments,
+    is_typed,
+    key_of,
+    overlay,
+    refuse_names,
+)
 from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
 
 log = logging.getLogger(__name__)
@@ -29,12 +37,14 @@ AUTO = "auto"
 class RunPlan:
     """A checked, named configuration and the checkpoint to start from; None for a fresh run.
 
-    ``typed`` are the overrides that it was made from.
+    ``typed`` are the overrides that it was made from, ``replaced`` the files that it may replace
+    although it is a fresh run.
     """
 
     config: RunConfig
     source: CheckpointSource | None = None
     typed: tuple[str, ...] = ()
+    replaced: tuple[Path, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
@@ -61,12 +71,13 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if process.resume == AUTO:
         source = _latest_source(tree)
     else:
-        folder = Path(tree.checkpoint.dir)
+        folder = _folder(tree)
         source = read_source(process.resume, process.finetune, folder, strict=process.strict)
     config = _config(tree, typed, source)
     _check_start(config, source)
-    is_new = process.resume is None
-    return RunPlan(_named(config) if is_new else config, source, tuple(typed))
+    if process.resume is None:
+        return RunPlan(_named(config), source, tuple(typed))
+    return RunPlan(config, source, tuple(typed), tuple(_files(config)))
 
 
 def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:
@@ -122,16 +133,17 @@ def stored_group_choices(typed: list[str]) -> list[str]:
     try:
         parsed = OverridesParser.create().parse_overrides(typed)
         given = {override.key_or_group: str(override.value()) for override in parsed}
-        folder = Path(given.get("checkpoint.dir", "checkpoints"))
+        folder = Path(given.get("checkpoint.dir", "checkpoints")).expanduser()
         if given.get("resume") == AUTO:
-            paths = [path for _, _, path in _files_of(folder, given.get("run_name", ""))]
+            paths = _files_of(folder, given.get("run_name", ""))
         else:
             starts = [given[key] for key in ("resume", "finetune") if key in given]
             paths = [checkpoint_path(start, folder) for start in starts]
         stored = read_metadata(paths[0])["config"] if paths else {}
-    except (CheckpointError, HydraException):
+        chosen = [*given, *groups_of_experiments(typed)]
+    except (CheckpointError, ConfigError, HydraException):
         return []
-    return group_choices(stored, given)
+    return group_choices(stored, chosen)
 
 
 def group_choices(stored: Mapping[str, Any], given: Collection[str]) -> list[str]:
@@ -153,11 +165,24 @@ def _option(group: str, section: Any) -> str | None:
     return str(section["name"]) if "name" in section else f"[{','.join(names)}]"
 
 
+def with_overrides(stored: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """Return a stored configuration with ``overrides`` in Hydra's grammar; raises ConfigError."""
+    given = {*map(key_of, overrides), *groups_of_experiments(overrides)}
+    choices = group_choices(stored, given)
+    tree = compose_tree([*choices, *overrides])
+    return parse_config(overlay(stored, tree, list(overrides)))
+
+
+def _folder(tree: DictConfig) -> Path:
+    """Return ``checkpoint.dir`` of a tree that has not been parsed."""
+    return Path(str(tree.checkpoint.dir)).expanduser()
+
+
 def _latest_source(tree: DictConfig) -> CheckpointSource | None:
     """Return the latest checkpoint of the run that ``run_name`` names, for resume=auto."""
     if tree.run_name is None:
         raise ConfigError("resume=auto: continues the run named by run_name=…; set run_name")
-    latest = _latest_checkpoint(Path(tree.checkpoint.dir), str(tree.run_name))
+    latest = _latest_checkpoint(_folder(tree), str(tree.run_name))
     if latest is None:
         log.info(f"resume=auto: no checkpoint of {tree.run_name} yet; starting a new run")
     return latest
@@ -205,7 +230,7 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
 
 def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
     """Return the run's valid file of the highest step; broken files are skipped with a warning."""
-    for _, _, path in _files_of(folder, run_name):
+    for path in _files_of(folder, run_name):
         try:
             return CheckpointSource("resume", path, read_checkpoint(path), True)
         except CheckpointError as error:
@@ -213,8 +238,8 @@ def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
     return None
 
 
-def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
-    """Return (step, time, path) of a run's readable files, highest step first."""
+def _files_of(folder: Path, run_name: str) -> list[Path]:
+    """Return a run's readable files, highest step first, preserved files last."""
     found = []
     for path in folder.glob("*.pth"):
         try:
@@ -222,11 +247,13 @@ def _files_of(folder: Path, run_name: str) -> list[tuple[int, float, Path]]:
             if is_encoder(metadata):
                 continue
             if metadata["config"].get("run_name") == run_name:
-                found.append((int(metadata.get("step") or 0), path.stat().st_mtime, path))
+                is_current = not is_preserved(path.stem, run_name)
+                step = int(metadata.get("step") or 0)
+                found.append((is_current, step, path.stat().st_mtime, path))
         except (CheckpointError, OSError) as error:
             if path.name.startswith(f"{run_name}_"):
                 log.warning(f"resume=auto: skipped: {error}")
-    return sorted(found, reverse=True)
+    return [path for *_, path in sorted(found, reverse=True)]
 
 
 def _renamed(config: RunConfig, name: str | None) -> RunConfig:
@@ -235,18 +262,8 @@ def _renamed(config: RunConfig, name: str | None) -> RunConfig:
 
 def _named(config: RunConfig) -> RunConfig:
     """Return ``config`` with a run name that is unique in its folder."""
-    folder = Path(config.checkpoint.dir)
-
-    def is_taken(name: str) -> bool:
-        ends = ("last.pth", "best.pth", "results.json")
-        return any((folder / f"{name}_{end}").exists() for end in ends)
-
     if config.run_name is not None:
-        if is_taken(config.run_name):
-            raise ConfigError(
-                f"run_name={config.run_name}: {folder} contains a run of that name; choose another "
-                "name, or continue the run with resume=auto"
-            )
+        refuse_taken_name(config)
         return config
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # several runs may start at once
     parts = (config.task.name, config.bottleneck.name)
@@ -254,6 +271,22 @@ def _named(config: RunConfig) -> RunConfig:
         parts = ("pretrain", config.pretrain.name)
     name = base = "_".join((*parts, stamp))
     number = 2
-    while is_taken(name):
+    while _files(_renamed(config, name)):
         name, number = f"{base}_{number}", number + 1
     return _renamed(config, name)
+
+
+def refuse_taken_name(config: RunConfig, replaced: Collection[Path] = ()) -> None:
+    """Raise ConfigError if there are files of a run of that name, other than ``replaced``."""
+    if any(path not in replaced for path in _files(config)):
+        raise ConfigError(
+            f"run_name={config.run_name}: {config.checkpoint.dir} contains a run of that name; "
+            "choose another name, or continue the run with resume=auto"
+        )
+
+
+def _files(config: RunConfig) -> list[Path]:
+    """Return the existing files that a run of ``config`` would replace."""
+    folder, ends = Path(config.checkpoint.dir), ("last.pth", "best.pth", "results.json")
+    paths = [folder / f"{config.run_name}_{end}" for end in ends]
+    return [path for path in paths if path.exists()]

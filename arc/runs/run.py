@@ -13,6 +13,7 @@ from typing import Any, Literal
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
 from arc.checkpointing.restore import begin_from, start_encoder
+from arc.checkpointing.writer import TAKEN
 from arc.config.builders import (
     build_model,
     build_pretraining,
@@ -21,10 +22,11 @@ from arc.config.builders import (
     build_trainer,
     with_data,
 )
+from arc.config.files import ConfigError
 from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
-from arc.runs.plan import RunPlan
+from arc.runs.plan import RunPlan, refuse_taken_name
 from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
 from arc.runs.run_lock import run_lock
 from arc.tasks import Task
@@ -55,13 +57,13 @@ class Outcome:
 class Run:
     """The parts of a run, wired together and ready to train."""
 
+    plan: RunPlan
     config: RunConfig
     output: Path
     task: Task
     trainer: Trainer
     policy: CheckpointPolicy
     ranks: ProcessGroup
-    resumes: bool
 
     @property
     def folder(self) -> Path:
@@ -160,7 +162,10 @@ def _build_training(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     elif encoder.freeze:
         log.info("encoder.freeze: the weights of the encoder do not change")
     policy = CheckpointPolicy(config, trainer, started_from)
-    return Run(config, output, task, trainer, policy, ranks, plan.resumes)
+    if plan.source is not None and plan.resumes:
+        name = plan.source.content["config"].get("run_name")
+        policy.earlier_best = plan.source.path.with_name(f"{name}_best.pth")
+    return Run(plan, config, output, task, trainer, policy, ranks)
 
 
 def _build_pretraining(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
@@ -178,7 +183,7 @@ def _build_pretraining(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     if own.init_from is not None:
         started_from += [start_encoder(own.init_from, "pretrain.init_from", config, trainer)]
     policy = EncoderCheckpointPolicy(config, trainer, started_from)
-    return Run(config, output, task, trainer, policy, ranks, resumes=False)
+    return Run(plan, config, output, task, trainer, policy, ranks)
 
 
 def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
@@ -204,11 +209,12 @@ def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
             "training.max_minutes alone does not set the length of the schedule, so the learning "
             "rate stays constant; set training.max_steps, or training.schedule_by=time"
         )
+    key = "training.epochs" if config.mode == "train" else "pretrain.epochs"
     steps = (training.epochs or 0) * trainer.sampler.batches_per_epoch
     if training.max_steps is not None and steps > training.max_steps:
         log.warning(
-            f"training.max_steps={training.max_steps} ends the run before training.epochs="
-            f"{training.epochs} ({steps} steps); training.max_steps=null removes the limit"
+            f"training.max_steps={training.max_steps} ends the run before {key}={training.epochs} "
+            f"({steps} steps); training.max_steps=null removes the limit"
         )
 
 
@@ -234,9 +240,13 @@ def run_to_end(
         return RunResult(run, Outcome("finished"))
     if not run.ranks.is_leader:
         return RunResult(run, _follow(run, control))
-    with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")):
-        if run.resumes:
+    with run_lock(run.folder, run.policy.best.stem.removesuffix("_best")) as is_locked:
+        run.policy.is_locked = is_locked
+        if run.plan.resumes:
             run.policy.preserve_later_checkpoints()
+            run.policy.fetch_best()
+        else:  # again, now that no other process can write the run
+            refuse_taken_name(run.config, run.plan.replaced)
         events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])
         try:
             return _train_and_evaluate(run, control, events)
@@ -292,7 +302,7 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
     run.ranks.shutdown()
     fault = fault or _save_fault(run, failed)
     if fault is not None:
-        fault = f"{fault}. {_saved(run)}"
+        fault = f"{fault}. {_saved(run)}" if run.policy.is_locked() else fault
         log.error(fault)
         return Outcome("failed", fault)
     if control.stop_requested or not run.trainer.reached_limit:
@@ -357,6 +367,8 @@ def _evaluate(
         report=events.on_event,
         should_stop=lambda: control.stop_requested,
     )
+    if not run.policy.is_locked():
+        raise ConfigError(f"{run.results_path}: not written: {TAKEN}")
     write_results(run.results_path, results)
     log.info(f"results and checkpoints: {run.folder}/{run.config.run_name}_*")
     if results.get("stopped"):

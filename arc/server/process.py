@@ -17,8 +17,9 @@ from arc.runs import Run, RunPlan, build_run, plan_run, run_to_end
 from arc.runs.next_run import NextRun
 from arc.runs.results import format_results
 from arc.runs.signals import on_signal, stops
-from arc.server.endpoint import endpoint
+from arc.server.endpoint import endpoint, published_log
 from arc.server.session import Session
+from arc.terminal import show
 from arc.training import ProcessGroup, RunControl
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class TrainingProcess:
             raise ConfigError("-m: sweeps are not supported with torchrun")
         self.tree, self.typed, self.output = tree, list(typed), output
         self.console, self.ranks = console, ranks
+        self.error: str | None = None  # of the last run
         self.own_folder = output / "checkpoints" if is_sweep else None
         self.server = self._server_config(is_sweep)
         self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
@@ -60,6 +62,10 @@ class TrainingProcess:
 
     def run_once(self) -> int:
         """Train the run that was typed; returns the exit status."""
+        with published_log(self.session.status):
+            return self._run_once()
+
+    def _run_once(self) -> int:
         plan = plan_run(self.tree, self.typed, self.own_folder)
         run = build_run(plan, self.output, self.ranks)  # before the endpoint: it may raise
         if run.is_finished or not self.ranks.is_leader:
@@ -76,6 +82,7 @@ class TrainingProcess:
         """Train the runs that are requested until Ctrl-C; returns the exit status."""
         with (
             on_signal(lambda _: self.session.shutdown()) as received,  # before any lock is held
+            published_log(self.session.status),
             endpoint(self.server, self.session),
         ):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends the process")
@@ -92,7 +99,7 @@ class TrainingProcess:
                 return self._train(build_run(plan, output), control)
         except ValueError as error:
             log.error(str(error))
-        except Exception:  # a failed run must not end the process
+        except (Exception, SystemExit):  # a failed run must not end the process
             log.exception("the run failed")
         return 1
 
@@ -102,7 +109,8 @@ class TrainingProcess:
         with on_signal(stops(control)) as received:
             result = run_to_end(run, control=control, callbacks=callbacks)
         if result.results is not None:
-            print(f"\n{format_results(result.results)}\n", flush=True)
+            show(f"\n{format_results(result.results)}\n")
+        self.error = result.outcome.error
         if result.outcome.kind == "failed":
             return 1
         return 128 + received[0] if received else 0

@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import TIMEOUT, environment
+from helpers_cli import finish, start
 
 MIB = 2**20
 MAX_GROWTH = 300 * MIB
@@ -130,6 +128,31 @@ def oversized(path: Path) -> None:
     path.write_bytes(content)
 
 
+def folded(path: Path) -> None:
+    """A second tree, which torch reads because it ignores the case of names."""
+    content = {"x/DATA.PKL": pickle.dumps({"config": Code()}, 2)}
+    pack(path, {**content, "x/data.pkl": pickle.dumps({}, 2), "x/version": b"3\n"})
+
+
+def shifted(path: Path) -> None:
+    """A second archive in front, where torch looks for the directory."""
+    with_tree(path, pickle.dumps({}, 2))
+    second = path.read_bytes()
+    path.write_bytes(second + second)
+
+
+def trailing(path: Path) -> None:
+    with_tree(path, pickle.dumps({}, 2))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"PK\x05\x06" + bytes(18)
+
+
+def aliased(path: Path) -> None:
+    """A hundred weights in the bytes of one."""
+    weights = dict.fromkeys(map(str, range(100)), torch.zeros(10_000))
+    torch.save({"config": {}, "format_version": 2, "model_state_dict": weights}, path)
+
+
 # -- trees -------------------------------------------------------------------------------
 
 
@@ -189,6 +212,8 @@ TREES = {
     "a wide text": text("a" * (12 * MIB - 4) + "\U0001f600"),
     "a text cut off": text("\U0001f600" * (3 * MIB))[:-1],
     "tuples in tuples": b")" + b"\x85" * 500_000,
+    "a list of one list": ONE + b"](]q\x00(" + b"N" * 200_000 + b"e" + b"h\x00" * 200_000 + b"es",
+    "a text many times": ONE + b"](" + text("a" * 400_000) + b"q\x00" + b"h\x00" * 200_000 + b"es",
     "a list 200 times": ONE
     + b"("
     + b"N" * 100_000
@@ -230,7 +255,10 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "an infinity": ("model", {"dropout": float("inf")}),
 }
 
-ARCHIVES = (compressed, overlapping, twice, linked, crowded, oversized)
+ARCHIVES = (
+    *(compressed, overlapping, twice, linked, crowded, oversized),
+    *(folded, shifted, trailing, aliased),
+)
 CODE = (coded, bare, referred, attributed)
 FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
 
@@ -271,19 +299,12 @@ def answers(
     good = save_run("task=selection", "task.num_distractors=3").path
     cwd = tmp_path_factory.mktemp("cwd")
     tries = [f"{reader}={path}" for name, path in hostile.items() for reader in readers_of(name)]
-    done = subprocess.run(
-        [sys.executable, "-c", READERS, str(good), *tries],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr
+    done = finish(start(cwd, str(good), *tries, script=READERS))
+    assert done.status == 0, done.err
     assert list(cwd.iterdir()) == []  # nothing ran
     names = {str(path): name for name, path in hostile.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in hostile}
-    for answer in json.loads(done.stdout):
+    for answer in json.loads(done.out):
         found[names[answer["file"]]][answer["reader"]] = answer
     return found
 

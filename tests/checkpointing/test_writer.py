@@ -1,10 +1,9 @@
 """Background saves: every request is written, from a consistent state, whatever fails."""
 
+import contextlib
 import errno
 import fcntl
 import os
-import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import environment
+from helpers_cli import finish, start
 
 import arc.checkpointing.writer as writer_module
 from arc.checkpointing import (
@@ -300,12 +299,12 @@ def test_keys_with_a_separator_have_separate_buffers() -> None:
 
 
 HELD = """
-import sys, torch
+import signal, sys, torch
 from pathlib import Path
 from arc.checkpointing import write_checkpoint
 def held(*_):
     print("writing", flush=True)
-    sys.stdin.read()
+    signal.pause()
 torch.save = held
 write_checkpoint(Path(sys.argv[1]), {})
 """
@@ -321,15 +320,14 @@ def test_only_temporary_files_that_no_process_holds_are_swept(tmp_path: Path) ->
 
 
 def test_a_file_that_is_being_written_is_not_swept(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HELD, str(tmp_path / "x.pth")]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"writing\n"
-        (writing,) = tmp_path.iterdir()
-        os.utime(writing, (1, 1))
-        assert list(sweep_temporaries(tmp_path)) == []
-        process.kill()
+    process = start(tmp_path, str(tmp_path / "x.pth"), script=HELD)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    (writing,) = tmp_path.iterdir()
+    os.utime(writing, (1, 1))
+    assert list(sweep_temporaries(tmp_path)) == []
+    process.kill()
+    finish(process)
     assert list(sweep_temporaries(tmp_path)) == [writing]
 
 
@@ -363,6 +361,58 @@ def test_the_writer_stores_the_trainer_state_without_duplicates(
     with zipfile.ZipFile(path) as mine, zipfile.ZipFile(one.path) as theirs:
         assert len(mine.namelist()) == len(theirs.namelist())
     assert abs(path.stat().st_size - one.path.stat().st_size) < 1024
+
+
+def test_two_runs_never_get_one_name(make_run: Callable[..., Any], tmp_path: Path) -> None:
+    """Both ask at the same moment, with and without names; a third one died while it asked."""
+    (tmp_path / ".late.pth.reserved.arc-tmp").touch()
+    assert len(list(sweep_temporaries(tmp_path))) == 1
+    run = make_run("task=reconstruction", f"checkpoint.dir={tmp_path}")
+    trainer = run.trainer()
+    policies = [CheckpointPolicy(run.config, trainer) for _ in range(2)]
+    start, names = threading.Barrier(4), list[tuple[int, str]]()
+
+    def ask(owner: int, named: bool) -> None:
+        start.wait()
+        for number in range(25):
+            with contextlib.suppress(FileExistsError):
+                name = policies[owner].request(f"mine{number}" if named else None)
+                names.append((owner, name))
+
+    threads = [threading.Thread(target=ask, args=(n // 2, bool(n % 2))) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(sweep_temporaries(tmp_path)) == []
+    other = policies[1 - next(owner for owner, name in names if name == "mine0")]
+    with pytest.raises(FileExistsError, match="saved by another run"):
+        other.request("mine0", overwrite=True)
+    for owner, policy in enumerate(policies):
+        assert policy.writer.close(lambda: {"owner": owner}) == []  # noqa: B023
+    assert len({name for _, name in names}) == len(names) == 75
+    assert {path.stem for path in tmp_path.iterdir()} == {name for _, name in names}
+    for owner, name in names:
+        assert torch.load(tmp_path / f"{name}.pth") == {"owner": owner}
+
+
+def test_an_earlier_numbering_costs_no_epoch_file_of_this_run(
+    make_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    game = ["task=reconstruction", "data.max_grids=32", "training.max_steps=4"]
+    saves = [f"checkpoint.dir={tmp_path}", "checkpoint.every_epochs=1", "checkpoint.keep_last=2"]
+    run = make_run(*game, *saves, "run_name=mine")
+    for number in (7, 8, 9):
+        (tmp_path / f"mine_epoch_{number:04}.pth").write_bytes(b"unreadable")
+    trainer = run.trainer()
+    policy = CheckpointPolicy(run.config, trainer)
+    for event in trainer.run(RunControl()):
+        policy.on_event(event)
+    policy.finish()
+    assert {path.name for path in tmp_path.glob("mine_epoch_*")} == {
+        "mine_epoch_0001.pth",
+        "mine_epoch_0002.pth",
+    }
 
 
 def test_only_old_epoch_files_are_deleted(make_run: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,17 +1,28 @@
 """The files of conf/ agree with the schemas."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from helpers_cli import run_here
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from arc.api import compose
-from arc.config.files import config_folder
-from arc.config.schema import ProcessConfig, RunConfig, Selection, parse_config, to_tree
+from arc.config.files import ConfigError, config_folder
+from arc.config.schema import (
+    EvaluateConfig,
+    EvaluateDataConfig,
+    ProcessConfig,
+    RunConfig,
+    Selection,
+    parse_config,
+    to_tree,
+)
 from arc.data import DATASETS
-from arc.evaluate import EvaluateConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
 from arc.models import BOTTLENECKS
@@ -48,6 +59,7 @@ SCHEMAS = [
     RunConfig,
     ProcessConfig,
     EvaluateConfig,
+    EvaluateDataConfig,
     *(schema for schema in SECTIONS if not issubclass(schema, Selection)),
     *(registry.config(name) for registry in REGISTRIES.values() for name in registry),
 ]
@@ -70,7 +82,7 @@ def test_the_main_file_has_exactly_the_keys_of_a_run() -> None:
     groups = {next(iter(entry)) for entry in MAIN["defaults"] if isinstance(entry, dict)}
     own = set(MAIN) - {"defaults", "hydra"}
     assert own & groups == set(SELECTIONS)  # present and empty, so that [] selects nothing
-    assert own | groups - {"experiment"} == set(FIELDS)
+    assert own | groups - {"experiment", "override hydra/job_logging"} == set(FIELDS)
     for section, value in MAIN.items():
         if isinstance(value, dict) and section not in ("hydra", *SELECTIONS):
             schema = FIELDS[section].annotation
@@ -82,6 +94,7 @@ def test_the_main_file_has_exactly_the_keys_of_a_run() -> None:
 def test_the_file_of_the_evaluation_has_exactly_the_keys_of_its_schema() -> None:
     content = OmegaConf.load(CONF / "evaluate.yaml")
     assert set(content) - {"defaults", "hydra"} == set(EvaluateConfig.model_fields)
+    assert set(content.data) == set(EvaluateDataConfig.model_fields)
 
 
 @pytest.mark.parametrize("schema", dict.fromkeys(SCHEMAS), ids=lambda schema: schema.__name__)
@@ -117,6 +130,50 @@ def test_every_experiment_composes_and_changes_something(option: str) -> None:
     changed = compose(f"experiment={option.split('/')[1]}")
     assert changed != compose()
     assert parse_config(to_tree(changed)) == changed
+
+
+def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
+    train_small: Callable[..., Any], tmp_path: Path
+) -> None:
+    stored = train_small(tmp_path, "task=reconstruction", "training.max_steps=1").checkpoints.last
+    assert compose("experiment=null") == compose()
+    assert compose("experiment=null", base=stored).task.name == "reconstruction"
+    changed = compose("experiment=[hard,single_distractor]", base=stored)
+    fresh = compose("experiment=[hard,single_distractor]")
+    assert (changed.task, changed.bottleneck, changed.model) == (
+        fresh.task,
+        fresh.bottleneck,
+        fresh.model,
+    )
+    assert changed.training.max_steps == 1
+    with pytest.raises(ConfigError, match=r"^experiment=foo: "):
+        compose("experiment=[foo]", base=stored)
+
+
+def test_an_experiment_of_the_user_applies_to_a_resumed_run(
+    train_small: Callable[..., Any], tmp_path: Path
+) -> None:
+    stored = train_small(tmp_path, "task=reconstruction", "training.max_steps=1").checkpoints.last
+    own = tmp_path / "own" / "experiment" / "longer.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "# @package _global_\ndefaults:\n  - override /schedule: linear\n"
+        "training:\n  max_steps: 3\n",
+        encoding="utf-8",
+    )
+    folder = ["--config-dir", str(own.parents[1])]
+    outcome = run_here(
+        tmp_path,
+        *folder,
+        f"resume={stored}",
+        "experiment=longer",
+        "device=cpu",
+        "server.enabled=false",
+    )
+    assert outcome.status == 0, outcome.err
+    content = torch.load(stored)
+    assert content["step"] == 3
+    assert content["config"]["schedule"]["name"] == "linear"
 
 
 def test_a_typed_key_overrides_an_experiment() -> None:

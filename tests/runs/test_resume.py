@@ -151,8 +151,9 @@ def test_new_processes_resume_exactly(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     first = settings(arc_folder, *NOISY, "training.stop_at_step=5")
-    for overrides in (first, [f"resume={file(tmp_path)}", "device=cpu", "server.enabled=false"]):
-        outcome = run(tmp_path, *place(tmp_path), *overrides)
+    rest = [f"resume={file(tmp_path)}", "device=cpu", "server.enabled=false"]
+    for overrides, is_fresh in ((first, False), (rest, True)):
+        outcome = run(tmp_path, *place(tmp_path), *overrides, is_fresh=is_fresh)
         assert outcome.status == 0, outcome.err
     assert differences(last(tmp_path), last(whole)) == []
     assert events(tmp_path) == events(whole)
@@ -332,12 +333,17 @@ def test_a_key_that_the_stored_configuration_lacks_can_be_typed(stopped: Path) -
 
 
 def test_resuming_from_an_earlier_file_keeps_the_later_one(stopped: Path) -> None:
-    early = shutil.copy(file(stopped), stopped / "early.pth")
-    resume(stopped, "training.max_steps=8")
-    outcome = resume(stopped, "training.max_steps=6", path=early)
-    (kept,) = file(stopped).parent.glob("mine_last_*.pth")
-    assert torch.load(kept)["step"] == 8
+    early, folder = shutil.copy(file(stopped), stopped / "early.pth"), file(stopped).parent
+    resume(stopped, "training.max_steps=8", "checkpoint.every_epochs=1")
+    (folder / "mine_results.json").write_text('{"steps": 8}', encoding="utf-8")
+    outcome = resume(stopped, "training.max_steps=6", "training.batch_size=12", path=early)
+    for which, step in (("last", 8), ("epoch_0002", 6), ("epoch_0003", 8)):
+        (kept,) = folder.glob(f"mine_{which}_*.pth")
+        assert torch.load(kept)["step"] == step
+        assert f"preserved as {kept.name}" in outcome.err
+    assert not file(stopped, "epoch_0003").exists()
+    (kept,) = folder.glob("mine_results_*.json")
+    assert kept.read_text(encoding="utf-8") == '{"steps": 8}'
     assert last(stopped)["step"] == 6
-    assert f"preserved as {kept.name}" in outcome.err
-    resume(stopped, "training.max_steps=7")
-    assert len(list(file(stopped).parent.glob("mine_last_*.pth"))) == 1
+    assert "at step 6" in resume(stopped, "run_name=mine", "training.max_steps=7", path="auto").err
+    assert len(list(folder.glob("mine_last_*.pth"))) == 1

@@ -2,18 +2,22 @@
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import placed, run, run_here, tiny
+from helpers_cli import call, placed, run, run_here, tiny
 
+import arc.server.process
+import arc.train
 from arc.api import TrainedRun, evaluate
 from arc.config.schema import RunConfig
 from arc.runs import build_run
 from arc.runs.plan import plan_from
+from arc.tasks import TASKS
 
 CONTROLS = {"shuffled_messages", "constant_message", "untrained_sender"}
 VALUES = {
@@ -276,11 +280,55 @@ def test_a_sweep_can_start_from_a_saved_run(train_small: Train, tmp_path: Path) 
         assert (last["task_type"], last["learning_rate"]) == ("reconstruction", rate)
 
 
-def test_a_sweep_reports_an_invalid_value_and_keeps_earlier_jobs(
-    tmp_path: Path, arc_folder: Path
+def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(
+    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = run(tmp_path, "-m", "seed=0,-1", "task=reconstruction", *tiny(arc_folder, steps=1))
+    """Job 0 has an invalid value, job 1 fails while it trains, job 2 raises, job 3 finishes."""
+    take_step, build = TASKS["reconstruction"].step, arc.runs.build_run
+
+    def step(task: Any, *arguments: Any) -> Any:
+        if torch.initial_seed() == 1:
+            raise MemoryError("step")
+        return take_step(task, *arguments)
+
+    def building(plan: Any, *arguments: Any) -> Any:
+        if plan.config.seed == 2:
+            raise OSError(24, "Too many open files")
+        return build(plan, *arguments)
+
+    monkeypatch.setattr(TASKS["reconstruction"], "step", step)
+    monkeypatch.setattr(arc.server.process, "build_run", building)
+    settings = ["task=reconstruction", *tiny(arc_folder, steps=1), f"hydra.sweep.dir={tmp_path}"]
+    sweep = ["-m", "seed=-1,1,2,3", "hydra.sweeper.max_batch_size=1"]
+    outcome = call(arc.train.main, *settings, *sweep)
     assert outcome.status == 1
-    assert outcome.err.splitlines()[-1].startswith("error: seed=-1: ")
-    assert "Traceback" not in outcome.err
-    assert len(list(tmp_path.rglob("*_last.pth"))) == 1
+    ends = [line for line in outcome.err.splitlines() if line.startswith("error: job")]
+    assert outcome.err.splitlines()[-3:] == ends
+    for end, start in zip(
+        ends,
+        (
+            "error: job 0 (seed=-1): seed=-1: ",
+            "error: job 1 (seed=1): MemoryError: step",
+            "error: job 2 (seed=2): OSError: [Errno 24] Too many open files",
+        ),
+        strict=True,
+    ):
+        assert end.startswith(start)
+    assert [path.parent.parent.name for path in tmp_path.rglob("*_last.pth")] == ["3"]
+
+
+def test_a_signal_ends_the_whole_sweep(
+    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_step = TASKS["reconstruction"].step
+
+    def step(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return take_step(*arguments)
+
+    monkeypatch.setattr(TASKS["reconstruction"], "step", step)
+    settings = ["task=reconstruction", *tiny(arc_folder, steps=9), f"hydra.sweep.dir={tmp_path}"]
+    assert call(arc.train.main, *settings, "-m", "seed=0,1").status == 130
+    (last,) = tmp_path.rglob("*_last.pth")
+    assert torch.load(last)["step"] == 1
+    assert not (tmp_path / "1").exists()

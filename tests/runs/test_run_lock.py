@@ -1,15 +1,29 @@
 """The lock on a run name."""
 
-import multiprocessing
-import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers_cli import place, run_here, start, tiny, wait_for
+import torch
+from helpers_cli import (
+    Recorder,
+    finish,
+    place,
+    placed,
+    run_here,
+    start,
+    tiny,
+    wait_for,
+)
 
+from arc.api import TrainedRun
 from arc.config.files import ConfigError
+from arc.config.schema import RunConfig
+from arc.runs import build_run, run_to_end
+from arc.runs.plan import plan_from
 from arc.runs.run_lock import run_lock
+from arc.training import StepEvent
 
 
 def test_a_second_process_is_refused_until_the_first_releases_the_lock(tmp_path: Path) -> None:
@@ -26,16 +40,65 @@ def test_a_second_process_is_refused_until_the_first_releases_the_lock(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-def hold_and_die(folder: Path) -> None:
-    with run_lock(folder, "mine"):
-        os.kill(os.getpid(), signal.SIGKILL)
+def test_a_replaced_lock_or_folder_is_noticed(tmp_path: Path) -> None:
+    folder, lock = tmp_path / "folder", tmp_path / "folder" / ".mine.lock"
+    for replace in (lock.unlink, lambda: folder.rename(tmp_path / "moved")):
+        folder.mkdir(exist_ok=True)
+        with run_lock(folder, "mine") as is_locked:
+            assert is_locked()
+            replace()
+            assert not is_locked()
+            folder.mkdir(exist_ok=True)
+            with run_lock(folder, "mine") as other:
+                assert not is_locked()
+                assert other()
+                lock.touch()
+                assert other()
+
+
+def test_a_run_whose_lock_was_replaced_overwrites_nothing(
+    train_small: Callable[..., TrainedRun], tmp_path: Path
+) -> None:
+    last = tmp_path / "checkpoints" / "mine_last.pth"
+
+    def lose_lock(event: object) -> bool:
+        if isinstance(event, StepEvent) and event.step == 2:
+            (last.parent / ".mine.lock").unlink()
+            last.write_bytes(b"another run's")
+        return False
+
+    run = train_small(tmp_path, "task=reconstruction", callbacks=[Recorder(lose_lock)])
+    assert run.outcome.kind == "failed"
+    assert run.outcome.error is not None
+    assert last.read_bytes() == b"another run's"
+    (kept,) = last.parent.glob("mine_last_*.pth")
+    assert torch.load(kept)["step"] == 6
+    assert run.outcome.error.endswith(f"the state was saved as {kept.name}")
+
+
+def test_a_run_that_was_held_up_does_not_replace_a_finished_one(
+    make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    config = placed(make_config("task=reconstruction", "run_name=mine"), tmp_path)
+    run = build_run(plan_from(config), tmp_path / "out")
+    results = tmp_path / "checkpoints" / "mine_results.json"
+    results.write_text("another run's", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^run_name=mine: .* contains a run of that name"):
+        run_to_end(run)
+    assert results.read_text(encoding="utf-8") == "another run's"
+
+
+HOLD_AND_DIE = """
+import os, signal
+from pathlib import Path
+from arc.runs.run_lock import run_lock
+with run_lock(Path.cwd(), "mine"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_the_lock_is_released_when_its_process_dies(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=hold_and_die, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert finish(start(tmp_path, script=HOLD_AND_DIE)).status == -signal.SIGKILL
     with run_lock(tmp_path, "mine"):
         pass
 
