@@ -257,10 +257,13 @@ class CellBlock(nn.Module):
 
 
 def activate(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Return GELU of ``x`` normalised, in the dtype of ``x`` (autocast would widen it)."""
-    weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
+    """Return GELU of ``x`` normalised, in the dtype of ``x``.
+
+    It is normalised in fp32: in bf16, a CPU adds up the gradients of weight and bias in bf16,
+    and a sum over many cells stops growing.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        return F.gelu(F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps))
+        return F.gelu(norm(x.float()).to(x.dtype))
 
 
 class SizeEmbedding(nn.Module):

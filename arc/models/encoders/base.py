@@ -38,7 +38,7 @@ class ARCEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.architecture = {
+        self.architecture: dict[str, Any] = {
             "architecture": architecture,
             "mixer": mixer,
             "num_colors": num_colors,

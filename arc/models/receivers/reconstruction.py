@@ -16,12 +16,18 @@ from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
 
 @RECEIVERS.register("reconstruction")
 class ReconstructionReceiver(Receiver):
-    """Decodes a grid of a given size. ``shape.architecture`` chooses the subclass."""
+    """Decodes a grid of a given size.
 
-    def __new__(cls, shape: ReceiverShape) -> ReconstructionReceiver:
+    ``ReconstructionReceiver(shape)`` builds a subclass: CellReconstruction for the architecture
+    ``cells``, else PatchReconstruction.
+    """
+
+    def __new__(cls, shape: ReceiverShape | None = None) -> ReconstructionReceiver:
         """Return an instance of the subclass for ``shape.architecture``."""
-        own = {"cells": CellReconstruction, "patch": PatchReconstruction}[shape.architecture]
-        return super().__new__(own)
+        if cls is not ReconstructionReceiver or shape is None:
+            return super().__new__(cls)
+        by_cells = shape.architecture == "cells"
+        return super().__new__(CellReconstruction if by_cells else PatchReconstruction)
 
     def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
         """Return the logits of every cell of grids of ``sizes`` [batch, 2].
