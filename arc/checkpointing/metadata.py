@@ -64,9 +64,12 @@ def _to_version_2(content: dict[str, Any]) -> dict[str, Any]:
 
 def _to_version_3(content: dict[str, Any]) -> dict[str, Any]:
     """Name the architecture and the selection game of versions 1 and 2 in the configuration."""
-    config = dict(content["config"])
+    content, config = dict(content), dict(content["config"])
+    encoder = {"architecture": "cells", "mixer": "attention"}
+    if isinstance(content.get("encoder_architecture"), dict):  # of a pretrained encoder
+        content["encoder_architecture"] = {**content["encoder_architecture"], **encoder}
     if isinstance(config.get("model"), dict):
-        config["model"] = {**config["model"], "architecture": "cells", "mixer": "attention"}
+        config["model"] = {**config["model"], **encoder}
     task = config.get("task")
     if isinstance(task, dict) and task.get("name") == "selection":
         old = {"negatives": "game", "near_copies": False, "score": "cosine"}

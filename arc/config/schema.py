@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    WithJsonSchema,
     create_model,
     field_validator,
     model_serializer,
@@ -106,7 +107,11 @@ class ModelConfig(ComponentConfig):
     latent_dim: Annotated[int, Field(ge=1, le=4096)]
     num_conv_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    architecture: Annotated[str, AfterValidator(ENCODERS.check)]
+    architecture: Annotated[
+        str,
+        AfterValidator(ENCODERS.check),
+        WithJsonSchema({"type": "string", "enum": list(ENCODERS)}),
+    ]
     mixer: Literal["attention", "conv"]
 
 

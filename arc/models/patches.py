@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE, Grids
 from arc.models.ragged import SizeEmbedding, inside_grids
+from arc.registry import Registry
 
 SIDE = 4
 PATCHES = SIDE**2
 REACH = -(-MAX_GRID_SIZE // SIDE)
 PLACES = REACH**2
 HEAD_WIDTH = 16
+MIXERS: Registry[type[nn.Module]] = Registry("mixer")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class PatchEmbedding(nn.Module):
         return tokens / layout.counts.sqrt() + self.position(layout.sizes)
 
 
+@MIXERS.register("attention")
 class PatchAttention(nn.Module):
     """Attention over the patches of a grid, with a learned bias for each pair of positions."""
 
@@ -124,6 +127,7 @@ class PatchAttention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(x.shape))
 
 
+@MIXERS.register("conv")
 class PatchConv(nn.Module):
     """A 3 x 3 convolution over the lattice of patches."""
 
@@ -135,9 +139,6 @@ class PatchConv(nn.Module):
         """Map [B, K, C] to [B, K, C]."""
         image = x.transpose(1, 2).reshape(len(x), -1, SIDE, SIDE)
         return self.conv(image).flatten(2).transpose(1, 2)
-
-
-MIXERS = {"attention": PatchAttention, "conv": PatchConv}
 
 
 class PatchBlock(nn.Module):

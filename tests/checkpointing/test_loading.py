@@ -175,8 +175,8 @@ BROKEN = {
     "no weights": (remove("model_state_dict"), "model_state_dict"),
     "a list as weights": (replace([1], "model_state_dict"), "model_state_dict"),
     "a weight missing": (
-        remove("model_state_dict", "encoder.color.weight"),
-        "encoder.color.weight",
+        remove("model_state_dict", "encoder.norm.weight"),
+        "encoder.norm.weight",
     ),
     "a weight too many": (replace(torch.ones(1), "model_state_dict", "extra"), "extra"),
     "another size": (replace(17, "config", "model", "hidden_dim"), "weights do not fit"),

@@ -14,6 +14,8 @@ from arc.data.grids import Grids
 from arc.models.encoders import ARCEncoder
 from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
 
+SCORES = ("cosine", "distance")
+
 
 @RECEIVERS.register("selection")
 class SelectionReceiver(Receiver):
@@ -26,6 +28,8 @@ class SelectionReceiver(Receiver):
 
     def __init__(self, shape: ReceiverShape) -> None:
         super().__init__(shape)
+        if shape.score not in SCORES:
+            raise ValueError(f"unknown score {shape.score!r}; choose one of: {', '.join(SCORES)}")
         self.by_distance = shape.score == "distance"
         self.encoder = ARCEncoder(
             shape.num_colors,
