@@ -1,15 +1,16 @@
 """The route by keywords: a script that knows the flat keys and two classes, and no more."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_migrations import V1
 
 from arc.checkpointing import load
 from arc.models import ARCAutoencoder, ARCEncoder
 
+V1 = Path(__file__).parent / "data" / "v1_selection.pth"
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def test_a_version_1_model_sends_the_same_messages() -> None:
     torch.testing.assert_close(
         model.receive(message, candidates=[GRIDS] * 3), torch.tensor(logits), atol=1e-3, rtol=0
     )
+
+
+def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    old = Path(shutil.copy(V1, tmp_path / "checkpoints" / "v1_selection_last.pth"))
+    assert call(evaluate, old, data_path=arc_folder)
+    outcome = run_here(tmp_path, f"resume={old}", "device=cpu", f"data.path={arc_folder}")
+    assert outcome.status == 0, outcome.err
+    content = torch.load(old)
+    assert (content["step"], content["format_version"]) == (8, 3)
+    assert (content["architecture"], content["score"]) == ("cells", "cosine")
+    assert content["config"]["task"]["negatives"] == "game"
 
 
 @pytest.mark.parametrize("task", ["selection", "reconstruction"])

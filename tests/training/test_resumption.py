@@ -30,6 +30,10 @@ RUNS = {
     "reconstruction": ["task=reconstruction", *NOISY],
     "classification": ["task=puzzle_classification", *NOISY],
     "selection": ["task=selection", "task.num_distractors=3", *NOISY],
+    "cells": [
+        *("task=selection", "task.num_distractors=3", "task.score=cosine", *NOISY),
+        *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
+    ],
     "hard selection": [
         "task=selection",
         "task.distractors=same_size",
