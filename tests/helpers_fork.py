@@ -122,8 +122,9 @@ def become(request: bytes, descriptors: list[int]) -> None:
     (option, *arguments), cwd, environment, new_session = json.loads(request)
     if new_session:
         os.setsid()
-    for number, descriptor in enumerate(descriptors[:2], start=1):
-        os.dup2(descriptor, number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(descriptors[number - 1], number)  # the template's stream may have been seekable
+        setattr(sys, name, os.fdopen(number, "w", 1, encoding="utf-8"))
     os.closerange(3, 1024)
     os.chdir(cwd)
     os.environ.clear()

@@ -220,17 +220,23 @@ def test_an_encoder_shows_its_pretraining_and_no_game(
     assert "pretrain binary" in here(INSPECT, tmp_path).out
 
 
-def test_diff_shows_what_differs_alone(folder: Path, here: Any) -> None:
+def test_diff_shows_both_states_and_what_differs_in_the_configurations(
+    folder: Path, here: Any
+) -> None:
     one, other = folder / "selection_last.pth", folder / "reconstruction_last.pth"
     outcome = here(INSPECT, "--diff", one, other)
     assert outcome.status == 0
-    rows = dict(line.split(None, 1) for line in outcome.out.splitlines()[2:])
+    states, configs = outcome.out.split("\n\n")
+    state = dict(line.split(None, 1) for line in states.splitlines()[2:])
+    assert state.keys() == {"epoch", "batch", "step", "seconds", "val_loss", "val_acc"}
+    assert state["step"].split() == [str(torch.load(each)["step"]) for each in (one, other)]
+    rows = dict(line.split(None, 1) for line in configs.splitlines()[2:])
     assert rows.keys() == {
         *("run_name", "task.name", "task.num_distractors", "task.distractors"),
         "training.learning_rate",
     }
     assert rows["training.learning_rate"].split() == ["0.001", "0.002"]
-    assert here(INSPECT, "--diff", one, one).out == "the configurations are identical\n"
+    assert here(INSPECT, "--diff", one, one).out.endswith("the configurations are identical\n")
 
 
 @pytest.mark.parametrize("where", [INSPECT, LOAD], ids=lambda path: path.name)
@@ -272,15 +278,21 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     assert not torch.equal(*weights)
 
 
-def test_ctrl_c_ends_what_trains_on_and_says_so_once(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_trains_on_and_is_reported_once(
+    number: signal.Signals, path: Path, tmp_path: Path
+) -> None:
     copy = tmp_path / "x.pth"
     copy.hardlink_to(path)
     command = [str(LOAD), str(copy), "--resume", "--epochs", "100000"]
     process = start_python(tmp_path, *command, new_session=True)
     wait_for(process, "epoch 1 ")
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
     outcome = finish(process)
-    assert outcome.status == 130
+    assert outcome.status == 128 + number
     assert "Traceback" not in outcome.err
     assert "stopped at step" in outcome.err
 

@@ -6,11 +6,13 @@ Neither imports torch unless a model has to be rebuilt.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +130,33 @@ def _train(path: Path, epochs: int, overrides: Sequence[str]) -> int:
     command = [sys.executable, "-m", "arc.train", f"resume='{quoted}'", *limits, *overrides]
     root = str(Path(arc.__file__).parents[1])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": search}) as run:
-        while True:
-            try:
-                return run.wait()
-            except KeyboardInterrupt:  # the run received it too: it saves and exits
-                continue
+    environment = {**os.environ, "PYTHONPATH": search}
+    with _passed_on() as receivers:
+        # in a session of its own, so that Ctrl-C reaches it once
+        run = subprocess.Popen(command, env=environment, start_new_session=True)
+        receivers.append(run)
+        status = run.wait()
+    return status if status >= 0 else 128 - status
+
+
+@contextlib.contextmanager
+def _passed_on() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Pass signals that end a process on to those in the list that is yielded."""
+    receivers: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, frame: object) -> None:
+        for process in receivers:
+            process.send_signal(number)
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [signal.Signals[name] for name in names]
+    handled = [each for each in numbers if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, pass_on) for each in handled}
+    try:
+        yield receivers
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _count_parameters(model: Any) -> int:

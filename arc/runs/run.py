@@ -257,8 +257,12 @@ def run_to_end(
 def _follow(run: Run, control: RunControl) -> Outcome:
     """Train in a process that is not the leader of its group."""
     trimmer = MemoryTrimmer()
-    for event in run.trainer.run(control):
-        trimmer.on_event(event)
+    try:
+        for event in run.trainer.run(control):
+            trimmer.on_event(event)
+    except Exception:
+        run.ranks.leave_after_fault()
+        raise
     run.ranks.shutdown()
     return Outcome("stopped" if control.stop_requested else "finished")
 
@@ -298,6 +302,8 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
             events.on_event(event)
     except (Exception, SystemExit) as error:
         fault = _one_line(error, run.output)
+        if lost := run.ranks.leave_after_fault():
+            fault = f"rank {', '.join(map(str, lost))} was lost: {fault}"
     failed = run.policy.finish()
     run.ranks.shutdown()
     fault = fault or _save_fault(run, failed)

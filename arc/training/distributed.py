@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+LEAVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,27 @@ class ProcessGroup:
         """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+    def leave_after_fault(self) -> list[int]:
+        """Leave the group after an error; returns, to the leader, the ranks that did not.
+
+        A process that was killed does not leave; each is waited for LEAVE_SECONDS.
+        """
+        if not dist.is_initialized():
+            return []
+        store = dist.distributed_c10d._get_default_store()
+        dist.destroy_process_group()  # lets the processes that still wait for this one fail too
+        lost = []
+        try:
+            store.set(f"left/{self.rank}", "")
+            for rank in range(1, self.size) if self.is_leader else ():
+                try:
+                    store.wait([f"left/{rank}"], timedelta(seconds=LEAVE_SECONDS))
+                except RuntimeError:
+                    lost.append(rank)
+        except RuntimeError:  # the process that holds the store has ended
+            return []
+        return lost
 
     def shard(self, examples: Tensor) -> Tensor:
         """Return this process's part of a batch; the whole batch if it is too small to split."""
