@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_cli import run_here
 
+from arc.api import evaluate
 from arc.checkpointing import CheckpointError, load, metadata, read_checkpoint, read_metadata
 
 # Written by version 0.1.0 after 6 of 8 steps of task=selection on small random puzzles.
@@ -50,7 +52,9 @@ def test_a_version_1_model_sends_the_same_messages() -> None:
 def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     old = Path(shutil.copy(V1, tmp_path / "checkpoints" / "v1_selection_last.pth"))
-    assert call(evaluate, old, data_path=arc_folder)
+    results = evaluate(old, f"data.path={arc_folder}", device="cpu")
+    assert results["test"]["random_3"]["targets"] > 0
+    assert "messages_matched_exactly" in results["controls"]
     outcome = run_here(tmp_path, f"resume={old}", "device=cpu", f"data.path={arc_folder}")
     assert outcome.status == 0, outcome.err
     content = torch.load(old)

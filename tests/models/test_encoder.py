@@ -1,7 +1,6 @@
 """The latent of a grid depends on neither padding nor the other grids of its batch."""
 
 import copy
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +21,8 @@ ARCHITECTURES = {
 @pytest.fixture(params=ARCHITECTURES.values(), ids=list(ARCHITECTURES))
 def encoder(request: pytest.FixtureRequest) -> ARCEncoder:
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_dim": 16, "latent_dim": 8, "embedding_dim": 4, "num_conv_layers": 3}
-    return ARCEncoder(**sizes, **request.param).eval()
+    options = {"embedding_dim": 4, "num_conv_layers": 3, **request.param}
+    return ARCEncoder(hidden_dim=16, latent_dim=8, **options).eval()
 
 
 def grids_of(*shapes: tuple[int, int]) -> list[np.ndarray]:
