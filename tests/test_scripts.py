@@ -85,7 +85,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def flipped(path: Path, to: Path) -> Path:
     """Copy a file with one byte of a weight turned."""
     content = bytearray(path.read_bytes())
-    weight = torch.load(path)["model_state_dict"]["encoder.color.weight"]
+    weight = torch.load(path)["model_state_dict"]["encoder.norm.weight"]
     content[content.index(weight.numpy().tobytes())] ^= 1
     to.write_bytes(content)
     return to
@@ -274,7 +274,7 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     assert after["epoch"] == before["epoch"] + 1
     assert after["step"] > before["step"] == 2
     assert after["started_from"] == ["resume x.pth step 2"]
-    weights = [content["model_state_dict"]["encoder.color.weight"] for content in (before, after)]
+    weights = [content["model_state_dict"]["encoder.norm.weight"] for content in (before, after)]
     assert not torch.equal(*weights)
 
 

@@ -46,6 +46,9 @@ def flat_keys(config: RunConfig) -> dict[str, Any]:
         "num_colors": NUM_COLORS,
         "max_grid_size": MAX_GRID_SIZE,
         "embedding_dim": config.model.embedding_dim,
+        "architecture": config.model.architecture,
+        "mixer": config.model.mixer,
+        "score": getattr(config.task, "score", None),
     }
 
 

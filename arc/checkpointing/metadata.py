@@ -62,10 +62,28 @@ def _to_version_2(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "format_version": 2, "config": {**config, **groups}}
 
 
-FORMAT_VERSION = 2
+def _to_version_3(content: dict[str, Any]) -> dict[str, Any]:
+    """Name the architecture and the selection game of versions 1 and 2 in the configuration."""
+    content, config = dict(content), dict(content["config"])
+    encoder = {"architecture": "cells", "mixer": "attention"}
+    if isinstance(content.get("encoder_architecture"), dict):  # of a pretrained encoder
+        content["encoder_architecture"] = {**content["encoder_architecture"], **encoder}
+    if isinstance(config.get("model"), dict):
+        config["model"] = {**config["model"], **encoder}
+    task = config.get("task")
+    if isinstance(task, dict) and task.get("name") == "selection":
+        old = {"negatives": "game", "near_copies": False, "score": "cosine"}
+        config["task"] = {**task, **old}
+    return {**content, "format_version": 3, "config": config}
+
+
+FORMAT_VERSION = 3
 # Maps an older format_version to the function that converts content to the next version. The
 # content is a whole tree, or its metadata alone (no states); the function returns a new one.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_version_2}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _to_version_2,
+    2: _to_version_3,
+}
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

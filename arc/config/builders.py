@@ -72,7 +72,11 @@ def holds_out_alike(one: RunConfig, other: RunConfig, fingerprint: str | None = 
 def build_encoder(config: RunConfig) -> ARCEncoder:
     """Build the sender's encoder, weights drawn from torch's generator."""
     return ARCEncoder(
-        **_sizes(config), latent_dim=config.model.latent_dim, dropout=config.model.dropout
+        **_sizes(config),
+        latent_dim=config.model.latent_dim,
+        dropout=config.model.dropout,
+        architecture=config.model.architecture,
+        mixer=config.model.mixer,
     )
 
 
@@ -86,6 +90,7 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
         bottleneck_type=config.bottleneck.name,
         task_type=config.task.name,
         num_classes=getattr(config.task, "num_classes", None),
+        score=getattr(config.task, "score", "distance"),
         dropout=config.model.dropout,
         bottleneck_options=options,
         **_sizes(config),

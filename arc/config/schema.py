@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationError,
+    WithJsonSchema,
     create_model,
     field_validator,
     model_serializer,
@@ -30,7 +32,7 @@ from arc.config.files import ConfigError
 from arc.data import DATASETS, DataConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
-from arc.models import BOTTLENECKS
+from arc.models import BOTTLENECKS, ENCODERS
 from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, PathName, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
@@ -105,6 +107,12 @@ class ModelConfig(ComponentConfig):
     latent_dim: Annotated[int, Field(ge=1, le=4096)]
     num_conv_layers: Annotated[int, Field(ge=1, le=64)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    architecture: Annotated[
+        str,
+        AfterValidator(ENCODERS.check),
+        WithJsonSchema({"type": "string", "enum": list(ENCODERS)}),
+    ]
+    mixer: Literal["attention", "conv"]
 
 
 class EncoderConfig(Settings):

@@ -33,3 +33,10 @@ def feature_ids(feature: str, grids: Grids) -> Tensor:
         "histogram": [sizes, counts],
     }[feature]
     return torch.cat(columns, 1).unique(dim=0, return_inverse=True)[1]
+
+
+def content_ids(grids: Grids) -> Tensor:
+    """Number the grids by their content: int64 [batch], equal for equal grids."""
+    cells = grids.cells.masked_fill(~grids.inside, 0).flatten(1)
+    content = torch.cat([grids.sizes.to(cells.dtype), cells], 1)
+    return content.unique(dim=0, return_inverse=True)[1]

@@ -102,6 +102,10 @@ class Grids:
         rows = line[:, None] < self.sizes[:, 0, None, None]
         return rows & (line < self.sizes[:, 1, None, None])
 
+    def joined(self, other: Grids) -> Grids:
+        """Return these grids followed by ``other``, padded to the same side."""
+        return Grids(torch.cat([self.cells, other.cells]), torch.cat([self.sizes, other.sizes]))
+
     def to(self, device: torch.device | str) -> Grids:
         """Return the same grids on ``device``."""
         return Grids(self.cells.to(device), self.sizes.to(device))

@@ -2,11 +2,12 @@
 
 from arc.models.autoencoder import ARCAutoencoder
 from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message
-from arc.models.encoder import ARCEncoder
+from arc.models.encoders import ENCODERS, ARCEncoder
 from arc.models.receivers import RECEIVERS, Receiver, ReceiverShape
 
 __all__ = [
     "BOTTLENECKS",
+    "ENCODERS",
     "RECEIVERS",
     "ARCAutoencoder",
     "ARCEncoder",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, Grids
 from arc.models.bottlenecks import BOTTLENECKS, Message
-from arc.models.encoder import ARCEncoder
+from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, ReceiverShape
 
 
@@ -19,6 +19,7 @@ class ARCAutoencoder(nn.Module):
 
     ``bottleneck_type`` and ``task_type`` are registered names. ``vocab_size`` and
     ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.
+    ``score`` is how selection compares candidates with the message: ``distance`` or ``cosine``.
     ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
     change the shape of a weight, so stored weights fit without them.
     """
@@ -38,6 +39,7 @@ class ARCAutoencoder(nn.Module):
         num_classes: int | None = None,
         *,
         dropout: float = 0.0,
+        score: str = "distance",
         bottleneck_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -60,6 +62,9 @@ class ARCAutoencoder(nn.Module):
                 num_conv_layers=num_conv_layers,
                 num_classes=num_classes,
                 dropout=dropout,
+                architecture=encoder.architecture["architecture"],
+                mixer=encoder.architecture["mixer"],
+                score=score,
             )
         )
 

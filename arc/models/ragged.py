@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arc.data.grids import Grids
+from arc.data.grids import MAX_GRID_SIZE, Grids
 
 LATTICE = 4
 KERNEL = 3
@@ -48,9 +48,7 @@ class Layout:
     @classmethod
     def of(cls, sizes: Tensor) -> Layout:
         """Lay out grids of ``sizes``, int64 [B, 2]."""
-        batch, side = len(sizes), int(sizes.max())
-        line = torch.arange(side, device=sizes.device)
-        inside = (line[:, None] < sizes[:, 0, None, None]) & (line < sizes[:, 1, None, None])
+        batch, inside = len(sizes), inside_grids(sizes)
         grid, row, column = inside.nonzero(as_tuple=True)
         corners, weights = _lattice(grid, row, column, sizes[grid])
         order = corners.flatten().argsort(stable=True)
@@ -83,6 +81,12 @@ class Layout:
         return len(self.grid)
 
 
+def inside_grids(sizes: Tensor) -> Tensor:
+    """Return bool [B, side, side], the cells inside each grid; ``side`` is the largest."""
+    line = torch.arange(int(sizes.max()), device=sizes.device)
+    return (line[:, None] < sizes[:, 0, None, None]) & (line < sizes[:, 1, None, None])
+
+
 def _neighbours(inside: Tensor, grid: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """Return int32 [T, 9]: the cell at each offset (row-major), or T if that is outside."""
     batch, side, _ = inside.shape
@@ -109,9 +113,9 @@ def _lattice(grid: Tensor, row: Tensor, column: Tensor, sizes: Tensor) -> tuple[
     return corners, weights
 
 
-def cell_values(grids: Grids, layout: Layout) -> Tensor:
-    """Return the colour of every cell, int64 [T]."""
-    return grids.cells[layout.grid, layout.row, layout.column].long()
+def cell_values(grids: Grids) -> Tensor:
+    """Return the colour of every cell, grid by grid and row by row: int64 [T]."""
+    return grids.cells[grids.inside].long()
 
 
 def _neighbourhoods(x: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -253,7 +257,23 @@ class CellBlock(nn.Module):
 
 
 def activate(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Return GELU of ``x`` normalised, in the dtype of ``x`` (autocast would widen it)."""
-    weight, bias = norm.weight.to(x.dtype), norm.bias.to(x.dtype)
+    """Return GELU of ``x`` normalised, in the dtype of ``x``.
+
+    It is normalised in fp32: in bf16, a CPU adds up the gradients of weight and bias in bf16,
+    and a sum over many cells stops growing.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        return F.gelu(F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps))
+        return F.gelu(norm(x.float()).to(x.dtype))
+
+
+class SizeEmbedding(nn.Module):
+    """A learned vector for each height plus one for each width."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.height = nn.Embedding(MAX_GRID_SIZE, dim)
+        self.width = nn.Embedding(MAX_GRID_SIZE, dim)
+
+    def forward(self, sizes: Tensor) -> Tensor:
+        """Embed ``sizes`` int64 [batch, 2]: float32 [batch, dim]."""
+        return self.height(sizes[:, 0] - 1) + self.width(sizes[:, 1] - 1)

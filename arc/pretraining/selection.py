@@ -33,6 +33,9 @@ class SelectionPretrainConfig(PretrainConfig):
             num_distractors=self.num_distractors,
             distractors=self.distractors,
             use_input_output_pairs=self.view == "paired",
+            negatives="game",
+            near_copies=False,
+            score="cosine",
         )
 
 

@@ -97,9 +97,9 @@ def evaluate_run(
         untrained = build_model(config).to(model.device)
     corpus, metrics = task.corpus, config.metric.selected
     main = corpus.test if len(corpus.test) > 0 else corpus.validation
-    # about one chunk each to send, embed and score; the controls send once and score three times
+    # about one chunk each to send, embed and score; the controls send twice and score three times
     stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
-    stages["controls"] = 4 * _chunks(main)
+    stages["controls"] = 5 * _chunks(main)
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -112,7 +112,7 @@ def evaluate_run(
         evaluation = test if main is corpus.test else validation
         results["language"] = evaluation.language
         progress.begin("controls")
-        controls = evaluate_controls(model, task, main, evaluation.signal, untrained)
+        controls = evaluate_controls(model, task, main, evaluation, untrained)
         results["controls"] = {name: _metrics(each) for name, each in controls.items()}
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)

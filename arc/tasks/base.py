@@ -159,6 +159,16 @@ class Task(ABC):
         controls, from elsewhere. ``full`` adds the metrics of the final report.
         """
 
+    def match_messages(
+        self, model: ARCAutoencoder, split: Split, content: Tensor
+    ) -> TaskMetrics | None:
+        """Evaluate a receiver that knows the sender's code, or return None if there is none.
+
+        ``content`` are the messages of all examples. What such a receiver gets wrong, the sender
+        did not say.
+        """
+        return None
+
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:

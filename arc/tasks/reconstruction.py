@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from arc.data import Corpus, Split, Transform
+from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
 from arc.models import ARCAutoencoder
-from arc.models.ragged import Layout, cell_values
+from arc.models.ragged import cell_values
 from arc.tasks.base import (
     TASKS,
     Metric,
@@ -48,8 +48,7 @@ class ReconstructionTask(Task):
         split = self.corpus.training
         message = model(self.sender_input(split, examples, generator, transform))
         target = transformed(split.grids[split.target[examples]], transform)
-        layout = Layout.of(target.sizes)
-        logits, wanted = model.receiver(message.signal, layout), cell_values(target, layout)
+        logits, wanted = model.receiver(message.signal, target.sizes), cell_values(target)
         return StepOutput(
             loss=F.cross_entropy(logits, wanted) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == wanted),
@@ -66,14 +65,11 @@ class ReconstructionTask(Task):
         loss, right, total, exact = 0.0, 0, 0, 0
         for part in self.chunks(len(split)):
             target = split.grids[split.target[part]]
-            layout = Layout.of(target.sizes)
-            logits, wanted = model.receiver(signal[part], layout), cell_values(target, layout)
+            logits, wanted = model.receiver(signal[part], target.sizes), cell_values(target)
             loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-            hits = (logits.argmax(1) == wanted).long()
-            per_grid = torch.zeros(len(part), dtype=torch.int64, device=hits.device)
-            per_grid = per_grid.index_add(0, layout.grid, hits)
-            exact += int((per_grid == target.sizes.prod(1)).sum())
-            right, total = right + int(hits.sum()), total + len(layout)
+            hits, cells = logits.argmax(1) == wanted, target.sizes.prod(1)
+            exact += sum(bool(grid.all()) for grid in hits.split(cells.tolist()))
+            right, total = right + int(hits.sum()), total + len(hits)
         values = {"cells": 100 * right / total, "exact": 100 * exact / len(split)}
         metric = Metric(values, len(split), self._baselines_of(split))
         return TaskMetrics(loss / total, {"reconstruction": metric})
@@ -108,7 +104,6 @@ class ReconstructionTask(Task):
     def _copying(self, split: Split) -> float:
         """Return the cell accuracy of copying the input, or of zeros if the sizes differ."""
         sent, wanted = split.grids[split.sender], split.grids[split.target]
-        layout = Layout.of(wanted.sizes)
-        same = (sent.sizes == wanted.sizes).all(1)[layout.grid]
-        guess = torch.where(same, cell_values(sent, layout), 0)
-        return float(percent(guess == cell_values(wanted, layout)))
+        same = (sent.sizes == wanted.sizes).all(1).repeat_interleave(wanted.sizes.prod(1))
+        guess = torch.where(same, cell_values(Grids(sent.cells, wanted.sizes)), 0)
+        return float(percent(guess == cell_values(wanted)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
@@ -17,7 +17,8 @@ from arc.data.distractors import (
     DistractorKind,
     sample_candidates,
 )
-from arc.data.features import FEATURES, feature_ids
+from arc.data.features import FEATURES, content_ids, feature_ids
+from arc.data.near_copies import near_copies
 from arc.metrics import expected_accuracy, random_code_accuracy
 from arc.models import ARCAutoencoder
 from arc.models.receivers.selection import SelectionReceiver
@@ -41,6 +42,15 @@ class SelectionConfig(TaskConfig):
 
     num_distractors: Annotated[int, Field(ge=1, le=999)]
     distractors: DistractorKind
+    negatives: Literal["batch", "game"]
+    near_copies: bool
+    score: Literal["distance", "cosine"]
+
+    @model_validator(mode="after")
+    def _copies_are_negatives(self) -> SelectionConfig:
+        if self.near_copies and self.negatives == "game":
+            raise ValueError("near_copies needs negatives=batch: the game has fixed distractors")
+        return self
 
 
 @TASKS.register("selection", config=SelectionConfig)
@@ -93,7 +103,7 @@ class SelectionTask(Task):
         return examples, groups.of_example[examples], wanted + 1
 
     def embed(self, model: ARCAutoencoder, candidates: Grids) -> Tensor:
-        """Embed candidates for the receiver, float32 [pool, latent_dim]."""
+        """Embed candidates for the receiver, float32 [pool, width]."""
         assert isinstance(model.receiver, SelectionReceiver)
         return model.receiver.embed(candidates)
 
@@ -110,6 +120,8 @@ class SelectionTask(Task):
         transform: Transform | None = None,
     ) -> StepOutput:
         """Compute the cross-entropy; each grid of the shared pool is encoded once."""
+        if self.config.negatives == "batch":
+            return self._step_in_batch(model, examples, generator, transform)
         split = self.corpus.training
         groups = self.groups(self.config.distractors, split)
         candidate_set = sample_candidates(
@@ -123,6 +135,38 @@ class SelectionTask(Task):
         return StepOutput(
             loss=F.cross_entropy(logits, answer) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == answer),
+            message=message,
+        )
+
+    def _step_in_batch(
+        self,
+        model: ARCAutoencoder,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None,
+    ) -> StepOutput:
+        """Compute the cross-entropy over the batch, of the target and of the message.
+
+        Every other target of the batch is a distractor, and with ``near_copies`` a changed copy
+        of each target as well. The sender also sends the copies, unless it sees an input.
+        """
+        split = self.corpus.training
+        sent = self.sender_input(split, examples, generator, transform)
+        candidates = transformed(split.grids[split.target[examples]], transform)
+        if self.config.near_copies:
+            candidates = candidates.joined(near_copies(candidates, generator))
+            sent = sent if self.config.use_input_output_pairs else candidates
+        message = model(sent)
+        scores = self.score(model, message.signal, self.embed(model, candidates))
+        content, answer = content_ids(candidates), torch.arange(len(sent), device=scores.device)
+        equal = content[: len(sent), None] == content
+        equal[answer, answer] = False
+        scores = scores.masked_fill(equal, -math.inf)
+        loss = F.cross_entropy(scores, answer)
+        loss = (loss + F.cross_entropy(scores[:, : len(sent)].t(), answer)) / 2
+        return StepOutput(
+            loss=loss + message.aux_loss,
+            accuracy=percent(scores.detach().argmax(1) == answer),
             message=message,
         )
 
@@ -148,8 +192,24 @@ class SelectionTask(Task):
             metrics[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, baselines)
         return TaskMetrics(self._loss(split, scores), metrics)
 
+    def match_messages(
+        self, model: ARCAutoencoder, split: Split, content: Tensor
+    ) -> TaskMetrics | None:
+        """Choose the candidates for which the sender would send exactly the same message."""
+        if self.config.use_input_output_pairs:  # the sender never sees a candidate
+            return None
+        parts = self.chunks(len(split.candidates))
+        sent = [model(split.grids[split.candidates[part]]).content for part in parts]
+        ids = torch.cat([content, *sent]).unique(dim=0, return_inverse=True)[1].cpu()
+        same = ids[: len(split), None] == ids[len(split) :]
+        kind, count = self.config.distractors, self.config.num_distractors
+        accuracy, targets = self._accuracy(split, kind, count, same)
+        return TaskMetrics(
+            math.nan, {f"{kind}_{count}": Metric({"accuracy": accuracy}, targets, {})}
+        )
+
     def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:
-        """Embed the candidates of ``split``, float32 [candidates, latent_dim]."""
+        """Embed the candidates of ``split``, float32 [candidates, width]."""
         cache = {} if self._embeddings is None else self._embeddings
         key = (model, split.name)
         if key not in cache:

@@ -59,21 +59,31 @@ def evaluate_split(
 
 @torch.no_grad()
 def evaluate_controls(
-    model: ARCAutoencoder, task: Task, split: Split, signal: Tensor, untrained: ARCAutoencoder
+    model: ARCAutoencoder,
+    task: Task,
+    split: Split,
+    evaluation: Evaluation,
+    untrained: ARCAutoencoder,
 ) -> dict[str, TaskMetrics]:
     """Evaluate the receiver of ``model`` with signals that do not come from its sender.
 
-    The controls: the messages of ``signal`` shuffled among the examples, one message for all
-    examples, and the messages of ``untrained``, a model with an untrained sender.
+    The controls: the messages of ``evaluation`` shuffled among the examples, one message for all
+    examples, and the messages of ``untrained``, a model with an untrained sender. If the task has
+    candidates, also a receiver that knows the sender's code.
     """
     if len(split) == 0:
         return {}
     model.eval()
     untrained.eval()
+    signal = evaluation.signal
     shuffle = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
     signals = {
         "shuffled_messages": signal[shuffle.to(signal.device)],
         "constant_message": signal[:1].expand_as(signal),
         "untrained_sender": task.send_all(untrained, split)[1],
     }
-    return {name: task.evaluate(model, split, other) for name, other in signals.items()}
+    controls = {name: task.evaluate(model, split, other) for name, other in signals.items()}
+    if evaluation.messages is not None:
+        matched = task.match_messages(model, split, evaluation.messages.to(signal.device))
+        controls |= {} if matched is None else {"messages_matched_exactly": matched}
+    return controls

@@ -1,6 +1,7 @@
 """The route by keywords: a script that knows the flat keys and two classes, and no more."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,14 +10,19 @@ import torch
 from arc.checkpointing import load
 from arc.models import ARCAutoencoder, ARCEncoder
 
+V1 = Path(__file__).parent / "data" / "v1_selection.pth"
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
 
-def rebuilt(stored: dict[str, Any]) -> ARCAutoencoder:
+def rebuilt(
+    stored: dict[str, Any], encoder: dict[str, Any] | None = None, **options: Any
+) -> ARCAutoencoder:
     """Build what the flat keys describe and load the weights strictly."""
     shared = {key: stored[key] for key in ("num_colors", "embedding_dim", "hidden_dim")}
     layers = stored["num_conv_layers"]
-    sender = ARCEncoder(latent_dim=stored["latent_dim"], num_conv_layers=layers, **shared)
+    sender = ARCEncoder(
+        latent_dim=stored["latent_dim"], num_conv_layers=layers, **shared, **(encoder or {})
+    )
     whole = ARCAutoencoder(
         encoder=sender,
         vocab_size=stored["vocab_size"],
@@ -27,6 +33,7 @@ def rebuilt(stored: dict[str, Any]) -> ARCAutoencoder:
         num_conv_layers=layers,
         num_classes=stored["num_classes"],
         **shared,
+        **options,
     )
     whole.load_state_dict(stored["model_state_dict"])
     return whole.eval()
@@ -34,6 +41,22 @@ def rebuilt(stored: dict[str, Any]) -> ARCAutoencoder:
 
 def test_the_flat_keys_rebuild_the_model(saved: Any) -> None:
     model = rebuilt(saved.content)
+    assert torch.equal(model.send(GRIDS), load(saved.path).model.send(GRIDS))
+
+
+def test_an_older_model_is_rebuilt_by_its_architecture_and_score() -> None:
+    model = rebuilt(torch.load(V1), {"architecture": "cells"}, score="cosine")
+    message = model.send(GRIDS)
+    assert torch.equal(message, load(V1).model.send(GRIDS))
+    logits = load(V1).model.receive(message, candidates=[GRIDS] * 3)
+    assert torch.equal(model.receive(message, candidates=[GRIDS] * 3), logits)
+
+
+@pytest.mark.parametrize("options", [["model.architecture=cells"], ["model.mixer=conv"]])
+def test_flat_keys_name_the_architecture(options: list[str], save_run: Callable[..., Any]) -> None:
+    saved = save_run("task=reconstruction", *options)
+    stored = saved.content
+    model = rebuilt(stored, {key: stored[key] for key in ("architecture", "mixer")})
     assert torch.equal(model.send(GRIDS), load(saved.path).model.send(GRIDS))
 
 

@@ -80,11 +80,11 @@ def test_the_output_of_each_receiver(bottleneck: str, save_run: Callable[..., An
 def test_an_edited_and_resaved_file_loads(changed: Callable[..., Path]) -> None:
     def rename(content: dict[str, Any]) -> None:
         content["note"] = "mine"
-        content["model_state_dict"]["encoder.color.weight"].zero_()
+        content["model_state_dict"]["encoder.norm.weight"].zero_()
 
     loaded = load(changed(rename))
     assert loaded.metadata["note"] == "mine"
-    assert (loaded.model.encoder.color.weight == 0).all()
+    assert (loaded.model.state_dict()["encoder.norm.weight"] == 0).all()
 
 
 # -- refusals ----------------------------------------------------------------------------
@@ -175,8 +175,8 @@ BROKEN = {
     "no weights": (remove("model_state_dict"), "model_state_dict"),
     "a list as weights": (replace([1], "model_state_dict"), "model_state_dict"),
     "a weight missing": (
-        remove("model_state_dict", "encoder.color.weight"),
-        "encoder.color.weight",
+        remove("model_state_dict", "encoder.norm.weight"),
+        "encoder.norm.weight",
     ),
     "a weight too many": (replace(torch.ones(1), "model_state_dict", "extra"), "extra"),
     "another size": (replace(17, "config", "model", "hidden_dim"), "weights do not fit"),

@@ -2,12 +2,15 @@
 
 import copy
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers_cli import run_here
 
+from arc.api import evaluate
 from arc.checkpointing import CheckpointError, load, metadata, read_checkpoint, read_metadata
 
 # Written by version 0.1.0 after 6 of 8 steps of task=selection on small random puzzles.
@@ -16,15 +19,19 @@ GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
 
 @pytest.mark.parametrize("read", [read_checkpoint, read_metadata])
-def test_a_version_1_file_reads_as_version_2(read: Any) -> None:
+def test_a_version_1_file_reads_as_version_3(read: Any) -> None:
     content = read(V1)
-    assert content["format_version"] == 2
+    assert content["format_version"] == 3
     assert content["step"] == 6
     config = content["config"]
     assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
     assert config["schedule"] == {"name": "cosine", "final_share": 0.01}
     assert config["logger"] == {"jsonl": {"filename": "metrics.jsonl"}}
     assert config["metric"] == {"entropy": {}, "usage": {}}
+    assert (config["model"]["architecture"], config["model"]["mixer"]) == ("cells", "attention")
+    game = {"num_distractors": 3, "distractors": "random", "use_input_output_pairs": False}
+    trained = {"negatives": "game", "near_copies": False, "score": "cosine"}
+    assert config["task"] == {"name": "selection", **game, **trained}
     assert config["training"] == {
         **{"epochs": None, "max_steps": 8, "max_minutes": None, "stop_at_step": None},
         **{"batch_size": 16, "learning_rate": 0.002, "gradient_clip": 1.0, "precision": "fp32"},
@@ -34,7 +41,42 @@ def test_a_version_1_file_reads_as_version_2(read: Any) -> None:
 
 def test_a_version_1_model_sends_the_same_messages() -> None:
     model = load(V1).model
-    assert model.send(GRIDS).tolist() == [[1, 0, 2, 0, 0], [0, 1, 2, 1, 1], [0, 1, 2, 0, 1]]
+    message = [[1, 0, 2, 0, 0], [0, 1, 2, 1, 1], [0, 1, 2, 0, 1]]
+    assert model.send(GRIDS).tolist() == message
+    logits = [[-6.9556, 1.7136, -8.4131], [-8.6484, 3.2196, -8.0634], [-7.9067, 2.3955, -8.8505]]
+    torch.testing.assert_close(
+        model.receive(message, candidates=[GRIDS] * 3), torch.tensor(logits), atol=1e-3, rtol=0
+    )
+
+
+def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    old = Path(shutil.copy(V1, tmp_path / "checkpoints" / "v1_selection_last.pth"))
+    results = evaluate(old, f"data.path={arc_folder}", device="cpu")
+    assert results["test"]["random_3"]["targets"] > 0
+    assert "messages_matched_exactly" in results["controls"]
+    outcome = run_here(tmp_path, f"resume={old}", "device=cpu", f"data.path={arc_folder}")
+    assert outcome.status == 0, outcome.err
+    content = torch.load(old)
+    assert (content["step"], content["format_version"]) == (8, 3)
+    assert (content["architecture"], content["score"]) == ("cells", "cosine")
+    assert content["config"]["task"]["negatives"] == "game"
+
+
+@pytest.mark.parametrize("task", ["selection", "reconstruction"])
+def test_version_2_becomes_version_3(task: str) -> None:
+    sizes = {"embedding_dim": 2, "hidden_dim": 4}
+    config = {"model": dict(sizes), "task": {"name": task}}
+    stored = {"format_version": 2, "config": config, "encoder_architecture": dict(sizes)}
+    migrated = metadata.migrated("x.pth", stored)
+    cells = {**sizes, "architecture": "cells", "mixer": "attention"}
+    assert migrated["encoder_architecture"] == migrated["config"]["model"] == cells
+    trained = {"negatives": "game", "near_copies": False, "score": "cosine"}
+    assert migrated["config"]["task"] == {
+        "name": task,
+        **(trained if task == "selection" else {}),
+    }
+    assert stored["encoder_architecture"] == sizes
 
 
 def test_a_migration_changes_nothing_in_place_and_no_other_key() -> None:
@@ -60,7 +102,7 @@ def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_p
     stored = torch.load(V1)
     path = tmp_path / "x.pth"
     torch.save({**stored, "config": {**stored["config"], "training": training}}, path)
-    assert read_metadata(path)["format_version"] == 2
+    assert read_metadata(path)["format_version"] == 3
     with pytest.raises(CheckpointError, match="its config"):
         load(path)
 
@@ -68,25 +110,25 @@ def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_p
 def test_migrations_are_applied_one_after_the_other(
     one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As if version 4 had renamed a key that version 3 had added."""
-
-    def to_3(content: dict[str, Any]) -> dict[str, Any]:
-        return {**content, "format_version": 3, "error_rate": 100 - content["val_acc"]}
+    """As if version 5 had renamed a key that version 4 had added."""
 
     def to_4(content: dict[str, Any]) -> dict[str, Any]:
-        rest = {key: value for key, value in content.items() if key != "error_rate"}
-        return {**rest, "format_version": 4, "val_error": content["error_rate"]}
+        return {**content, "format_version": 4, "error_rate": 100 - content["val_acc"]}
 
-    monkeypatch.setattr(metadata, "MIGRATIONS", {2: to_3, 3: to_4})
-    monkeypatch.setattr(metadata, "FORMAT_VERSION", 4)
+    def to_5(content: dict[str, Any]) -> dict[str, Any]:
+        rest = {key: value for key, value in content.items() if key != "error_rate"}
+        return {**rest, "format_version": 5, "val_error": content["error_rate"]}
+
+    monkeypatch.setattr(metadata, "MIGRATIONS", {3: to_4, 4: to_5})
+    monkeypatch.setattr(metadata, "FORMAT_VERSION", 5)
     again = tmp_path / "again.pth"  # without a metadata record
     torch.save(one.content, again)
     for path in (one.path, again):
         for content in (read_checkpoint(path), read_metadata(path), load(path).metadata):
             assert math.isclose(content["val_error"], 100 - one.content["val_acc"])
-            assert content["format_version"] == 4
-    torch.save({**one.content, "format_version": 5}, again)
-    with pytest.raises(CheckpointError, match=r"format_version 5 \(from .*versions: 2, 3, 4$"):
+            assert content["format_version"] == 5
+    torch.save({**one.content, "format_version": 6}, again)
+    with pytest.raises(CheckpointError, match=r"format_version 6 \(from .*versions: 3, 4, 5$"):
         load(again)
 
 

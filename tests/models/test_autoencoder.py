@@ -10,7 +10,14 @@ from torch import Tensor
 
 from arc.models import ARCAutoencoder, ARCEncoder
 
+CELLS = ["model.architecture=cells"]
 COMBINATIONS = {
+    "selection-cells": [
+        *("task=selection", "task.num_distractors=3", "task.score=cosine", *CELLS),
+        *("task.negatives=game", "task.near_copies=false"),
+    ],
+    "reconstruction-cells": ["task=reconstruction", *CELLS],
+    "conv": ["task=reconstruction", "model.mixer=conv"],
     "selection": ["task=selection", "task.num_distractors=3"],
     "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
     "puzzle_classification": ["task=puzzle_classification"],
@@ -106,12 +113,17 @@ def test_no_weight_is_stored_twice(run: Run) -> None:
 
 def test_a_documented_construction_loads_the_weights(run: Run) -> None:
     model, bottleneck = run.config.model, run.config.bottleneck
+    other: dict[str, Any] = {}  # needed for models other than the default
+    if (model.architecture, model.mixer) != ("patch", "attention"):
+        other = {"architecture": model.architecture, "mixer": model.mixer}
+    score = {"score": "cosine"} if getattr(run.config.task, "score", None) == "cosine" else {}
     encoder = ARCEncoder(
         num_colors=10,
         embedding_dim=model.embedding_dim,
         hidden_dim=model.hidden_dim,
         latent_dim=model.latent_dim,
         num_conv_layers=model.num_conv_layers,
+        **other,
     )
     rebuilt = ARCAutoencoder(
         encoder=encoder,
@@ -125,6 +137,7 @@ def test_a_documented_construction_loads_the_weights(run: Run) -> None:
         task_type=run.config.task.name,
         num_conv_layers=model.num_conv_layers,
         num_classes=getattr(run.config.task, "num_classes", None),
+        **score,  # type: ignore[arg-type]
     )
     assert rebuilt.load_state_dict(run.model.state_dict()).missing_keys == []
     assert rebuilt.eval().send(sent(run)).equal(run.model.eval().send(sent(run)))

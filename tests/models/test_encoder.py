@@ -1,18 +1,28 @@
 """The latent of a grid depends on neither padding nor the other grids of its batch."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from arc.data import Grids
 from arc.models import ARCEncoder
+from arc.models.patches import PatchBlock
 from arc.models.ragged import CellConv
 
+ARCHITECTURES = {
+    "patch": {"architecture": "patch"},
+    "conv": {"architecture": "patch", "mixer": "conv"},
+    "cells": {"architecture": "cells"},
+}
 
-@pytest.fixture
-def encoder() -> ARCEncoder:
+
+@pytest.fixture(params=ARCHITECTURES.values(), ids=list(ARCHITECTURES))
+def encoder(request: pytest.FixtureRequest) -> ARCEncoder:
     torch.manual_seed(0)
-    return ARCEncoder(hidden_dim=16, latent_dim=8, embedding_dim=4, num_conv_layers=3).eval()
+    options = {"embedding_dim": 4, "num_conv_layers": 3, **request.param}
+    return ARCEncoder(hidden_dim=16, latent_dim=8, **options).eval()
 
 
 def grids_of(*shapes: tuple[int, int]) -> list[np.ndarray]:
@@ -72,16 +82,23 @@ def test_the_latent_depends_on_every_cell(encoder: ARCEncoder) -> None:
     assert (codes[1:] - codes[0]).abs().amax(1).min() > 1e-4
 
 
-def test_dropout_acts_in_training_only() -> None:
+@pytest.mark.parametrize("architecture", ["patch", "cells"])
+def test_dropout_acts_in_training_only(architecture: str) -> None:
     torch.manual_seed(0)
-    encoder = ARCEncoder(hidden_dim=16, latent_dim=8, dropout=0.5)
+    encoder = ARCEncoder(hidden_dim=16, latent_dim=8, dropout=0.5, architecture=architecture)
     grids = Grids.from_arrays(grids_of((5, 5)))
     assert not encoder(grids).equal(encoder(grids))
     encoder.eval()
     assert encoder(grids).equal(encoder(grids))
 
 
-@pytest.mark.parametrize("layers", [1, 2, 4])
-def test_num_conv_layers_counts_the_convolutions(layers: int) -> None:
-    encoder = ARCEncoder(hidden_dim=4, latent_dim=4, num_conv_layers=layers)
-    assert sum(isinstance(module, CellConv) for module in encoder.modules()) == layers
+@pytest.mark.parametrize("layers", [1, 4])
+@pytest.mark.parametrize(("architecture", "layer"), [("patch", PatchBlock), ("cells", CellConv)])
+def test_num_conv_layers_counts_the_layers(architecture: str, layer: type, layers: int) -> None:
+    encoder = ARCEncoder(
+        hidden_dim=4, latent_dim=4, num_conv_layers=layers, architecture=architecture
+    )
+    assert sum(isinstance(module, layer) for module in encoder.modules()) == layers
+    again = copy.deepcopy(encoder)
+    assert type(again) is type(encoder)
+    assert again.architecture == encoder.architecture

@@ -39,7 +39,7 @@ def cells(pictures: list[Tensor]) -> Tensor:
 
 def test_cells_are_ordered_by_grid_and_row() -> None:
     grids = Grids.from_arrays([[[1, 2], [3, 4]], [[5, 6, 7]], [[8], [9]]])
-    assert cell_values(grids, Layout.of(grids.sizes)).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert cell_values(grids).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("sizes", [SIZES, MANY], ids=["different sizes", "many cells"])

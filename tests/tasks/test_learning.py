@@ -10,7 +10,7 @@ from helpers_data import MakeRun
 
 from arc.data import Grids, Transform
 
-STEPS = 40
+STEPS = 60
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,15 @@ STEPS = 40
         ["task=reconstruction", "task.use_input_output_pairs=true"],
         ["task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"],
         ["task=puzzle_classification"],
-        ["task=selection", "task.num_distractors=3", "bottleneck=categorical"],
+        [
+            *("task=selection", "task.num_distractors=3", "bottleneck=categorical"),
+            "task.near_copies=false",
+        ],
+        ["task=selection", "task.num_distractors=3", "bottleneck=autoencoder"],
+        [
+            *("task=selection", "task.num_distractors=3", "task.score=cosine"),
+            *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
+        ],
         ["task=reconstruction", "bottleneck=autoencoder"],
     ],
     ids=lambda overrides: "-".join(each.split("=")[1] for each in overrides),
@@ -27,7 +35,7 @@ STEPS = 40
 def test_a_model_overfits_a_few_examples(make_run: MakeRun, overrides: list[str]) -> None:
     run = make_run(*overrides, "data.validation_fraction=0", "data.max_grids=24")
     generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(run.model.parameters(), lr=5e-3)
     losses, accuracies = [], []
     for _ in range(STEPS):
         output = run.task.step(run.model, torch.arange(8), generator)
@@ -52,7 +60,8 @@ def same(grids: Grids, others: Grids) -> bool:
 
 
 def test_a_transform_applies_to_the_sender_and_every_candidate(make_run: MakeRun) -> None:
-    run = make_run("task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true")
+    pairs = ["task.use_input_output_pairs=true", "task.near_copies=false"]
+    run = make_run("task=selection", "task.num_distractors=3", *pairs)
     sent, candidates = record(run.model.encoder), record(run.model.receiver.encoder)
     transform = Transform.sample(torch.Generator().manual_seed(4))
     for each in (None, transform):

@@ -11,7 +11,7 @@ from helpers_data import MakeRun, Run, evaluate
 TASK, PAIRS = "task=reconstruction", "task.use_input_output_pairs=true"
 
 
-def trained(run: Run, steps: int = 30) -> Run:
+def trained(run: Run, steps: int = 60) -> Run:
     optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-2)
     for _ in range(steps):
         optimizer.zero_grad()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from helpers_data import MakeRun, evaluate, grid
 from pydantic import TypeAdapter, ValidationError
 
+from arc.config.files import ConfigError
 from arc.data import DataError
 from arc.data.distractors import DISTRACTORS, DistractorKind, sample_candidates
 from arc.metrics import random_code_accuracy
@@ -58,10 +59,13 @@ def test_metrics_agree_with_many_draws(build: MakeRun, kind: str, pairs: list[st
     assert measured.loss == pytest.approx(float(torch.stack(losses).mean()), rel=0.25)
 
 
+@pytest.mark.parametrize("score", ["distance", "cosine"])
 @torch.no_grad()
-def test_an_uninformed_receiver_is_at_chance(build: MakeRun) -> None:
-    run = build(TASK, "task.num_distractors=2", puzzles=two_colored())
-    for parameter in run.model.receiver.get_submodule("message").parameters():
+def test_an_uninformed_receiver_is_at_chance(build: MakeRun, score: str) -> None:
+    settings = ("task.num_distractors=2", f"task.score={score}")
+    run = build(TASK, *settings, puzzles=two_colored())
+    blind = {"distance": "signal", "cosine": "message"}[score]
+    for parameter in run.model.receiver.get_submodule(blind).parameters():
         parameter.zero_()
     measured = evaluate(run, run.corpus.training, full=True)
     covered = {name: metric for name, metric in measured.metrics.items() if metric.targets > 0}
@@ -150,6 +154,70 @@ def test_targets_with_too_few_distractors_are_left_out(build: MakeRun) -> None:
     assert evaluate(run, run.corpus.training).headline.targets == 8
     for events in run.trainer().sampler.next().split(2):
         assert {run.corpus.training.example_ids[index].split()[0] for index in events} == {"many"}
+
+
+@pytest.mark.parametrize("pairs", [[], [PAIRS]])
+@pytest.mark.parametrize("copies", ["true", "false"])
+def test_equal_targets_of_a_batch_are_no_distractors(
+    build: MakeRun, pairs: list[str], copies: str
+) -> None:
+    """A repeated example has the loss of the example alone."""
+    run = build(TASK, "task.num_distractors=2", f"task.near_copies={copies}", *pairs)
+    once, twice = (
+        run.task.step(run.model, torch.tensor(examples), torch.Generator())
+        for examples in ([5], [5, 5])
+    )
+    if copies == "false":  # nothing else to choose
+        assert float(once.loss.detach()) == float(twice.loss.detach()) == 0
+    assert twice.loss.isfinite()
+    assert (copies == "true") or float(twice.accuracy) == 100
+    twice.loss.backward()
+    assert all(
+        each.grad.isfinite().all() for each in run.model.parameters() if each.grad is not None
+    )
+
+
+@torch.no_grad()
+def test_negatives_are_the_batch_in_both_directions(build: MakeRun) -> None:
+    run = build(TASK, "task.num_distractors=2", "task.near_copies=false", PAIRS)
+    split, examples = run.corpus.training, torch.arange(5)
+    targets = split.grids[split.target[examples]]
+    scores = run.model.receiver(run.model(split.grids[split.sender[examples]]).signal, targets)
+    assert len({array.tobytes() for array in targets.arrays()}) == 5
+    rows, columns = scores.log_softmax(1).diagonal(), scores.log_softmax(0).diagonal()
+    loss = run.task.step(run.model, examples, torch.Generator()).loss
+    torch.testing.assert_close(loss, -(rows.mean() + columns.mean()) / 2)
+
+
+def test_near_copies_need_the_batch(build: MakeRun) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^task: near_copies needs negatives=batch.*$"
+    ) as refused:
+        build(TASK, "task.negatives=game", "task.near_copies=true")
+    assert "\n" not in str(refused.value)
+
+
+@torch.no_grad()
+def test_messages_matched_exactly_agree_with_many_draws(build: MakeRun) -> None:
+    """A receiver that knows the code chooses among the candidates with the same message."""
+    settings = ("task.num_distractors=3", "bottleneck.max_message_length=1")
+    run = build(TASK, *settings, "bottleneck.vocab_size=3", puzzles=two_colored())
+    split, groups = run.corpus.training, run.task.groups("random", run.corpus.training)
+    content = run.task.send_all(run.model, split)[0]
+    matched = run.task.match_messages(run.model, split, content)
+    sent = {grid: content[row].tolist() for row, grid in enumerate(split.target.tolist())}
+    generator, every = torch.Generator().manual_seed(1), torch.arange(len(split))
+    won = []
+    for _ in range(200):
+        drawn = sample_candidates(split, groups, every, 3, generator)
+        for row, choices in enumerate(drawn.pool[drawn.choices].tolist()):
+            same = [sent[choice] == content[row].tolist() for choice in choices]
+            won.append(1 / sum(same))
+    assert list(matched.metrics) == ["random_3"]
+    assert 30 < matched.accuracy < 100
+    assert matched.accuracy == pytest.approx(100 * float(np.mean(won)), abs=1.5)
+    paired = build(TASK, *settings, PAIRS, puzzles=two_colored())
+    assert paired.task.match_messages(paired.model, paired.corpus.training, content) is None
 
 
 def test_a_split_without_enough_distractors_has_no_metrics(build: MakeRun) -> None:

@@ -92,7 +92,7 @@ def test_controls_are_worse_than_the_messages_of_the_sender(make_run: Make) -> N
     list(run.trainer().run(RunControl()))
     split = run.corpus.training
     evaluation = evaluate_split(run.model, run.task, split)
-    controls = evaluate_controls(run.model, run.task, split, evaluation.signal, untrained)
+    controls = evaluate_controls(run.model, run.task, split, evaluation, untrained)
     assert set(controls) == {"shuffled_messages", "constant_message", "untrained_sender"}
     assert evaluation.task_metrics.accuracy > 60
     for metrics in controls.values():

@@ -30,6 +30,10 @@ RUNS = {
     "reconstruction": ["task=reconstruction", *NOISY],
     "classification": ["task=puzzle_classification", *NOISY],
     "selection": ["task=selection", "task.num_distractors=3", *NOISY],
+    "cells": [
+        *("task=selection", "task.num_distractors=3", "task.score=cosine", *NOISY),
+        *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
+    ],
     "hard selection": [
         "task=selection",
         "task.distractors=same_size",
@@ -163,8 +167,8 @@ def test_a_new_optimizer_or_metric_starts_without_the_state_of_the_old_one(make_
     other = make_run("task=reconstruction", *changed).trainer()
     other.load_state_dict(state, same_optimizer=False, same_best_metric=False)
     assert not other.optimizer.state
-    assert other.model.state_dict()["encoder.color.weight"].equal(
-        state["model"]["encoder.color.weight"]
+    assert other.model.state_dict()["encoder.norm.weight"].equal(
+        state["model"]["encoder.norm.weight"]
     )
     *_, validation = rest(other)
     assert validation["step"] == 6

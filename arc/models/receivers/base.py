@@ -19,7 +19,10 @@ RECEIVERS: Registry[type[Receiver]] = Registry("receiver of task")
 
 @dataclass(frozen=True, kw_only=True)
 class ReceiverShape:
-    """The sizes that a receiver is built from; ``num_classes`` is None for most tasks."""
+    """The sizes that a receiver is built from; ``num_classes`` is None for most tasks.
+
+    ``architecture`` and ``mixer`` are those of the sender's encoder; ``score`` is selection's.
+    """
 
     signal_width: int
     num_colors: int
@@ -29,6 +32,9 @@ class ReceiverShape:
     num_conv_layers: int
     num_classes: int | None
     dropout: float
+    architecture: str = "patch"
+    mixer: str = "attention"
+    score: str = "distance"
 
 
 class Receiver(nn.Module, ABC):

@@ -1,4 +1,4 @@
-"""The receiver of reconstruction."""
+"""The receivers of reconstruction, one for each architecture."""
 
 from __future__ import annotations
 
@@ -9,16 +9,51 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE
-from arc.models.encoder import SizeEmbedding
-from arc.models.ragged import LATTICE, CellBlock, Layout, activate, spread
+from arc.models.patches import PATCHES, PLACES, PatchBlock, PatchLayout, PatchPosition
+from arc.models.ragged import LATTICE, CellBlock, Layout, SizeEmbedding, activate, spread
 from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
 
 
 @RECEIVERS.register("reconstruction")
 class ReconstructionReceiver(Receiver):
-    """Decodes a grid of a given size: the message is spread over its cells and convolved.
+    """Decodes a grid of a given size.
 
-    A coarse image, linear in the message, is added to the logits (see ARCEncoder).
+    ``ReconstructionReceiver(shape)`` builds a subclass: CellReconstruction for the architecture
+    ``cells``, else PatchReconstruction.
+    """
+
+    def __new__(cls, shape: ReceiverShape | None = None) -> ReconstructionReceiver:
+        """Return an instance of the subclass for ``shape.architecture``."""
+        if cls is not ReconstructionReceiver or shape is None:
+            return super().__new__(cls)
+        by_cells = shape.architecture == "cells"
+        return super().__new__(CellReconstruction if by_cells else PatchReconstruction)
+
+    def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
+        """Return the logits of every cell of grids of ``sizes`` [batch, 2].
+
+        float32 [cells, num_colors], grid by grid and row by row.
+        """
+        raise NotImplementedError
+
+    def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
+        shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
+        if shape.shape != (len(signal), 2):
+            raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(shape.shape)}")
+        if not (shape.min() >= 1 and shape.max() <= MAX_GRID_SIZE):
+            raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
+        logits = self(signal, shape).split(shape.prod(1).tolist())
+        return [
+            cells.t().reshape(-1, height, width)
+            for cells, (height, width) in zip(logits, shape.tolist(), strict=True)
+        ]
+
+
+class CellReconstruction(ReconstructionReceiver):
+    """Spreads the message over the cells and convolves them.
+
+    A coarse image, linear in the message, is added to the logits (see CellEncoder).
     """
 
     def __init__(self, shape: ReceiverShape) -> None:
@@ -36,8 +71,12 @@ class ReconstructionReceiver(Receiver):
         self.norm = nn.LayerNorm(hidden)
         self.color = nn.Linear(hidden, shape.num_colors)
 
-    def forward(self, signal: Tensor, layout: Layout) -> Tensor:
-        """Return the logits of every cell of ``layout``: float32 [cells, num_colors]."""
+    def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
+        """Return the logits of every cell of grids of ``sizes`` [batch, 2].
+
+        float32 [cells, num_colors], grid by grid and row by row.
+        """
+        layout = Layout.of(sizes)
         meaning = self.message(signal) + self.size(layout.sizes)
         rows = self.rows(meaning).view(len(signal) * MAX_GRID_SIZE, -1)
         columns = self.columns(meaning).view(len(signal) * MAX_GRID_SIZE, -1)
@@ -49,15 +88,38 @@ class ReconstructionReceiver(Receiver):
         coarse = spread(self.coarse(signal).float(), layout)
         return self.color(activate(self.norm, x)).float() + coarse
 
-    def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
-        """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
-        shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
-        if shape.shape != (len(signal), 2):
-            raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(shape.shape)}")
-        if not (shape.min() >= 1 and shape.max() <= MAX_GRID_SIZE):
-            raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
-        logits = self(signal, Layout.of(shape)).split(shape.prod(1).tolist())
-        return [
-            cells.t().reshape(-1, height, width)
-            for cells, (height, width) in zip(logits, shape.tolist(), strict=True)
-        ]
+
+class PatchReconstruction(ReconstructionReceiver):
+    """Gives each patch its share of the signal, mixes the patches, and decodes their cells.
+
+    A linear layer gives each token the logits of every place and colour, of which the cells of
+    the grid are read. The whole signal is added to every token, for what concerns the whole grid.
+    """
+
+    def __init__(self, shape: ReceiverShape) -> None:
+        super().__init__(shape)
+        hidden = shape.hidden_dim
+        self.num_colors = shape.num_colors
+        self.share = -(-shape.signal_width // PATCHES)
+        self.own = nn.Linear(self.share, hidden)
+        self.whole = nn.Linear(shape.signal_width, hidden)
+        self.position = PatchPosition(hidden)
+        self.blocks = nn.ModuleList(
+            PatchBlock(hidden, shape.mixer, shape.dropout) for _ in range(shape.num_conv_layers)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.color = nn.Linear(hidden, PLACES * shape.num_colors)
+
+    def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
+        """Return the logits of every cell of grids of ``sizes`` [batch, 2].
+
+        float32 [cells, num_colors], grid by grid and row by row.
+        """
+        layout = PatchLayout.of(sizes)
+        shares = F.pad(signal, (0, self.share * PATCHES - signal.shape[1]))
+        x = self.own(shares.view(-1, PATCHES, self.share)) + self.whole(signal)[:, None]
+        x = x.float() + self.position(sizes)
+        for block in self.blocks:
+            x = block(x)
+        logits = self.color(self.norm(x)).view(-1, self.num_colors)
+        return F.embedding(layout.patch * PLACES + layout.place, logits).float()

@@ -11,16 +11,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arc.data.grids import Grids
-from arc.models.encoder import ARCEncoder
+from arc.models.encoders import ARCEncoder
 from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+
+SCORES = ("cosine", "distance")
 
 
 @RECEIVERS.register("selection")
 class SelectionReceiver(Receiver):
-    """Scores candidates by the cosine between the message and the candidate's own encoding."""
+    """Encodes candidates by its own encoder and compares them with the message.
+
+    ``distance`` predicts the signal that the sender would send for a candidate; the logit is minus
+    the scaled squared distance to the signal received. ``cosine`` maps the signal into the space
+    of the encodings; the logit is the scaled cosine.
+    """
 
     def __init__(self, shape: ReceiverShape) -> None:
         super().__init__(shape)
+        if shape.score not in SCORES:
+            raise ValueError(f"unknown score {shape.score!r}; choose one of: {', '.join(SCORES)}")
+        self.by_distance = shape.score == "distance"
         self.encoder = ARCEncoder(
             shape.num_colors,
             shape.embedding_dim,
@@ -28,19 +38,35 @@ class SelectionReceiver(Receiver):
             shape.latent_dim,
             shape.num_conv_layers,
             dropout=shape.dropout,
+            architecture=shape.architecture,
+            mixer=shape.mixer,
         )
-        self.message = nn.Linear(shape.signal_width, shape.latent_dim)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        if self.by_distance:
+            self.signal = nn.Linear(shape.latent_dim, shape.signal_width)
+            self.log_scale = nn.Parameter(torch.tensor(math.log(2.5)))
+        else:
+            self.message = nn.Linear(shape.signal_width, shape.latent_dim)
+            self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def embed(self, candidates: Grids) -> Tensor:
-        """Encode ``candidates`` [pool]: unit vectors, float32 [pool, latent_dim]."""
-        return F.normalize(self.encoder(candidates), dim=-1)
+        """Encode ``candidates`` [pool], float32 [pool, width].
+
+        By distance, ``width`` is the signal's; by cosine, latent_dim, and vectors have length 1.
+        """
+        encoded = self.encoder(candidates)
+        if self.by_distance:
+            return self.signal(encoded).float()
+        return F.normalize(encoded, dim=-1)
 
     def score(self, signal: Tensor, embedded: Tensor) -> Tensor:
         """Return the logit of each embedded candidate for each message: [batch, pool]."""
-        wanted = F.normalize(self.message(signal).float(), dim=-1)
+        wanted = signal if self.by_distance else F.normalize(self.message(signal).float(), dim=-1)
+        scale = self.log_scale.exp().clamp(max=100.0)
         with torch.autocast(signal.device.type, enabled=False):  # bf16 would make ties
-            return wanted @ embedded.t() * self.log_scale.exp().clamp(max=100.0)
+            if self.by_distance:
+                lengths = wanted.square().sum(1)[:, None] + embedded.square().sum(1)
+                return (2 * wanted @ embedded.t() - lengths) * scale
+            return wanted @ embedded.t() * scale
 
     def forward(self, signal: Tensor, pool: Grids) -> Tensor:
         """Score every grid of a shared ``pool`` for every message: float32 [batch, pool]."""

@@ -1,0 +1,66 @@
+"""The interface of encoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from arc.data.grids import NUM_COLORS, Grids
+from arc.registry import Registry
+
+ENCODERS: Registry[type[ARCEncoder]] = Registry("architecture")
+
+
+class ARCEncoder(nn.Module):
+    """Encodes grids of any sizes; a grid's encoding does not depend on the rest of the batch.
+
+    ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the
+    width of a colour's embedding, ``num_conv_layers`` the number of layers, ``mixer`` how the
+    patch architecture combines patches (``attention`` or ``conv``).
+    """
+
+    def __new__(cls, *args: Any, architecture: str = "patch", **options: Any) -> ARCEncoder:
+        """Return an instance of the subclass that ``architecture`` names."""
+        return super().__new__(ENCODERS[architecture] if cls is ARCEncoder else cls)
+
+    def __init__(
+        self,
+        num_colors: int = NUM_COLORS,
+        embedding_dim: int = 16,
+        hidden_dim: int = 128,
+        latent_dim: int = 128,
+        num_conv_layers: int = 3,
+        *,
+        dropout: float = 0.0,
+        architecture: str = "patch",
+        mixer: str = "attention",
+    ) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.architecture: dict[str, Any] = {
+            "architecture": architecture,
+            "mixer": mixer,
+            "num_colors": num_colors,
+            "embedding_dim": embedding_dim,
+            "hidden_dim": hidden_dim,
+            "latent_dim": latent_dim,
+            "num_conv_layers": num_conv_layers,
+        }
+        self.build(num_colors, embedding_dim, hidden_dim, num_conv_layers, dropout, mixer)
+
+    def build(
+        self,
+        num_colors: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        num_layers: int,
+        dropout: float,
+        mixer: str,
+    ) -> None:
+        """Create the layers."""
+        raise NotImplementedError
+
+    def forward(self, grids: Grids) -> Tensor:
+        """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
+        raise NotImplementedError

@@ -1,0 +1,67 @@
+"""The architecture ``cells``: convolutions over the cells of a grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from arc.data.grids import Grids
+from arc.models.encoders.base import ENCODERS, ARCEncoder
+from arc.models.ragged import (
+    LATTICE,
+    CellBlock,
+    CellConv,
+    Layout,
+    SizeEmbedding,
+    activate,
+    cell_values,
+    pool,
+)
+
+
+@ENCODERS.register("cells")
+class CellEncoder(ARCEncoder):
+    """Convolutions over cells, without padding.
+
+    Colours are embedded, convolved ``num_conv_layers`` times, averaged around a 4 x 4
+    lattice and projected. A linear shortcut adds a coarse image, the mean colour embedding
+    around each lattice point; without it a decoder learns no more than the majority colour.
+    Embeddings of height and width are added to the cells and given to the head.
+    """
+
+    def build(
+        self,
+        num_colors: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        num_layers: int,
+        dropout: float,
+        mixer: str,
+    ) -> None:
+        """Create the layers; ``mixer`` has no effect."""
+        self.color = nn.Embedding(num_colors, embedding_dim)
+        self.size = SizeEmbedding(hidden_dim)
+        self.stem = CellConv(embedding_dim, hidden_dim)
+        self.blocks = nn.ModuleList(CellBlock(hidden_dim, dropout) for _ in range(num_layers - 1))
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.shortcut = nn.Linear(LATTICE**2 * embedding_dim + hidden_dim, self.latent_dim)
+        self.head = nn.Sequential(
+            nn.Linear((LATTICE**2 + 1) * hidden_dim, 2 * hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * hidden_dim, self.latent_dim),
+        )
+
+    def forward(self, grids: Grids) -> Tensor:
+        """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
+        layout = Layout.of(grids.sizes)
+        size = self.size(grids.sizes)
+        colors = self.color(cell_values(grids))
+        coarse = pool(colors, layout)
+        x = self.stem(colors, layout)
+        x = x + size.to(x.dtype)[layout.grid]
+        for block in self.blocks:
+            x = block(x, layout)
+        pooled = pool(activate(self.norm, x), layout)
+        deep = self.head(torch.cat([pooled, size], 1))
+        return (deep + self.shortcut(torch.cat([coarse, size], 1))).float()

@@ -1,0 +1,160 @@
+"""Grids of any size as a lattice of 4 x 4 patches, and the layers over them.
+
+Each grid, whatever its size, is cut into patches of nearly equal size: row r of a grid of height h
+belongs to patch row 4 r // h, and columns likewise. A patch has at most 8 x 8 cells; some have none
+if a side is shorter than 4. A grid is therefore always 16 tokens.
+
+Shapes: B grids, T cells in all (grid by grid, row by row), K = 16 patches, P = 64 places in a
+patch, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from arc.data.grids import MAX_GRID_SIZE, Grids
+from arc.models.ragged import SizeEmbedding, inside_grids
+from arc.registry import Registry
+
+SIDE = 4
+PATCHES = SIDE**2
+REACH = -(-MAX_GRID_SIZE // SIDE)
+PLACES = REACH**2
+HEAD_WIDTH = 16
+MIXERS: Registry[type[nn.Module]] = Registry("mixer")
+
+
+@dataclass(frozen=True)
+class PatchLayout:
+    """The patch and the place within it of every cell.
+
+    ``grid``, ``row``, ``column``: int64 [T]. ``patch``: int64 [T], out of B * K. ``place``: int64
+    [T], out of P. ``counts``: float32 [B, K, 1], the number of cells of each patch, at least 1.
+    """
+
+    sizes: Tensor
+    grid: Tensor
+    row: Tensor
+    column: Tensor
+    patch: Tensor
+    place: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, sizes: Tensor) -> PatchLayout:
+        """Lay out grids of ``sizes``, int64 [B, 2]."""
+        grid, row, column = inside_grids(sizes).nonzero(as_tuple=True)
+        height, width = sizes[grid].unbind(1)
+        y, x = row * SIDE // height, column * SIDE // width
+        first_row, first_column = -(-y * height // SIDE), -(-x * width // SIDE)
+        patch = grid * PATCHES + y * SIDE + x
+        counts = torch.zeros(len(sizes) * PATCHES, device=sizes.device)
+        counts = counts.index_add(0, patch, torch.ones_like(patch, dtype=counts.dtype))
+        return cls(
+            sizes=sizes,
+            grid=grid,
+            row=row,
+            column=column,
+            patch=patch,
+            place=(row - first_row) * REACH + column - first_column,
+            counts=counts.clamp(min=1).view(-1, PATCHES, 1),
+        )
+
+    def one_hot(self, colors: Tensor, num_colors: int, dtype: torch.dtype) -> Tensor:
+        """Return [B * K, P * num_colors]: 1 at each cell's place and colour, int64 [T]."""
+        rows = len(self.sizes) * PATCHES
+        marks = torch.zeros(rows, PLACES * num_colors, dtype=dtype, device=colors.device)
+        marks[self.patch, self.place * num_colors + colors] = 1
+        return marks
+
+
+class PatchPosition(nn.Module):
+    """A learned vector for each patch, plus one for the grid's height and one for its width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.patch = nn.Parameter(torch.randn(PATCHES, channels) / 2)
+        self.size = SizeEmbedding(channels)
+
+    def forward(self, sizes: Tensor) -> Tensor:
+        """Embed ``sizes`` int64 [B, 2]: float32 [B, K, C]."""
+        return self.patch + self.size(sizes)[:, None]
+
+
+class PatchEmbedding(nn.Module):
+    """Grids to tokens: the embedded cells of each patch, its position, and the grid's size.
+
+    A cell's embedding is its colour's, mapped by the matrix of its place. Their sum is divided by
+    the square root of the number of cells, so that small and large patches have equal scale.
+    """
+
+    def __init__(self, num_colors: int, embedding_dim: int, channels: int) -> None:
+        super().__init__()
+        self.color = nn.Embedding(num_colors, embedding_dim)
+        self.place = nn.Parameter(torch.randn(PLACES, embedding_dim, channels))
+        self.position = PatchPosition(channels)
+
+    def forward(self, grids: Grids, layout: PatchLayout) -> Tensor:
+        """Embed ``grids`` [B]: float32 [B, K, C]."""
+        num_colors, width = self.color.weight.shape
+        table = (self.color.weight / width**0.5) @ self.place  # [P, num_colors, C]
+        colors = grids.cells[layout.grid, layout.row, layout.column].long()
+        marks = layout.one_hot(colors, num_colors, table.dtype)
+        tokens = (marks @ table.flatten(0, 1)).float().view(len(layout.sizes), PATCHES, -1)
+        return tokens / layout.counts.sqrt() + self.position(layout.sizes)
+
+
+@MIXERS.register("attention")
+class PatchAttention(nn.Module):
+    """Attention over the patches of a grid, with a learned bias for each pair of positions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(channels // HEAD_WIDTH, 1) if channels % HEAD_WIDTH == 0 else 1
+        self.project = nn.Linear(channels, 3 * channels)
+        self.bias = nn.Parameter(torch.zeros(self.heads, PATCHES, PATCHES))
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, K, C] to [B, K, C]."""
+        parts = self.project(x).view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = parts
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + self.bias
+        mixed = scores.softmax(-1).to(value.dtype) @ value
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))
+
+
+@MIXERS.register("conv")
+class PatchConv(nn.Module):
+    """A 3 x 3 convolution over the lattice of patches."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, K, C] to [B, K, C]."""
+        image = x.transpose(1, 2).reshape(len(x), -1, SIDE, SIDE)
+        return self.conv(image).flatten(2).transpose(1, 2)
+
+
+class PatchBlock(nn.Module):
+    """A pre-norm residual block: mix the patches, then an MLP of twice the width."""
+
+    def __init__(self, channels: int, mixer: str = "attention", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.mix_norm = nn.LayerNorm(channels)
+        self.mix = MIXERS[mixer](channels)
+        self.norm = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float32 [B, K, C] to float32 [B, K, C]."""
+        x = x + self.dropout(self.mix(self.mix_norm(x))).float()
+        return x + self.dropout(self.mlp(self.norm(x))).float()
