@@ -27,7 +27,9 @@ RECIPE = {
     "free symbols": ["bottleneck=categorical"],
     "free symbols, Gumbel noise": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
     "batch of 32": ["training.batch_size=32"],
-    "1 distractor in training": ["task.num_distractors=1"],
+    "1 distractor in training": [
+        *("task.num_distractors=1", "task.negatives=game", "task.near_copies=false"),
+    ],
     "constant learning rate": ["schedule=constant"],
     "augmentation": ["data.augment=true"],
     "a continuous vector": ["bottleneck=autoencoder"],
