@@ -38,6 +38,14 @@ def _check_optimizer(state: Any, like: dict[str, Any], trainer: Trainer) -> None
     place = "optimizer_state_dict"
     _check(state, {"param_groups": like["param_groups"]}, place)
     parameters = dict(enumerate(trainer.model.parameters()))
+    group = state["param_groups"][0]
+    for key, usual in like["param_groups"][0].items():
+        numbers = group[key] if key == "betas" else [group[key]]
+        if (isinstance(usual, bool) and group[key] != usual) or (
+            (key == "betas" or type(usual) is float)
+            and not all(0 <= number <= 1 and (key != "betas" or number < 1) for number in numbers)
+        ):
+            raise CorruptedError(f"{place}.param_groups.0.{key}: not a valid value")
     if state["param_groups"][0]["params"] != like["param_groups"][0]["params"]:
         raise CorruptedError(f"{place}.param_groups.0.params: not the weights in their order")
     entries = state.get("state")
