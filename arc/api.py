@@ -18,13 +18,13 @@ from typing import Any
 
 from arc.checkpointing import load, read_checkpoint
 from arc.config.builders import build_task
-from arc.config.hydra_main import compose_tree
-from arc.config.overrides import groups_of_experiments, key_of, overlay, refuse_names
+from arc.config.hydra_main import compose_tree, expand_home
+from arc.config.overrides import refuse_names
 from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
 from arc.runs import Outcome, build_run, run_to_end
-from arc.runs.plan import group_choices, plan_from, read_source
+from arc.runs.plan import plan_from, read_source, with_overrides
 from arc.runs.results import evaluate_checkpoint
 from arc.training import Callback, RunControl, pick_device
 from arc.training.allocator import configure_allocator
@@ -71,14 +71,11 @@ def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
     With ``base``, a checkpoint's file, its stored configuration takes the place of conf/. Raises
     ConfigError for an unknown key or an invalid value.
     """
-    refuse_names(overrides)
+    typed = list(map(expand_home, overrides))
+    refuse_names(typed)
     if base is None:
-        return parse_config(compose_tree(overrides))
-    stored = read_checkpoint(base)["config"]
-    typed = {key_of(override) for override in overrides}
-    choices = group_choices(stored, {*typed, *groups_of_experiments(overrides)})
-    tree = compose_tree([*choices, *overrides])
-    return parse_config(overlay(stored, tree, list(overrides)))
+        return parse_config(compose_tree(typed))
+    return with_overrides(read_checkpoint(base)["config"], typed)
 
 
 def train(
@@ -110,17 +107,22 @@ def train(
     return TrainedRun(run.config, result.outcome, checkpoints, result.results, model)
 
 
-def evaluate(source: str | Path | TrainedRun, *, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    source: str | Path | TrainedRun, *overrides: str, device: str = "auto"
+) -> dict[str, Any]:
     """Evaluate a checkpoint, or the best one of a run, on its test and validation sets.
 
-    Returns the content of a results file: accuracies in percent with their baselines and controls.
-    Raises CheckpointError if the file cannot be loaded.
+    ``overrides`` replace keys of the section ``data``, such as ``"data.path=my_puzzles"`` or
+    ``"data.test=arc2"``. Returns the content of a results file: accuracies in percent with their
+    baselines and controls. Raises CheckpointError or DataError if the file or its data cannot be
+    loaded.
     """
     path = source.checkpoints.best if isinstance(source, TrainedRun) else source
     if path is None:
         raise ValueError("the run has no best checkpoint to evaluate")
     configure_allocator()
-    return evaluate_checkpoint(path, pick_device(device))
+    typed = list(map(expand_home, overrides))
+    return evaluate_checkpoint(path, pick_device(device), overrides=typed)
 
 
 def corpus(config: RunConfig, *, device: str = "cpu") -> Corpus:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from arc.config.hydra_main import gather_overrides, hydra_entry
+from arc.config.hydra_main import gather_overrides, hydra_entry, typed_overrides
 from arc.terminal import run_and_exit, show
 
 log = logging.getLogger("arc.evaluate")
@@ -15,6 +15,7 @@ log = logging.getLogger("arc.evaluate")
 
 def evaluate_file(tree: DictConfig) -> int:
     """Evaluate the checkpoint and print its results; returns the exit status."""
+    from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
     from arc.runs.results import evaluate_checkpoint, format_results, write_results
@@ -35,6 +36,7 @@ def evaluate_file(tree: DictConfig) -> int:
             results = evaluate_checkpoint(
                 config.path,
                 pick_device(config.device),
+                overrides=[each for each in typed_overrides() if key_of(each).startswith("data.")],
                 report=progress.on_event,
                 should_stop=lambda: control.stop_requested,
             )

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar, cast
+from typing import Annotated, Generic, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
 Registered = TypeVar("Registered")
+
+# The type of every key that names a file or folder: ``~`` is the user's home folder.
+PathName = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 
 
 class Settings(BaseModel):

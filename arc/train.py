@@ -20,7 +20,6 @@ from arc.config.hydra_main import (
     FailedJobError,
     gather_overrides,
     hydra_entry,
-    redact_token,
     typed_overrides,
 )
 from arc.terminal import run_and_exit
@@ -48,7 +47,6 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> int:
     typed = [override for override in typed_overrides() if override not in inserted]
     is_sweep = hydra_config.mode == RunMode.MULTIRUN
     process = TrainingProcess(tree, typed, output, console, ranks, is_sweep=is_sweep)
-    redact_token(process.server.token, output)
     status = process.run_once() if process.server.autostart else process.serve()
     if status == 1 and process.error is not None:
         raise FailedJobError(process.error)

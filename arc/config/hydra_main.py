@@ -10,12 +10,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +27,9 @@ from arc.terminal import show_error
 
 class FailedJobError(Exception):
     """A job failed and has reported its error; the message is that error."""
+
+
+TOKEN_VARIABLE = "ARC_TOKEN"  # read by conf/config.yaml
 
 
 def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
@@ -42,6 +45,8 @@ def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
     process = os.getpid()
 
     def guarded(tree: DictConfig) -> None:
+        # relative paths are those of the shell, also with hydra.job.chdir=true
+        os.chdir(HydraConfig.get().runtime.cwd)
         is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         if not is_sweep:
             started.append(tree)
@@ -141,26 +146,62 @@ def typed_overrides() -> list[str]:
 def gather_overrides() -> list[str]:
     """Move the overrides to the end of sys.argv, where Hydra takes them; returns a copy.
 
-    ``experiment=null`` is left out.
+    A typed token is moved to the environment, and ``experiment=null`` is left out.
     """
     overrides = list(get_args_parser().parse_intermixed_args(sys.argv[1:]).overrides)
     for override in reversed(overrides):
         del sys.argv[len(sys.argv) - 1 - sys.argv[::-1].index(override)]
+    try:
+        overrides = [expand_home(_without_token(override)) for override in overrides]
+    except ConfigError as error:
+        raise SystemExit(show_error(error)) from None
     overrides = _without_null_experiment(overrides)
     sys.argv += overrides
     return overrides
 
 
+def expand_home(override: str) -> str:
+    """Return ``key=~/path`` with the home folder in place of ``~``, which Hydra cannot parse."""
+    key, _, value = override.partition("=")
+    if not value.startswith("~") or "," in value:
+        return override
+    path = os.path.expanduser(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{path}'"
+
+
+def _without_token(override: str) -> str:
+    """Return ``override`` with a typed token moved to the environment.
+
+    Hydra writes overrides to files. Other keys of ``server`` lose a leading ``+``, so that Hydra
+    refuses a mistyped key before it writes files.
+    """
+    key, _, value = override.partition("=")
+    key = key.strip().lstrip("+")
+    if key == "server":
+        raise ConfigError("server: set its keys one by one, such as server.port=5003")
+    if not key.startswith("server."):
+        return override
+    if key == "server.token" and (token := _resolved(value)) is not None:
+        os.environ[TOKEN_VARIABLE] = token
+        return f"{key}=${{oc.env:{TOKEN_VARIABLE}}}"
+    return f"{key}={value}"
+
+
+def _resolved(value: str) -> str | None:
+    """Return a typed value as Hydra would; None for null or an interpolation that fails."""
+    try:
+        parsed = OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        parsed = value  # characters that Hydra's grammar reserves
+    if parsed is None:
+        return None
+    try:
+        text = OmegaConf.create({"value": parsed if isinstance(parsed, str) else value}).value
+    except OmegaConfBaseException:
+        return None
+    return None if text is None else str(text)
+
+
 def _without_null_experiment(overrides: Sequence[str]) -> list[str]:
     """Leave out ``experiment=null``, the default, which Hydra refuses as an override."""
     return [each for each in overrides if each not in ("experiment=null", "experiment=")]
-
-
-def redact_token(secret: str | None, output: Path) -> None:
-    """Replace a typed secret in the files that Hydra wrote to ``output``."""
-    if secret is None:
-        return
-    for path in (output / ".hydra").glob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        if secret in text:
-            path.write_text(text.replace(secret, "***"), encoding="utf-8")

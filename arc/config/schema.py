@@ -6,6 +6,7 @@ A stored configuration is checked in the same way, since its file may come from 
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
@@ -20,6 +21,7 @@ from pydantic import (
     Tag,
     ValidationError,
     create_model,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -30,7 +32,7 @@ from arc.loggers import LOGGERS
 from arc.metrics import METRICS
 from arc.models import BOTTLENECKS
 from arc.pretraining import PRETRAINING, PretrainConfig
-from arc.registry import ComponentConfig, Registry, Settings, nearest
+from arc.registry import ComponentConfig, PathName, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
 from arc.training import OPTIMIZERS, SCHEDULES, OptimizerConfig, ScheduleConfig, TrainingConfig
 from arc.trees import leaves
@@ -40,6 +42,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+AUTO_TOKEN = "auto"
 
 
 def _one_of(registry: Registry[Any]) -> Any:
@@ -107,14 +110,14 @@ class ModelConfig(ComponentConfig):
 class EncoderConfig(Settings):
     """The source of the sender's encoder, and whether its weights are frozen."""
 
-    pretrained: Annotated[str, Field(min_length=1)] | None
+    pretrained: PathName | None
     freeze: bool
 
 
 class CheckpointConfig(Settings):
     """Where and how often checkpoints are saved."""
 
-    dir: Annotated[str, Field(min_length=1)]
+    dir: PathName
     every_epochs: Annotated[int, Field(ge=1)] | None
     every_minutes: Annotated[float, Field(gt=0)] | None
     keep_last: Annotated[int, Field(ge=1)]
@@ -126,7 +129,7 @@ class ServerConfig(Settings):
     enabled: bool
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=0, le=65_535)]
-    token: Annotated[str, Field(min_length=8, pattern=r"^[!-~]+$")] | None
+    token: str | None
     autostart: bool
     required: bool
 
@@ -135,10 +138,19 @@ class ServerConfig(Settings):
         """Whether the endpoint is reachable from this machine only."""
         return self.host in LOOPBACK
 
+    @field_validator("token")
+    @classmethod
+    def _printable(cls, token: str | None) -> str | None:
+        if token not in (None, AUTO_TOKEN) and not re.fullmatch("[!-~]{8,}", token):
+            raise ValueError("must be auto, or at least 8 ASCII characters without spaces")
+        return token
+
     @model_validator(mode="after")
     def _guarded(self) -> ServerConfig:
         if not self.is_local and self.token is None:
-            raise ValueError(f"host={self.host}: reachable from other machines; set server.token=…")
+            raise ValueError(
+                f"host={self.host}: reachable from other machines; set server.token=auto"
+            )
         if not self.autostart and not self.enabled:
             raise ValueError("autostart=false: requires server.enabled=true to receive a start")
         return self
@@ -149,8 +161,8 @@ class ProcessConfig(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    resume: str | None
-    finetune: str | None
+    resume: PathName | None
+    finetune: PathName | None
     strict: bool
     server: ServerConfig
 
@@ -182,12 +194,20 @@ class RunConfig(Settings):
     checkpoint: CheckpointConfig
 
 
+class EvaluateDataConfig(Settings):
+    """Replacements of the stored data configuration; only keys that were typed are used."""
+
+    path: PathName | None
+    test: PathName | None
+
+
 class EvaluateConfig(Settings):
     """Keys of conf/evaluate.yaml."""
 
-    path: str
+    path: PathName
     device: str
-    output: str | None
+    output: PathName | None
+    data: EvaluateDataConfig
 
 
 SCHEMAS: dict[str, type[BaseModel]] = {"config": RunConfig, "evaluate": EvaluateConfig}
@@ -256,7 +276,7 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
         hint = nearest(str(name), allowed.split(chr(39)))
         return f"{key}={_brief(name)}: choose one of {allowed}.{hint}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    value = error["input"]
+    value = "***" if key == "server.token" else error["input"]
     if isinstance(value, Mapping):
         return f"{key}: {message}"
     return f"{key}={_brief(value)}: {message[0].lower() + message[1:]}"
@@ -269,7 +289,7 @@ def _brief(value: Any) -> str:
 def _place(error: Any) -> str:
     """Return the dotted key that one of pydantic's errors is about; empty for the whole tree."""
     place = [str(part) for part in error["loc"]]
-    if len(place) > 1 and place[0] in _REGISTRIES:
+    if len(place) > 1 and place[1] in _REGISTRIES.get(place[0], ()):
         del place[1]  # the discriminator of the union
     return ".".join(place)
 
@@ -278,6 +298,8 @@ def _known_keys(schema: type[BaseModel], place: tuple[Any, ...]) -> list[str]:
     """Return the valid keys at the place of an unknown one."""
     if len(place) < 2:
         return top_keys(schema)
+    if schema is not RunConfig:
+        return known_keys(place[0], schema)
     if place[0] in _REGISTRIES:
         return _fields(_REGISTRIES[place[0]].config(place[1]))
     return known_keys(place[0])
@@ -289,15 +311,18 @@ def top_keys(schema: type[BaseModel]) -> list[str]:
     return list(schema.model_fields) + start
 
 
-def known_keys(section: str) -> list[str]:
-    """Return every key of any option of a section; empty for an unknown section."""
-    if section in _REGISTRIES:
+def known_keys(section: str, owner: type[BaseModel] | None = None) -> list[str]:
+    """Return every key of any option of a section; empty for an unknown section.
+
+    ``owner`` is the schema of a command other than training.
+    """
+    if owner is None and section in _REGISTRIES:
         registry = _REGISTRIES[section]
         return list(
             dict.fromkeys(key for name in registry for key in _fields(registry.config(name)))
         )
     fields = {**RunConfig.model_fields, **ProcessConfig.model_fields}
-    field = fields.get(section)
+    field = (fields if owner is None else owner.model_fields).get(section)
     schema = field.annotation if field else None
     return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from arc.data.grids import DataError, Grids, content_key
-from arc.data.sources import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets
+from arc.data.sources import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets, shortened
 
 HoldOut = Literal["puzzles", "pairs", "training_pairs"]
 
@@ -156,7 +156,11 @@ def load_corpus(
     is left.
     """
     sets = DATASETS[config.name](config).load()
-    notes: list[str] = []
+    notes = [
+        note
+        for name, puzzles in (("training", sets.learning), ("test", sets.test))
+        for note in _left_out(name, puzzles)
+    ]
     parts = _parts(sets, config, spec, before, notes)
     names = ("training", "validation", "test")
     if not parts[0]:
@@ -166,6 +170,14 @@ def load_corpus(
     )
     num_puzzles = len({example.puzzle for example in parts[0]})
     return Corpus(training, validation, test, num_puzzles, _fingerprint(parts), notes)
+
+
+def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:
+    """Yield notes on the pairs and puzzles that cannot be used."""
+    if unanswered := sum(puzzle.unanswered for puzzle in puzzles):
+        yield f"{name}: {unanswered} pairs without an output left out"
+    if empty := [puzzle.id for puzzle in puzzles if not puzzle.train + puzzle.test]:
+        yield f"{name}: {len(empty)} puzzles without a pair left out ({shortened(empty)})"
 
 
 def _parts(
@@ -260,7 +272,10 @@ def _by_puzzle(
     testing = _all_examples(test, pairs=pairs)
     size = config.filter_grid_size
     if size is not None:
+        count = len(testing)
         testing = [e for e in testing if e.sender.shape == e.target.shape == tuple(size)]
+        if len(testing) < count:
+            notes.append(f"test: filter_grid_size keeps {len(testing)} of {count} examples")
     return [
         [example for example in examples if example.puzzle not in chosen],
         [example for example in examples if example.puzzle in chosen],
@@ -296,18 +311,19 @@ def _by_pair(examples: list[Example], config: DataConfig) -> list[list[Example]]
 def _without_puzzles_of(
     test: list[Puzzle], learning: list[Puzzle], notes: list[str]
 ) -> list[Puzzle]:
-    """Remove training puzzles that share their id or a pair with a test puzzle."""
+    """Remove training puzzles that share a pair with a test puzzle; ids need not be unique."""
 
     def pair_keys(puzzle: Puzzle) -> set[bytes]:
         return {content_key(a) + content_key(b) for a, b in puzzle.train + puzzle.test}
 
-    ids = {puzzle.id for puzzle in test}
-    keys = set().union(*map(pair_keys, test)) if test else set()
-    kept = [p for p in learning if p.id not in ids and keys.isdisjoint(pair_keys(p))]
-    if len(kept) < len(learning):
-        removed = len(learning) - len(kept)
-        notes.append(f"training: {removed} puzzles removed because they are in the test set")
-    return kept
+    keys: set[bytes] = set().union(*map(pair_keys, test))
+    removed = {puzzle.id for puzzle in learning if not keys.isdisjoint(pair_keys(puzzle))}
+    if removed:
+        notes.append(
+            f"training: {len(removed)} puzzles removed because pairs of them are in the test set "
+            f"({shortened(sorted(removed))})"
+        )
+    return [puzzle for puzzle in learning if puzzle.id not in removed]
 
 
 def _without_copies(parts: list[list[Example]], notes: list[str]) -> list[list[Example]]:

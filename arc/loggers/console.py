@@ -112,6 +112,9 @@ class ConsoleProgress(Callback):
 
     def _show_validation(self, event: ValidationEvent) -> None:
         metric = event.evaluation.task_metrics.headline
+        if metric.targets == 0:
+            self._status = "no validation set"
+            return
         value = " ".join(f"{name} {value:.1f} %" for name, value in metric.values.items())
         self._status = f"validation {value}"
         if time.monotonic() - self._last_validation < LINE_EVERY_SECONDS:

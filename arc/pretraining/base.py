@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from arc.registry import ComponentConfig, Registry
+from arc.registry import ComponentConfig, PathName, Registry
 from arc.tasks import TaskConfig
 
 PRETRAINING: Registry[Any] = Registry("pretraining")
@@ -22,7 +22,7 @@ class PretrainConfig(ComponentConfig):
 
     epochs: Annotated[int, Field(ge=1)] | None
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    init_from: str | None
+    init_from: PathName | None
 
     @property
     def file_label(self) -> str:

@@ -40,6 +40,8 @@ class SelectionPretrainConfig(PretrainConfig):
 class SelectionPretraining(SelectionTask):
     """Selection with one encoder for the sender and for the candidates."""
 
+    section = "pretrain"
+
     def __init__(self, config: SelectionPretrainConfig, corpus: Corpus) -> None:
         super().__init__(config.task_config(), corpus)
         self.view = config.view

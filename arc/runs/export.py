@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import inspect
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,10 +110,10 @@ def _results_section(path: Path, loaded: Loaded) -> str:
     """Return the results next to their baselines, or the command that measures them."""
     run_name, metadata = loaded.config.run_name, loaded.metadata
     source = path.with_name(f"{run_name}_results.json")
-    validation = (
-        f"Last validation: accuracy {_cell(metadata.get('val_acc'))} %, loss "
-        f"{_cell(metadata.get('val_loss'))}."
-    )
+    accuracy, loss = (metadata.get(key) for key in ("val_acc", "val_loss"))
+    validation = f"Last validation: accuracy {_cell(accuracy)} %, loss {_cell(loss)}."
+    if accuracy is None or math.isnan(accuracy):
+        validation = "This checkpoint has no validation results."
     if is_preserved(path.stem, run_name):
         return (
             f"{validation} This file was preserved when its run was resumed from an earlier save, "

@@ -19,6 +19,7 @@ from arc.checkpointing.policy import is_preserved
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.files import ConfigError, config_folder
+from arc.config.hydra_main import compose_tree
 from arc.config.overrides import (
     groups_of_experiments,
     is_typed,
@@ -70,7 +71,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if process.resume == AUTO:
         source = _latest_source(tree)
     else:
-        folder = Path(tree.checkpoint.dir)
+        folder = _folder(tree)
         source = read_source(process.resume, process.finetune, folder, strict=process.strict)
     config = _config(tree, typed, source)
     _check_start(config, source)
@@ -132,7 +133,7 @@ def stored_group_choices(typed: list[str]) -> list[str]:
     try:
         parsed = OverridesParser.create().parse_overrides(typed)
         given = {override.key_or_group: str(override.value()) for override in parsed}
-        folder = Path(given.get("checkpoint.dir", "checkpoints"))
+        folder = Path(given.get("checkpoint.dir", "checkpoints")).expanduser()
         if given.get("resume") == AUTO:
             paths = _files_of(folder, given.get("run_name", ""))
         else:
@@ -164,11 +165,24 @@ def _option(group: str, section: Any) -> str | None:
     return str(section["name"]) if "name" in section else f"[{','.join(names)}]"
 
 
+def with_overrides(stored: dict[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """Return a stored configuration with ``overrides`` in Hydra's grammar; raises ConfigError."""
+    given = {*map(key_of, overrides), *groups_of_experiments(overrides)}
+    choices = group_choices(stored, given)
+    tree = compose_tree([*choices, *overrides])
+    return parse_config(overlay(stored, tree, list(overrides)))
+
+
+def _folder(tree: DictConfig) -> Path:
+    """Return ``checkpoint.dir`` of a tree that has not been parsed."""
+    return Path(str(tree.checkpoint.dir)).expanduser()
+
+
 def _latest_source(tree: DictConfig) -> CheckpointSource | None:
     """Return the latest checkpoint of the run that ``run_name`` names, for resume=auto."""
     if tree.run_name is None:
         raise ConfigError("resume=auto: continues the run named by run_name=…; set run_name")
-    latest = _latest_checkpoint(Path(tree.checkpoint.dir), str(tree.run_name))
+    latest = _latest_checkpoint(_folder(tree), str(tree.run_name))
     if latest is None:
         log.info(f"resume=auto: no checkpoint of {tree.run_name} yet; starting a new run")
     return latest

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from tabulate import tabulate
 
 from arc.checkpointing import load, portable_tree
 from arc.config.builders import build_model, build_task
+from arc.config.files import ConfigError
+from arc.config.overrides import key_of
 from arc.config.schema import RunConfig
-from arc.data import Split
+from arc.data import DataError, Split
 from arc.models import ARCAutoencoder
+from arc.runs.plan import with_overrides
 from arc.tasks import Task, TaskMetrics
 from arc.tasks.base import CHUNK
 from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
@@ -119,21 +122,40 @@ def evaluate_checkpoint(
     path: str | Path,
     device: torch.device,
     *,
+    overrides: Sequence[str] = (),
     report: Callable[[EvaluationEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
-    Raises CheckpointError or DataError if the file or its data cannot be loaded.
+    ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Raises
+    CheckpointError, ConfigError or DataError if the file or its data cannot be loaded.
     """
+    for override in overrides:
+        if not key_of(override).startswith("data."):
+            raise ConfigError(f"{override}: only data.… can be set for an evaluation")
     loaded = load(path, device)
-    task = build_task(loaded.config, device)
+    config = loaded.config
+    if overrides:
+        config = with_overrides(loaded.metadata["config"], overrides)
+    task = build_task(config, device)
+    classes = getattr(config.task, "num_classes", None)
+    if task.num_classes != classes:
+        raise DataError(
+            f"{path}: classifies {classes} classes, the data have {task.num_classes}; set "
+            "data.path to the puzzles of its training"
+        )
     if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
-        log.warning("the data differ from those that this run was trained on")
+        log.warning(
+            "the data differ from those that this run was trained on; it may have been trained on "
+            "some of these examples"
+        )
+    for note in task.corpus.notes + task.notes:
+        log.info(f"data: {note}")
     log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
     seconds = loaded.metadata.get("seconds")
     return evaluate_run(
-        loaded.config,
+        config,
         loaded.model,
         task,
         minutes=None if seconds is None else seconds / 60,
@@ -229,16 +251,16 @@ def format_results(results: dict[str, Any]) -> str:
                 skipped.append(f"{name} {kind}".replace("_", " "))
     if not rows and results.get("stopped"):
         return "the test was stopped before the first part of it was finished"
-    text = tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")
+    parts = [tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")] if rows else []
     if empty:
-        text += f"\n\nno {' and no '.join(empty)} set"
+        parts.append(f"no {' and no '.join(empty)} set")
     if skipped:
-        text += f"\n\nskipped (too few distractors): {', '.join(skipped)}"
+        parts.append(f"skipped (too few distractors): {', '.join(skipped)}")
     if results["language"]:
-        text += "\n\n" + format_language(results["language"])
+        parts.append(format_language(results["language"]))
     if results.get("stopped"):
-        text += "\n\nthe test was stopped: the remaining results were not computed"
-    return text
+        parts.append("the test was stopped: the remaining results were not computed")
+    return "\n\n".join(parts)
 
 
 def format_language(metrics: dict[str, float]) -> str:

@@ -162,6 +162,9 @@ def _build_training(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     elif encoder.freeze:
         log.info("encoder.freeze: the weights of the encoder do not change")
     policy = CheckpointPolicy(config, trainer, started_from)
+    if plan.source is not None and plan.resumes:
+        name = plan.source.content["config"].get("run_name")
+        policy.earlier_best = plan.source.path.with_name(f"{name}_best.pth")
     return Run(plan, config, output, task, trainer, policy, ranks)
 
 
@@ -206,11 +209,12 @@ def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
             "training.max_minutes alone does not set the length of the schedule, so the learning "
             "rate stays constant; set training.max_steps, or training.schedule_by=time"
         )
+    key = "training.epochs" if config.mode == "train" else "pretrain.epochs"
     steps = (training.epochs or 0) * trainer.sampler.batches_per_epoch
     if training.max_steps is not None and steps > training.max_steps:
         log.warning(
-            f"training.max_steps={training.max_steps} ends the run before training.epochs="
-            f"{training.epochs} ({steps} steps); training.max_steps=null removes the limit"
+            f"training.max_steps={training.max_steps} ends the run before {key}={training.epochs} "
+            f"({steps} steps); training.max_steps=null removes the limit"
         )
 
 
@@ -241,6 +245,7 @@ def run_to_end(
         run.policy.is_locked = is_locked
         if run.plan.resumes:
             run.policy.preserve_later_checkpoints()
+            run.policy.fetch_best()
         else:  # again, now that no other process can write the run
             refuse_taken_name(run.config, run.plan.replaced)
         events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from typing import Any
 
 from flask import Flask, Response, abort, g, jsonify, request
@@ -12,15 +13,18 @@ from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from arc.checkpointing.archive import CheckpointError
-from arc.server.queries import InvalidStateError
+from arc.server.queries import ANSWER_SECONDS, QUERY_SHARE, InvalidStateError
 from arc.server.requests import SESSION, to_json
 from arc.server.routes import checkpoints, control, metrics, page, samples
-from arc.server.security import Guard, install_guard, is_cheap
+from arc.server.security import Guard, install_guard
 from arc.server.session import Session
 
 log = logging.getLogger(__name__)
-CONCURRENT_REQUESTS = 16  # other threads serve cheap requests and /stop
-WAITING = {  # for the training thread
+CONCURRENT_REQUESTS = 16  # other threads serve FREE requests
+FREE_SECONDS = 0.001  # of processor time per request: about as much as HTTP itself takes
+FREE = {"page.index", "page.icon", "static", "metrics.status", "metrics.results", "control.stop"}
+NO_TURN = {  # these wait for the training thread, or their file is sent by the server's thread
+    "checkpoints.download",
     "samples.samples",
     "samples.probe",
     "control.start_train",
@@ -38,12 +42,12 @@ ERRORS = {
 
 def create_app(session: Session, guard: Guard) -> Flask:
     """Create the application of ``session``."""
-    app = Flask(__name__)
+    app = Application(__name__)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json = FiniteJson(app)
     app.extensions[SESSION] = session
     install_guard(app, guard)
-    _limit_concurrency(app)
+    _limit_concurrency(app, session)
     for routes in (page, metrics, control, samples, checkpoints):
         app.register_blueprint(routes.blueprint)
     app.register_error_handler(HTTPException, _http_error)
@@ -51,6 +55,17 @@ def create_app(session: Session, guard: Guard) -> Flask:
     for kind, status in ERRORS.items():
         app.register_error_handler(kind, lambda error, status=status: _error(str(error), status))
     return app
+
+
+class Application(Flask):
+    """An application whose requests cannot end the process."""
+
+    def dispatch_request(self) -> Any:
+        """Call the route; an exit requested by a library is an error of the request."""
+        try:
+            return super().dispatch_request()
+        except SystemExit as error:
+            raise RuntimeError(f"SystemExit: {error}") from error
 
 
 class FiniteJson(JSONProvider):
@@ -65,24 +80,45 @@ class FiniteJson(JSONProvider):
         return json.loads(s)
 
 
-def _limit_concurrency(app: Flask) -> None:
-    """Refuse requests with 503 when too many are in progress; cheap ones and /stop are exempt.
+class ComputeTurn:
+    """Lets one request compute at a time, so that few compete with the training thread.
 
-    Requests that compute rather than wait run one at a time, so that they do not compete with the
-    training thread for the interpreter.
+    During a run, what they take beyond FREE_SECONDS each is at most QUERY_SHARE of the time.
     """
-    places, computing = threading.BoundedSemaphore(CONCURRENT_REQUESTS), threading.Lock()
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._lock = session, threading.Lock()
+        self._began = self._next_at = 0.0
+
+    def acquire(self) -> None:
+        """Wait for the turn; aborts with 503 if it takes too long."""
+        if not self._lock.acquire(timeout=ANSWER_SECONDS):
+            abort(503, "too many requests are in progress: try again")
+        while self._session.is_running and time.monotonic() < self._next_at:
+            time.sleep(min(0.1, max(0.0, self._next_at - time.monotonic())))
+        self._began = time.thread_time()
+
+    def release(self) -> None:
+        """End the turn; called by the thread that has it."""
+        excess = time.thread_time() - self._began - FREE_SECONDS
+        self._next_at = time.monotonic() + max(0.0, excess) * (1 / QUERY_SHARE - 1)
+        self._lock.release()
+
+
+def _limit_concurrency(app: Flask, session: Session) -> None:
+    """Refuse requests with 503 when too many are in progress; FREE ones are exempt."""
+    places, turn = threading.BoundedSemaphore(CONCURRENT_REQUESTS), ComputeTurn(session)
 
     @app.before_request
     def enter() -> None:
-        if is_cheap(request) or request.endpoint == "control.stop":
+        if request.endpoint in FREE:
             return
         if not places.acquire(blocking=False):
             abort(503, "too many requests are in progress: try again")
         g.held = [places]
-        if request.endpoint not in WAITING:
-            computing.acquire()
-            g.held.append(computing)
+        if request.endpoint not in NO_TURN:
+            turn.acquire()
+            g.held.append(turn)
 
     @app.teardown_request
     def leave(error: BaseException | None) -> None:

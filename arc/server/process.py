@@ -17,7 +17,7 @@ from arc.runs import Run, RunPlan, build_run, plan_run, run_to_end
 from arc.runs.next_run import NextRun
 from arc.runs.results import format_results
 from arc.runs.signals import on_signal, stops
-from arc.server.endpoint import endpoint
+from arc.server.endpoint import endpoint, published_log
 from arc.server.session import Session
 from arc.terminal import show
 from arc.training import ProcessGroup, RunControl
@@ -62,6 +62,10 @@ class TrainingProcess:
 
     def run_once(self) -> int:
         """Train the run that was typed; returns the exit status."""
+        with published_log(self.session.status):
+            return self._run_once()
+
+    def _run_once(self) -> int:
         plan = plan_run(self.tree, self.typed, self.own_folder)
         run = build_run(plan, self.output, self.ranks)  # before the endpoint: it may raise
         if run.is_finished or not self.ranks.is_leader:
@@ -78,6 +82,7 @@ class TrainingProcess:
         """Train the runs that are requested until Ctrl-C; returns the exit status."""
         with (
             on_signal(lambda _: self.session.shutdown()) as received,  # before any lock is held
+            published_log(self.session.status),
             endpoint(self.server, self.session),
         ):
             log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends the process")
@@ -94,7 +99,7 @@ class TrainingProcess:
                 return self._train(build_run(plan, output), control)
         except ValueError as error:
             log.error(str(error))
-        except Exception:  # a failed run must not end the process
+        except (Exception, SystemExit):  # a failed run must not end the process
             log.exception("the run failed")
         return 1
 

@@ -29,7 +29,7 @@ class ModelQuery:
     work: Callable[[SampleViewer], Any]
     done: threading.Event = field(default_factory=threading.Event)
     answer: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def run(self, viewer: SampleViewer | None) -> None:
         """Call ``work`` and store the result or the error for the requesting thread."""
@@ -37,7 +37,7 @@ class ModelQuery:
             if viewer is None:
                 raise InvalidStateError("the run has ended")
             self.answer = self.work(viewer)
-        except Exception as error:  # raised again in the requesting thread
+        except (Exception, SystemExit) as error:  # raised again in the requesting thread
             self.error = error
         self.done.set()
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SESSION = "arc.server.session"
 SUFFIX = ".pth"
+# The escapes in JSON of control characters other than tab and line feed, of characters that are
+# invisible or change the direction of text, and of bytes of a file name that are not UTF-8.
+UNPRINTABLE = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\(?=[bfr]|u(?:00[01789]|00ad|061c|200[b-f]|202[89a-e]|206|feff"
+    r"|d[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..\\u)d[c-f]))"
+)
 T = TypeVar("T")
 
 
@@ -85,7 +91,8 @@ def checkpoint_path(name: str, folder: Path) -> Path:
 def to_json(content: Any) -> str:
     """Return ``content`` as compact JSON, with null in place of NaN and infinity.
 
-    Only content with such numbers is converted first, which is slow.
+    Control characters, as file names may contain, become the text of their escape sequences. Only
+    content with such numbers is converted first, which is slow.
     """
     try:
         return _compact(content)
@@ -94,4 +101,11 @@ def to_json(content: Any) -> str:
 
 
 def _compact(content: Any) -> str:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return UNPRINTABLE.sub(r"\1\\\\", text) if "\\" in text else text
+
+
+def displayed(text: str) -> str:
+    """Return ``text`` as clients receive it."""
+    shown: str = json.loads(to_json(text))
+    return shown

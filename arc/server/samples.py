@@ -15,6 +15,7 @@ from torch import Tensor
 
 from arc.data import Split
 from arc.models import ARCAutoencoder
+from arc.server.requests import displayed
 from arc.tasks import Task
 
 SAMPLES = 6
@@ -32,7 +33,7 @@ class SampleViewer:
         self.split = next(
             split for split in (corpus.validation, corpus.test, corpus.training) if len(split)
         )
-        self._index = {name: index for index, name in enumerate(self.split.example_ids)}
+        self._index = {displayed(name): index for index, name in enumerate(self.split.example_ids)}
 
     def examples(self) -> list[str]:
         """Return the names of the examples, such as ``0a938d79 train 0 input``."""

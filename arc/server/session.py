@@ -78,6 +78,11 @@ class Session(Callback):
         return self._state
 
     @property
+    def is_running(self) -> bool:
+        """Whether a run is in progress, which requests must not slow down."""
+        return self._run is not None and self._mode is not None
+
+    @property
     def folder(self) -> Path:
         """The checkpoint folder of the current run, or of the next one while idle."""
         run = self._run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ class SelectionTask(Task):
 
     config: SelectionConfig
     shared_transform = True  # different candidates must stay different
+    section: ClassVar[str] = "task"  # of its configuration
 
     def __init__(self, config: SelectionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -65,7 +66,7 @@ class SelectionTask(Task):
         kind = self.config.distractors
         if enough == 0:
             raise DataError(
-                f"task.num_distractors={wanted}: the {split.name} set has at most "
+                f"{self.section}.num_distractors={wanted}: the {split.name} set has at most "
                 f"{int(available.max())} {kind} distractors for a target; "
                 "lower it, or use more data (data.max_grids, data.validation_fraction)"
             )

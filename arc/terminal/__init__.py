@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import IO, NoReturn
 
+from arc.terminal.streams import open_standard_streams
+
 ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, bidirectional, surrogate, line separators
 
 
@@ -54,6 +56,7 @@ def show_error(message: object) -> int:
 
 def run_and_exit(main: Callable[[], int]) -> NoReturn:
     """Run ``main`` and exit with its status; a closed output is not an error."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may have no form in its encoding
             stream.reconfigure(errors="backslashreplace")

@@ -192,7 +192,8 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise DivergedError(
                 f"step {self.step + 1}: loss {float(loss)}, gradient norm {grad_norm}; lower "
-                "training.learning_rate, or try training.precision=fp32"
+                "training.learning_rate (pretrain.learning_rate in pretraining), or try "
+                "training.precision=fp32"
             )
         self.optimizer.step()
         self.step += 1

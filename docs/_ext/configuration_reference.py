@@ -19,8 +19,13 @@ from pydantic import BaseModel
 
 from arc.config import schema as schemas
 from arc.config.files import config_folder
-from arc.config.schema import ProcessConfig, RunConfig, options_of
-from arc.evaluate import EvaluateConfig
+from arc.config.schema import (
+    EvaluateConfig,
+    EvaluateDataConfig,
+    ProcessConfig,
+    RunConfig,
+    options_of,
+)
 
 MARKER = "<!-- configuration -->"
 PAGE = "reference/configuration"
@@ -66,7 +71,9 @@ def _sections() -> Iterator[str]:
     yield _experiments()
     content = _composed("evaluate")
     about = "Keys of `python -m arc.evaluate`."
-    rows = _rows(EvaluateConfig, content, comments_of("evaluate.yaml"))
+    comments = comments_of("evaluate.yaml")
+    rows = [row for row in _rows(EvaluateConfig, content, comments) if row.name != "data"]
+    rows += _rows(EvaluateDataConfig, content["data"], comments, "data")
     yield _part("Evaluation", about, rows)
 
 

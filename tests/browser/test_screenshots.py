@@ -1,4 +1,4 @@
-"""Screenshots of every tab at three widths, light and dark; nothing is wider than the screen."""
+"""Screenshots of every tab at three widths, the widest also dark; none is wider than the screen."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,7 +21,7 @@ def test_each_tab_fits_the_screen(
     expect(page.locator("#settings .field").first).to_be_attached()
     for tab in each_tab(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-        for scheme in ("light", "dark"):
+        for scheme in ("light", "dark") if width == 1440 else ("light",):
             page.emulate_media(color_scheme=scheme)
             path = SCREENSHOTS / f"{width}-{scheme}-{tab}.png"
             page.screenshot(path=path, full_page=True)

@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import TIMEOUT, environment
+from helpers_cli import finish, start
 
 MIB = 2**20
 MAX_GROWTH = 300 * MIB
@@ -301,19 +299,12 @@ def answers(
     good = save_run("task=selection", "task.num_distractors=3").path
     cwd = tmp_path_factory.mktemp("cwd")
     tries = [f"{reader}={path}" for name, path in hostile.items() for reader in readers_of(name)]
-    done = subprocess.run(
-        [sys.executable, "-c", READERS, str(good), *tries],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr
+    done = finish(start(cwd, str(good), *tries, script=READERS))
+    assert done.status == 0, done.err
     assert list(cwd.iterdir()) == []  # nothing ran
     names = {str(path): name for name, path in hostile.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in hostile}
-    for answer in json.loads(done.stdout):
+    for answer in json.loads(done.out):
         found[names[answer["file"]]][answer["reader"]] = answer
     return found
 

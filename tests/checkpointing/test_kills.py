@@ -1,12 +1,10 @@
 """SIGKILL at random moments of a process that saves without pause."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers_cli import environment
+from helpers_cli import finish, start
 
 # A parent that has loaded torch forks a child, which saves to one name again and again and to
 # new ones, and says what is durable. The parent kills it, reads what it said, and looks.
@@ -82,15 +80,9 @@ print(json.dumps({"durable": len(durable), "swept": swept, "renamed": renamed, "
 
 def kill(folder: Path, kills: int, seed: int) -> dict[str, int]:
     """Kill repeatedly; returns the numbers of complete files and of deleted leftovers."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(folder), str(kills), str(seed)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    done = finish(start(folder, str(folder), str(kills), str(seed), script=KILLER), timeout=1200)
+    assert done.status == 0, done.err
+    return json.loads(done.out)
 
 
 def test_killed_processes_leave_only_complete_files(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -15,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import environment
+from helpers_cli import finish, start
 
 import arc.checkpointing.writer as writer_module
 from arc.checkpointing import (
@@ -301,12 +299,12 @@ def test_keys_with_a_separator_have_separate_buffers() -> None:
 
 
 HELD = """
-import sys, torch
+import signal, sys, torch
 from pathlib import Path
 from arc.checkpointing import write_checkpoint
 def held(*_):
     print("writing", flush=True)
-    sys.stdin.read()
+    signal.pause()
 torch.save = held
 write_checkpoint(Path(sys.argv[1]), {})
 """
@@ -322,15 +320,14 @@ def test_only_temporary_files_that_no_process_holds_are_swept(tmp_path: Path) ->
 
 
 def test_a_file_that_is_being_written_is_not_swept(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HELD, str(tmp_path / "x.pth")]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment(), stdin=pipe, stdout=pipe) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"writing\n"
-        (writing,) = tmp_path.iterdir()
-        os.utime(writing, (1, 1))
-        assert list(sweep_temporaries(tmp_path)) == []
-        process.kill()
+    process = start(tmp_path, str(tmp_path / "x.pth"), script=HELD)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    (writing,) = tmp_path.iterdir()
+    os.utime(writing, (1, 1))
+    assert list(sweep_temporaries(tmp_path)) == []
+    process.kill()
+    finish(process)
     assert list(sweep_temporaries(tmp_path)) == [writing]
 
 

@@ -15,6 +15,7 @@ from arc.api import compose
 from arc.config.files import ConfigError, config_folder
 from arc.config.schema import (
     EvaluateConfig,
+    EvaluateDataConfig,
     ProcessConfig,
     RunConfig,
     Selection,
@@ -58,6 +59,7 @@ SCHEMAS = [
     RunConfig,
     ProcessConfig,
     EvaluateConfig,
+    EvaluateDataConfig,
     *(schema for schema in SECTIONS if not issubclass(schema, Selection)),
     *(registry.config(name) for registry in REGISTRIES.values() for name in registry),
 ]
@@ -92,6 +94,7 @@ def test_the_main_file_has_exactly_the_keys_of_a_run() -> None:
 def test_the_file_of_the_evaluation_has_exactly_the_keys_of_its_schema() -> None:
     content = OmegaConf.load(CONF / "evaluate.yaml")
     assert set(content) - {"defaults", "hydra"} == set(EvaluateConfig.model_fields)
+    assert set(content.data) == set(EvaluateDataConfig.model_fields)
 
 
 @pytest.mark.parametrize("schema", dict.fromkeys(SCHEMAS), ids=lambda schema: schema.__name__)

@@ -81,16 +81,21 @@ def test_in_pair_mode_a_copied_input_or_output_removes_the_pair(corpus_of: MakeC
     assert corpus.training.example_ids == ("p0 train 0", "p1 train 0")
 
 
-def test_no_part_of_a_test_puzzle_is_in_training(corpus_of: MakeCorpus) -> None:
+def test_a_puzzle_with_a_pair_of_a_test_puzzle_leaves_training_whatever_its_id(
+    corpus_of: MakeCorpus,
+) -> None:
     shared = (grid(1, 2), grid(2, 2))
     learned: Any = {
         "old": ([shared, (grid(3), grid(4))], []),
         "same": ([(grid(5), grid(6))], []),
         "free": ([(grid(7), grid(8))], []),
     }
-    corpus = corpus_of(learned, test={"new": ([shared], []), "same": ([(grid(5, 3), grid(6))], [])})
-    assert corpus.training.puzzle_ids == ("free",)
-    assert "training: 2 puzzles removed because they are in the test set" in corpus.notes
+    test: Any = {"new": ([shared], []), "same": ([(grid(5, 3), grid(6, 3))], [])}
+    corpus = corpus_of(learned, test=test)
+    assert corpus.training.puzzle_ids == ("free", "same")
+    assert len(corpus.training) == 4
+    fault = "1 puzzles removed because pairs of them are in the test set (old)"
+    assert f"training: {fault}" in corpus.notes
 
 
 def test_arc2_excludes_the_evaluation_puzzles_of_arc1(make_corpus: MakeCorpus) -> None:

@@ -6,19 +6,16 @@ import ast
 import importlib
 import re
 import shlex
-import subprocess
-import sys
 from itertools import product
 
 import pytest
-from helpers_cli import CHECKOUT, environment
+from helpers_cli import CHECKOUT, finish, start_python
 from helpers_docs import PAGES, blocks
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from arc.config.files import config_folder
-from arc.config.schema import ProcessConfig, parse, parse_config
-from arc.evaluate import EvaluateConfig
+from arc.config.schema import EvaluateConfig, ProcessConfig, parse, parse_config
 
 COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})
 OWN = {"count_colors", "coverage", "scores"}  # the worked examples of CONTRIBUTING.md
@@ -67,14 +64,9 @@ def test_an_evaluation_command_composes(line: str) -> None:
 @pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/\w+\.py", str(COMMANDS)))))
 def test_a_script_has_the_options_that_are_shown(script: str) -> None:
     shown = {word for line in commands(script) for word in line.split() if word.startswith("-")}
-    done = subprocess.run(
-        [sys.executable, CHECKOUT / script, "--help"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert shown <= set(re.findall(r"(?<![\w-])--?[\w-]+", done.stdout))
+    done = finish(start_python(CHECKOUT, script, "--help"))
+    assert done.status == 0, done.err
+    assert shown <= set(re.findall(r"(?<![\w-])--?[\w-]+", done.out))
 
 
 def test_every_make_target_exists() -> None:

@@ -12,8 +12,7 @@ import pytest
 from helpers_cli import CHECKOUT
 from pydantic import BaseModel
 
-from arc.config.schema import ProcessConfig, RunConfig
-from arc.evaluate import EvaluateConfig
+from arc.config.schema import EvaluateConfig, ProcessConfig, RunConfig
 
 
 @pytest.fixture(scope="module")

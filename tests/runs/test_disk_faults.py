@@ -17,18 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_cli import TIMEOUT, environment, place, tiny
+from helpers_cli import TIMEOUT, Process, place, start, tiny
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, limits of a process")
 
-# Writing fails while the file that FAULT names exists.
+# Logs to a file; writing fails while another file exists.
 INJECTING = """
-import os, torch, arc.train
+import os, sys, torch, arc.train
+log, fault = sys.argv.pop(1), sys.argv.pop(1)
+os.dup2(os.open(log, os.O_WRONLY), 2)
 save = torch.save
 def faulty(content, file):
-    if os.path.exists(os.environ["FAULT"]):
+    if os.path.exists(fault):
         file.write(b"half of it")
         raise OSError(5, "Input/output error")
     return save(content, file)
@@ -66,7 +68,7 @@ def mounted(folder: Path, options: str) -> Iterator[bool]:
 class Training:
     """A run that saves many times a second, with all its files on ``disk``."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     disk: Path
     log: Path
     flag: Path
@@ -177,14 +179,9 @@ def training(tmp_path: Path, arc_folder: Path) -> Iterator[Training]:
     command = [*place(disk), *tiny(arc_folder, steps=None), *task, *often]
     with ExitStack() as stack:
         has_mount = stack.enter_context(mounted(disk, "size=16m"))
-        process = subprocess.Popen(
-            [sys.executable, "-c", INJECTING, *command],
-            cwd=tmp_path,
-            env={**environment(), "FAULT": str(flag)},
-            stdout=subprocess.DEVNULL,
-            stderr=stack.enter_context(log.open("wb")),
-        )
-        stack.callback(process.wait)
+        log.touch()
+        process = start(tmp_path, str(log), str(flag), *command, script=INJECTING)
+        stack.callback(process.communicate)
         stack.callback(process.kill)
         run = Training(process, disk, log, flag, has_mount)
         until(run.step, "the first save")

@@ -151,8 +151,9 @@ def test_new_processes_resume_exactly(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     first = settings(arc_folder, *NOISY, "training.stop_at_step=5")
-    for overrides in (first, [f"resume={file(tmp_path)}", "device=cpu", "server.enabled=false"]):
-        outcome = run(tmp_path, *place(tmp_path), *overrides)
+    rest = [f"resume={file(tmp_path)}", "device=cpu", "server.enabled=false"]
+    for overrides, is_fresh in ((first, False), (rest, True)):
+        outcome = run(tmp_path, *place(tmp_path), *overrides, is_fresh=is_fresh)
         assert outcome.status == 0, outcome.err
     assert differences(last(tmp_path), last(whole)) == []
     assert events(tmp_path) == events(whole)

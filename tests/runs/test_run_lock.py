@@ -1,14 +1,21 @@
 """The lock on a run name."""
 
-import multiprocessing
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from helpers_cli import Recorder, place, placed, run_here, start, tiny, wait_for
+from helpers_cli import (
+    Recorder,
+    finish,
+    place,
+    placed,
+    run_here,
+    start,
+    tiny,
+    wait_for,
+)
 
 from arc.api import TrainedRun
 from arc.config.files import ConfigError
@@ -98,16 +105,17 @@ def test_a_run_that_was_held_up_does_not_replace_a_finished_one(
     assert results.read_text(encoding="utf-8") == "another run's"
 
 
-def hold_and_die(folder: Path) -> None:
-    with run_lock(folder, "mine"):
-        os.kill(os.getpid(), signal.SIGKILL)
+HOLD_AND_DIE = """
+import os, signal
+from pathlib import Path
+from arc.runs.run_lock import run_lock
+with run_lock(Path.cwd(), "mine"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_the_lock_is_released_when_its_process_dies(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=hold_and_die, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert finish(start(tmp_path, script=HOLD_AND_DIE)).status == -signal.SIGKILL
     with run_lock(tmp_path, "mine"):
         pass
 

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, environment, finish, place, run_here, tiny, wait_for
+from helpers_cli import Outcome, Process, finish, place, run_here, start_python, tiny, wait_for
 
 TASK = ["task=puzzle_classification", "run_name=mine", "training.warmup_steps=2"]
 RANDOM = [
@@ -19,18 +17,11 @@ RANDOM = [
 ]
 
 
-def begin_together(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def begin_together(folder: Path, *overrides: str) -> Process:
+    """Start ``torchrun`` in a process group of its own, like the foreground of a terminal."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.Popen(
-        [sys.executable, *torchrun, "-m", "arc.train", *overrides, *place(folder)],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # a process group of its own, like the foreground of a terminal
-    )
+    command = [*torchrun, "-m", "arc.train", *overrides, *place(folder)]
+    return start_python(folder, *command, new_session=True)
 
 
 def together(folder: Path, *overrides: str) -> Outcome:

@@ -251,6 +251,6 @@ def test_a_waiting_query_is_refused_when_the_process_ends(station: Station) -> N
 
 
 def test_log_lines_are_published(station: Station, caplog: pytest.LogCaptureFixture) -> None:
-    with endpoint(server_config(), station.session):
+    with module.published_log(station.session.status):
         module.log.warning("a line")
     assert "a line" in [line["text"] for line in station.get("/log")["lines"]]

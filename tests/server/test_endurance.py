@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers_served import Served
 
-CYCLES = [10, pytest.param(200, marks=pytest.mark.slow)]
+CYCLES = [7, pytest.param(200, marks=pytest.mark.slow)]
 REQUESTS = [300, pytest.param(10_000, marks=pytest.mark.slow)]
 WARM_UP = 5
 GROWTH_MB = 24

@@ -1,14 +1,18 @@
 """The endpoint of a real process: its start, its end, and its files."""
 
+import errno
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from helpers_cli import run_here, tiny
+from helpers_cli import finish, run_here, start, tiny
 from helpers_served import Served
+
+from arc.server.session import Session
 
 ENABLED = "server.enabled=true"
 
@@ -73,13 +77,61 @@ def test_a_public_address_needs_a_token(host: str, arc_folder: Path, tmp_path: P
     assert "server.token" in complaint
 
 
-def test_the_token_is_written_nowhere(arc_folder: Path, tmp_path: Path) -> None:
-    secret = "a-secret-of-mine"
-    outcome = run_here(tmp_path, *brief(arc_folder, "server.port=0", f"server.token={secret}"))
-    assert outcome.status == 0
-    assert secret not in outcome.out + outcome.err
-    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
-        assert secret.encode() not in path.read_bytes(), path
+def exits(*given: Any, **options: Any) -> None:
+    raise SystemExit("a library's exit")
+
+
+def exhausted(*given: Any, **options: Any) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+FAULTS = {
+    "an exit of a library": ("arc.server.endpoint.create_app", exits),
+    "no descriptor for the socket": ("socket.create_server", exhausted),
+    "no descriptor for the server": ("waitress.trigger.os.pipe", exhausted),
+}
+
+
+@pytest.mark.parametrize("need", ["server.required=false", "server.required=true"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_endpoint_that_cannot_start_does_not_end_a_run(
+    fault: str, need: str, arc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*FAULTS[fault])
+    outcome = run_here(tmp_path, *brief(arc_folder, "server.port=0", need))
+    (line,) = [line for line in outcome.err.splitlines() if "server.port=0" in line]
+    assert "set server.port" not in line
+    assert "Traceback" not in outcome.err
+    assert outcome.status == (1 if need == "server.required=true" else 0)
+    assert bool(list(tmp_path.rglob("*_last.pth"))) == (outcome.status == 0)
+
+
+def test_the_published_log_begins_with_the_first_line_of_the_run(
+    arc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[Session] = []
+
+    def session(*given: Any, **options: Any) -> Session:
+        published.append(Session(*given, **options))
+        return published[0]
+
+    monkeypatch.setattr("arc.server.process.Session", session)
+    outcome = run_here(tmp_path, *brief(arc_folder, "server.port=0"))
+    texts = [line["text"] for line in published[0].status.lines(0)]
+    printed = [line[10:] for line in outcome.err.splitlines()]
+    assert texts == printed
+    assert texts[0].startswith("run reconstruction_")
+
+
+def test_closed_standard_streams_are_opened(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from arc.terminal.streams import open_standard_streams\n"
+        "os.close(0); os.close(1); os.close(2); sys.stdout = None; open_standard_streams()\n"
+        "print('x'); number = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)\n"
+        "os.write(number, str(number).encode())"
+    )
+    assert finish(start(tmp_path, "written", script=script)).status == 0
+    assert int((tmp_path / "written").read_text()) > 2
 
 
 @pytest.mark.parametrize(("typed", "pages"), [([], 0), (["server.port=0"], 2)])

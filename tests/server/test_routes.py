@@ -12,6 +12,7 @@ from helpers_station import Station
 
 from arc.config.flat_keys import KEY_PATHS, SETTINGS
 from arc.server.app import CONCURRENT_REQUESTS
+from arc.server.requests import displayed
 
 Monkey = pytest.MonkeyPatch
 NAMES = ["../x", "/etc/passwd", "", "x" * 300, "a\0b", "é", "x/y", ".x", "-x", "x\n", "x y"]
@@ -160,7 +161,8 @@ def test_an_unreadable_file_is_listed_with_its_error(station: Station) -> None:
 
 def test_the_folder_of_the_current_run_is_listed(station: Station, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    station.start(f"checkpoint.dir={other}")
+    station.session.start("train", [f"checkpoint.dir={other}"])
+    station.stepped()
     station.post("/save_checkpoint", {"name": "there"})
     station.written()
     rows = station.get("/list_checkpoints")["checkpoints"]
@@ -246,6 +248,61 @@ def test_requests_after_a_programming_error(station: Station, monkeypatch: Monke
     monkeypatch.setattr(station.session.status, "status", broken)
     assert "KeyError" in station.get("/status", 500)["error"]
     assert station.get("/task_config")
+
+
+def test_an_exit_in_a_request_is_an_error_of_the_request(
+    station: Station, monkeypatch: Monkey
+) -> None:
+    def exits(*given: Any) -> None:
+        raise SystemExit(3)
+
+    station.start()
+    example = station.example
+    for place, route in (
+        ("arc.server.status.RunStatus.status", "/status"),
+        ("arc.server.samples.SampleViewer.sample", f"/probe?example={example}"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, exits)
+            answer = station.client.get(route)
+            assert answer.status_code == 500
+            assert "SystemExit" in answer.get_json()["error"]
+    step = station.get("/status")["step"]
+    station.stepped(step + 2)
+    assert station.get(f"/probe?example={example}")["example"] == example
+
+
+UNPRINTABLE = {
+    "\x1b[31m\x7f\x9b": r"\u001b[31m\u007f\u009b",
+    "\u202eetad": r"\u202eetad",
+    "\u2066a\u061c\ufeff": r"\u2066a\u061c\ufeff",
+    "caf\udce9": r"caf\udce9",
+    "\\\u202e": r"\\u202e",
+    r"\u202e": r"\u202e",
+    "a\r\b": r"a\r\b",
+    "\U0001f480 é\t\n": "\U0001f480 é\t\n",
+}
+
+
+@pytest.mark.parametrize("text", UNPRINTABLE)
+def test_control_characters_are_shown_escaped(text: str) -> None:
+    assert displayed(text) == UNPRINTABLE[text]
+
+
+def test_names_with_control_characters_are_listed_and_found(
+    station: Station, save_puzzles: Any
+) -> None:
+    puzzles: dict[str, Any] = {f"\u202e\x1b{n}": ([([[n, 1]], [[n, 2]])], []) for n in range(6)}
+    path = save_puzzles(puzzles)
+    (station.session.folder).mkdir()
+    (station.session.folder / "\x1b[2J.pth").write_bytes(b"")
+    (row,) = station.get("/list_checkpoints")["checkpoints"]
+    assert row["filename"] == r"\u001b[2J.pth"
+    assert "\x1b" not in str(row)
+    station.finish(f"data.path={path}", "training.max_steps=1", "task=reconstruction")
+    assert station.example.startswith(r"\u202e\u001b")
+    shown = station.client.get("/probe", query_string={"example": station.example})
+    assert shown.get_json()["example"] == station.example
 
 
 def test_nan_and_infinity_are_null(station: Station, monkeypatch: Monkey) -> None:

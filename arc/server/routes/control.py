@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from arc.config.flat_keys import EXTRA_SETTINGS, GROUPS, SETTINGS, flat_view
+from arc.server.overrides import check_literal, check_overrides
 from arc.server.queries import InvalidStateError
 from arc.server.requests import body, checkpoint_path, optional, session
 from arc.server.schema import task_schema
@@ -30,6 +31,7 @@ def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
     overrides = optional(content, "overrides", list) or []
     if not all(isinstance(override, str) for override in overrides):
         abort(400, "overrides: must be a list of strings such as task=selection")
+    check_overrides(overrides, session().folder)
     starts = {}
     for key in ("resume", "finetune"):
         if (name := optional(content, key, str)) is not None:
@@ -70,6 +72,8 @@ def task_config() -> dict[str, Any]:
 def change_task_config() -> Any:
     """Change any of the settings, all or none; returns the 21 keys and what was changed."""
     content = body()
+    for key, value in content.items():
+        check_literal(key, value)
     try:
         view = session().change(content)
     except InvalidStateError as error:

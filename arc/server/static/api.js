@@ -13,6 +13,7 @@ const TOKEN = "arc.token";
 const TIMEOUT_MS = 15000;
 let askToken = null; // set by main.js: async (wasWrong) => token or null
 let asking = null; // the open token prompt, shared by all requests that wait for it
+let kept = null; // the token, where the browser has no storage
 
 export const onTokenWanted = (ask) => (askToken = ask);
 
@@ -86,7 +87,7 @@ async function failure(response) {
 function wantToken(wasWrong) {
   asking ??= askToken(wasWrong)
     .then((token) => {
-      if (token) sessionStorage.setItem(TOKEN, token);
+      if (token) storeToken(token);
       return token;
     })
     .finally(() => (asking = null));
@@ -95,11 +96,32 @@ function wantToken(wasWrong) {
 
 function storedToken() {
   try {
-    return sessionStorage.getItem(TOKEN);
+    return sessionStorage.getItem(TOKEN) ?? kept;
   } catch {
-    return null;
+    return kept;
   }
 }
+
+function storeToken(token) {
+  kept = token;
+  try {
+    sessionStorage.setItem(TOKEN, token);
+  } catch {
+    // without storage, the token lasts as long as the page
+  }
+}
+
+/** Store the token of a link (#token=… or ?token=…) and remove it from the address bar; true if there is one. */
+function takeTokenFromAddress() {
+  const token = [location.hash, location.search].map((part) => new URLSearchParams(part.slice(1)).get("token")).find(Boolean);
+  if (token === undefined) return false;
+  if (/^[!-~]+$/.test(token)) storeToken(token);
+  history.replaceState(null, "", location.pathname);
+  return true;
+}
+
+takeTokenFromAddress();
+addEventListener("hashchange", () => takeTokenFromAddress() && location.reload());
 
 function authorization() {
   const token = storedToken();
