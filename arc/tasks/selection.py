@@ -204,8 +204,9 @@ class SelectionTask(Task):
         same = ids[: len(split), None] == ids[len(split) :]
         kind, count = self.config.distractors, self.config.num_distractors
         accuracy, targets = self._accuracy(split, kind, count, same)
+        baselines = self._baselines_of(model, split, kind, count)
         return TaskMetrics(
-            math.nan, {f"{kind}_{count}": Metric({"accuracy": accuracy}, targets, {})}
+            math.nan, {f"{kind}_{count}": Metric({"accuracy": accuracy}, targets, baselines)}
         )
 
     def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:

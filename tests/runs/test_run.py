@@ -51,6 +51,12 @@ def comparable(results: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in results.items() if key not in ("minutes", "config")}
 
 
+def controls(config: dict[str, Any]) -> set[str]:
+    task, is_discrete = config["task"], "vocab_size" in config["bottleneck"]
+    has_candidates = task["name"] == "selection" and not task["use_input_output_pairs"]
+    return CONTROLS | ({"messages_matched_exactly"} if has_candidates and is_discrete else set())
+
+
 def check_metrics(metrics: dict[str, Any], task: str) -> None:
     assert next(iter(metrics.values()))["targets"] > 0
     for metric in metrics.values():
@@ -66,7 +72,7 @@ def check_metrics(metrics: dict[str, Any], task: str) -> None:
 def check_results(content: dict[str, Any], task: str, *, discrete: bool = True) -> None:
     expected = {"test", "validation", "controls", "language", "minutes", "steps", "config"}
     assert set(content) == expected
-    assert set(content["controls"]) == CONTROLS
+    assert set(content["controls"]) == controls(content["config"])
     for metrics in (content["test"], content["validation"], *content["controls"].values()):
         check_metrics(metrics, task)
     assert bool(content["language"]) == discrete
@@ -203,7 +209,7 @@ def test_a_run_without_a_test_set(
     assert content is not None
     check_metrics(content["validation"], task[0].removeprefix("task="))
     assert all(metric["targets"] == 0 for metric in content["test"].values())
-    assert set(content["controls"]) == CONTROLS
+    assert set(content["controls"]) == controls(content["config"])
 
 
 def test_settings_that_may_be_mistakes_are_logged(
