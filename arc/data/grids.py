@@ -60,6 +60,12 @@ def content_key(grid: np.ndarray) -> bytes:
     return bytes(grid.shape) + grid.tobytes()
 
 
+def inside_grids(sizes: Tensor, side: int) -> Tensor:
+    """Return the cells inside grids of ``sizes`` [batch, 2]: bool [batch, side, side]."""
+    line = torch.arange(side, device=sizes.device)
+    return (line[:, None] < sizes[:, 0, None, None]) & (line < sizes[:, 1, None, None])
+
+
 @dataclass(frozen=True)
 class Grids:
     """A batch of grids of any sizes, padded at the bottom and right with zeros.
@@ -98,9 +104,7 @@ class Grids:
     @property
     def inside(self) -> Tensor:
         """The cells inside each grid, without its padding: bool [batch, side, side]."""
-        line = torch.arange(self.cells.shape[1], device=self.cells.device)
-        rows = line[:, None] < self.sizes[:, 0, None, None]
-        return rows & (line < self.sizes[:, 1, None, None])
+        return inside_grids(self.sizes, self.cells.shape[1])
 
     def joined(self, other: Grids) -> Grids:
         """Return these grids followed by ``other``, padded to the same side."""

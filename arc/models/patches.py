@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE, Grids
-from arc.models.ragged import SizeEmbedding, inside_grids
+from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids
+from arc.models.ragged import SizeEmbedding
 from arc.registry import Registry
 
 SIDE = 4
@@ -46,7 +46,7 @@ class PatchLayout:
     @classmethod
     def of(cls, sizes: Tensor) -> PatchLayout:
         """Lay out grids of ``sizes``, int64 [B, 2]."""
-        grid, row, column = inside_grids(sizes).nonzero(as_tuple=True)
+        grid, row, column = inside_grids(sizes, int(sizes.max())).nonzero(as_tuple=True)
         height, width = sizes[grid].unbind(1)
         y, x = row * SIDE // height, column * SIDE // width
         first_row, first_column = -(-y * height // SIDE), -(-x * width // SIDE)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE, Grids
+from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids
 
 LATTICE = 4
 KERNEL = 3
@@ -48,7 +48,7 @@ class Layout:
     @classmethod
     def of(cls, sizes: Tensor) -> Layout:
         """Lay out grids of ``sizes``, int64 [B, 2]."""
-        batch, inside = len(sizes), inside_grids(sizes)
+        batch, inside = len(sizes), inside_grids(sizes, int(sizes.max()))
         grid, row, column = inside.nonzero(as_tuple=True)
         corners, weights = _lattice(grid, row, column, sizes[grid])
         order = corners.flatten().argsort(stable=True)
@@ -79,12 +79,6 @@ class Layout:
     def __len__(self) -> int:
         """Return the number of cells, T."""
         return len(self.grid)
-
-
-def inside_grids(sizes: Tensor) -> Tensor:
-    """Return bool [B, side, side], the cells inside each grid; ``side`` is the largest."""
-    line = torch.arange(int(sizes.max()), device=sizes.device)
-    return (line[:, None] < sizes[:, 0, None, None]) & (line < sizes[:, 1, None, None])
 
 
 def _neighbours(inside: Tensor, grid: Tensor, row: Tensor, column: Tensor) -> Tensor:
