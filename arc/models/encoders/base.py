@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,18 @@ from arc.data.grids import NUM_COLORS, Grids
 from arc.registry import Registry
 
 ENCODERS: Registry[type[ARCEncoder]] = Registry("architecture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderShape:
+    """The sizes that an encoder is built from."""
+
+    num_colors: int
+    embedding_dim: int
+    hidden_dim: int
+    latent_dim: int
+    num_conv_layers: int
+    mixer: str
 
 
 class ARCEncoder(nn.Module):
@@ -37,27 +50,19 @@ class ARCEncoder(nn.Module):
         mixer: str = "attention",
     ) -> None:
         super().__init__()
+        shape = EncoderShape(
+            num_colors=num_colors,
+            embedding_dim=embedding_dim,
+            hidden_dim=hidden_dim,
+            latent_dim=latent_dim,
+            num_conv_layers=num_conv_layers,
+            mixer=mixer,
+        )
         self.latent_dim = latent_dim
-        self.architecture: dict[str, Any] = {
-            "architecture": architecture,
-            "mixer": mixer,
-            "num_colors": num_colors,
-            "embedding_dim": embedding_dim,
-            "hidden_dim": hidden_dim,
-            "latent_dim": latent_dim,
-            "num_conv_layers": num_conv_layers,
-        }
-        self.build(num_colors, embedding_dim, hidden_dim, num_conv_layers, dropout, mixer)
+        self.architecture = {"architecture": architecture, **asdict(shape)}
+        self.build(shape, dropout)
 
-    def build(
-        self,
-        num_colors: int,
-        embedding_dim: int,
-        hidden_dim: int,
-        num_layers: int,
-        dropout: float,
-        mixer: str,
-    ) -> None:
+    def build(self, shape: EncoderShape, dropout: float) -> None:
         """Create the layers."""
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from arc.data.grids import Grids
-from arc.models.encoders.base import ENCODERS, ARCEncoder
+from arc.models.encoders.base import ENCODERS, ARCEncoder, EncoderShape
 from arc.models.ragged import (
     LATTICE,
     CellBlock,
@@ -29,27 +29,23 @@ class CellEncoder(ARCEncoder):
     Embeddings of height and width are added to the cells and given to the head.
     """
 
-    def build(
-        self,
-        num_colors: int,
-        embedding_dim: int,
-        hidden_dim: int,
-        num_layers: int,
-        dropout: float,
-        mixer: str,
-    ) -> None:
-        """Create the layers; ``mixer`` has no effect."""
-        self.color = nn.Embedding(num_colors, embedding_dim)
-        self.size = SizeEmbedding(hidden_dim)
-        self.stem = CellConv(embedding_dim, hidden_dim)
-        self.blocks = nn.ModuleList(CellBlock(hidden_dim, dropout) for _ in range(num_layers - 1))
-        self.norm = nn.LayerNorm(hidden_dim)
-        self.shortcut = nn.Linear(LATTICE**2 * embedding_dim + hidden_dim, self.latent_dim)
+    def build(self, shape: EncoderShape, dropout: float) -> None:
+        """Create the layers; ``shape.mixer`` has no effect."""
+        self.color = nn.Embedding(shape.num_colors, shape.embedding_dim)
+        self.size = SizeEmbedding(shape.hidden_dim)
+        self.stem = CellConv(shape.embedding_dim, shape.hidden_dim)
+        self.blocks = nn.ModuleList(
+            CellBlock(shape.hidden_dim, dropout) for _ in range(shape.num_conv_layers - 1)
+        )
+        self.norm = nn.LayerNorm(shape.hidden_dim)
+        self.shortcut = nn.Linear(
+            LATTICE**2 * shape.embedding_dim + shape.hidden_dim, shape.latent_dim
+        )
         self.head = nn.Sequential(
-            nn.Linear((LATTICE**2 + 1) * hidden_dim, 2 * hidden_dim),
+            nn.Linear((LATTICE**2 + 1) * shape.hidden_dim, 2 * shape.hidden_dim),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(2 * hidden_dim, self.latent_dim),
+            nn.Linear(2 * shape.hidden_dim, shape.latent_dim),
         )
 
     def forward(self, grids: Grids) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from arc.data.grids import Grids
-from arc.models.encoders.base import ENCODERS, ARCEncoder
+from arc.models.encoders.base import ENCODERS, ARCEncoder, EncoderShape
 from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout
 
 
@@ -13,22 +13,14 @@ from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout
 class PatchEncoder(ARCEncoder):
     """Embeds the patches of each grid, mixes them in ``num_conv_layers`` blocks, and projects."""
 
-    def build(
-        self,
-        num_colors: int,
-        embedding_dim: int,
-        hidden_dim: int,
-        num_layers: int,
-        dropout: float,
-        mixer: str,
-    ) -> None:
+    def build(self, shape: EncoderShape, dropout: float) -> None:
         """Create the layers."""
-        self.embed = PatchEmbedding(num_colors, embedding_dim, hidden_dim)
+        self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim)
         self.blocks = nn.ModuleList(
-            PatchBlock(hidden_dim, mixer, dropout) for _ in range(num_layers)
+            PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
         )
-        self.norm = nn.LayerNorm(hidden_dim)
-        self.head = nn.Linear(PATCHES * hidden_dim, self.latent_dim)
+        self.norm = nn.LayerNorm(shape.hidden_dim)
+        self.head = nn.Linear(PATCHES * shape.hidden_dim, shape.latent_dim)
 
     def forward(self, grids: Grids) -> Tensor:
         """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""

@@ -15,10 +15,8 @@ from arc.models.encoders import ARCEncoder
 from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
 
 SCORES = ("cosine", "distance")
-
-
 # Adam moves every parameter by about the learning rate; the scale of distances must move faster.
-SPEED = 10.0
+SCALE_SPEED = 10.0
 
 
 @RECEIVERS.register("selection")
@@ -47,7 +45,7 @@ class SelectionReceiver(Receiver):
         )
         if self.by_distance:
             self.signal = nn.Linear(shape.latent_dim, shape.signal_width)
-            self.log_scale = nn.Parameter(torch.tensor(math.log(5.0) / SPEED))
+            self.log_scale = nn.Parameter(torch.tensor(math.log(5.0) / SCALE_SPEED))
         else:
             self.message = nn.Linear(shape.signal_width, shape.latent_dim)
             self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -65,7 +63,7 @@ class SelectionReceiver(Receiver):
     def score(self, signal: Tensor, embedded: Tensor) -> Tensor:
         """Return the logit of each embedded candidate for each message: [batch, pool]."""
         wanted = signal if self.by_distance else F.normalize(self.message(signal).float(), dim=-1)
-        speed = SPEED if self.by_distance else 1.0
+        speed = SCALE_SPEED if self.by_distance else 1.0
         scale = (speed * self.log_scale).exp().clamp(max=100.0)
         with torch.autocast(signal.device.type, enabled=False):  # bf16 would make ties
             if self.by_distance:
