@@ -1,4 +1,4 @@
-"""Data as they are downloaded or unpacked: which files are read, and what is said of the rest."""
+"""Data as they are downloaded: which files are read, and which notes name the others."""
 
 import json
 import os

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -29,12 +30,12 @@ class ReconstructionReceiver(Receiver):
         by_cells = shape.architecture == "cells"
         return super().__new__(CellReconstruction if by_cells else PatchReconstruction)
 
+    @abstractmethod
     def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
         """Return the logits of every cell of grids of ``sizes`` [batch, 2].
 
         float32 [cells, num_colors], grid by grid and row by row.
         """
-        raise NotImplementedError
 
     def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
         """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
