@@ -55,7 +55,9 @@ def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Pa
     results = evaluate(old, f"data.path={arc_folder}", device="cpu")
     assert results["test"]["random_3"]["targets"] > 0
     assert "messages_matched_exactly" in results["controls"]
-    outcome = run_here(tmp_path, f"resume={old}", "device=cpu", f"data.path={arc_folder}")
+    outcome = run_here(
+        tmp_path, f"resume={old}", "device=cpu", "server.enabled=false", f"data.path={arc_folder}"
+    )
     assert outcome.status == 0, outcome.err
     content = torch.load(old)
     assert (content["step"], content["format_version"]) == (8, 3)
