@@ -22,10 +22,15 @@ SECTIONS = {
         "bottleneck_type",
         "num_distractors",
         "distractors",
+        "negatives",
+        "near_copies",
+        "score",
         "use_input_output_pairs",
         "num_classes",
     ],
     "Architecture": [
+        "architecture",
+        "mixer",
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",
@@ -50,6 +55,8 @@ ENCODER_SECTIONS = {  # of a pretrained encoder, which has no task
     "Training state": SECTIONS["Training state"],
     "Pretraining": ["pretrain_task_type", "pretrain_learning_rate", "pretrain_epochs"],
     "Architecture": [
+        "architecture",
+        "mixer",
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",
@@ -106,14 +113,11 @@ def sections(metadata: dict[str, Any]) -> str:
 def described(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return ``metadata`` with the rows that are only in its stored configuration."""
     config = metadata["config"]
-    task = config.get("task")
-    kind = task.get("distractors") if isinstance(task, dict) else None
-    return {
-        "run_name": config.get("run_name"),
-        "seed": config.get("seed"),
-        "distractors": kind,
-        **metadata,
-    }
+    stored = {"run_name": config.get("run_name"), "seed": config.get("seed")}
+    for name in ("task", "model"):
+        if isinstance(section := config.get(name), dict):
+            stored |= section
+    return {**stored, **metadata}
 
 
 def list_folder(folder: Path) -> list[dict[str, Any]]:
