@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from arc.checkpointing.tables import (
     table,
 )
 from arc.terminal import escaped, show, show_error
+from arc.terminal.signals import signals_handled
 
 
 def inspect(arguments: Sequence[str] | None = None) -> int:
@@ -148,15 +148,8 @@ def _passed_on() -> Iterator[list[subprocess.Popen[bytes]]]:
         for process in receivers:
             process.send_signal(number)
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [signal.Signals[name] for name in names]
-    handled = [each for each in numbers if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, pass_on) for each in handled}
-    try:
+    with signals_handled(pass_on):
         yield receivers
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _count_parameters(model: Any) -> int:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from arc.terminal.signals import signals_handled
 from arc.training import RunControl
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,6 @@ def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
     exceptions could lose it.
     """
     received: list[signal.Signals] = []
-    handled = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        handled.append(signal.SIGHUP)  # Windows has none
 
     def handle(number: int, frame: object) -> None:
         for each in handled:
@@ -32,12 +30,8 @@ def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
         received.append(signal.Signals(number))
         act(received[-1].name)
 
-    before = {each: signal.signal(each, handle) for each in handled}
-    try:
+    with signals_handled(handle) as handled:
         yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def stops(control: RunControl) -> Callable[[str], None]:
