@@ -77,12 +77,22 @@ def _to_version_3(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "format_version": 3, "config": config}
 
 
-FORMAT_VERSION = 3
+def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
+    """Name what versions 1 to 3 trained without: label smoothing."""
+    content, config = dict(content), dict(content["config"])
+    task = config.get("task")
+    if isinstance(task, dict) and task.get("name") == "selection":
+        config["task"] = {**task, "label_smoothing": 0.0}
+    return {**content, "format_version": 4, "config": config}
+
+
+FORMAT_VERSION = 4
 # Maps an older format_version to the function that converts content to the next version. The
 # content is a whole tree, or its metadata alone (no states); the function returns a new one.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _to_version_2,
     2: _to_version_3,
+    3: _to_version_4,
 }
 
 

@@ -35,6 +35,7 @@ class SelectionPretrainConfig(PretrainConfig):
             use_input_output_pairs=self.view == "paired",
             negatives="game",
             near_copies=False,
+            label_smoothing=0.0,
             score="cosine",
         )
 

@@ -44,6 +44,7 @@ class SelectionConfig(TaskConfig):
     distractors: DistractorKind
     negatives: Literal["batch", "game"]
     near_copies: bool
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     score: Literal["distance", "cosine"]
 
     @model_validator(mode="after")
@@ -133,7 +134,7 @@ class SelectionTask(Task):
         logits = scores.gather(1, candidate_set.choices.to(scores.device))
         answer = candidate_set.answer.to(scores.device)
         return StepOutput(
-            loss=F.cross_entropy(logits, answer) + message.aux_loss,
+            loss=self._training_loss(logits, answer) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == answer),
             message=message,
         )
@@ -162,13 +163,27 @@ class SelectionTask(Task):
         equal = content[: len(sent), None] == content
         equal[answer, answer] = False
         scores = scores.masked_fill(equal, -math.inf)
-        loss = F.cross_entropy(scores, answer)
-        loss = (loss + F.cross_entropy(scores[:, : len(sent)].t(), answer)) / 2
+        loss = self._training_loss(scores, answer)
+        loss = (loss + self._training_loss(scores[:, : len(sent)].t(), answer)) / 2
         return StepOutput(
             loss=loss + message.aux_loss,
             accuracy=percent(scores.detach().argmax(1) == answer),
             message=message,
         )
+
+    def _training_loss(self, scores: Tensor, answer: Tensor) -> Tensor:
+        """Return the mean cross-entropy of ``answer``, int64 [batch], with label smoothing.
+
+        ``scores`` is [batch, pool]; candidates at minus infinity take no part.
+        """
+        log_probabilities = scores.log_softmax(1)
+        loss = F.nll_loss(log_probabilities, answer)
+        smoothing = self.config.label_smoothing
+        if smoothing == 0:
+            return loss
+        allowed = scores.isfinite()
+        spread = -log_probabilities.masked_fill(~allowed, 0).sum(1) / allowed.sum(1)
+        return (1 - smoothing) * loss + smoothing * spread.mean()
 
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False

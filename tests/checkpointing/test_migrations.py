@@ -21,7 +21,7 @@ GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 @pytest.mark.parametrize("read", [read_checkpoint, read_metadata])
 def test_a_version_1_file_reads_as_version_3(read: Any) -> None:
     content = read(V1)
-    assert content["format_version"] == 3
+    assert content["format_version"] == 4
     assert content["step"] == 6
     config = content["config"]
     assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
@@ -30,7 +30,10 @@ def test_a_version_1_file_reads_as_version_3(read: Any) -> None:
     assert config["metric"] == {"entropy": {}, "usage": {}}
     assert (config["model"]["architecture"], config["model"]["mixer"]) == ("cells", "attention")
     game = {"num_distractors": 3, "distractors": "random", "use_input_output_pairs": False}
-    trained = {"negatives": "game", "near_copies": False, "score": "cosine"}
+    trained = {
+        **{"negatives": "game", "near_copies": False, "score": "cosine"},
+        "label_smoothing": 0.0,
+    }
     assert config["task"] == {"name": "selection", **game, **trained}
     assert config["training"] == {
         **{"epochs": None, "max_steps": 8, "max_minutes": None, "stop_at_step": None},
@@ -60,20 +63,23 @@ def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Pa
     )
     assert outcome.status == 0, outcome.err
     content = torch.load(old)
-    assert (content["step"], content["format_version"]) == (8, 3)
+    assert (content["step"], content["format_version"]) == (8, 4)
     assert (content["architecture"], content["score"]) == ("cells", "cosine")
     assert content["config"]["task"]["negatives"] == "game"
 
 
 @pytest.mark.parametrize("task", ["selection", "reconstruction"])
-def test_version_2_becomes_version_3(task: str) -> None:
+def test_version_2_becomes_version_4(task: str) -> None:
     sizes = {"embedding_dim": 2, "hidden_dim": 4}
     config = {"model": dict(sizes), "task": {"name": task}}
     stored = {"format_version": 2, "config": config, "encoder_architecture": dict(sizes)}
     migrated = metadata.migrated("x.pth", stored)
     cells = {**sizes, "architecture": "cells", "mixer": "attention"}
     assert migrated["encoder_architecture"] == migrated["config"]["model"] == cells
-    trained = {"negatives": "game", "near_copies": False, "score": "cosine"}
+    trained = {
+        **{"negatives": "game", "near_copies": False, "score": "cosine"},
+        "label_smoothing": 0.0,
+    }
     assert migrated["config"]["task"] == {
         "name": task,
         **(trained if task == "selection" else {}),
@@ -104,7 +110,7 @@ def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_p
     stored = torch.load(V1)
     path = tmp_path / "x.pth"
     torch.save({**stored, "config": {**stored["config"], "training": training}}, path)
-    assert read_metadata(path)["format_version"] == 3
+    assert read_metadata(path)["format_version"] == 4
     with pytest.raises(CheckpointError, match="its config"):
         load(path)
 
@@ -112,25 +118,27 @@ def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_p
 def test_migrations_are_applied_one_after_the_other(
     one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As if version 5 had renamed a key that version 4 had added."""
+    """As if the next version had added a key, and the one after it had renamed this key."""
+    now = metadata.FORMAT_VERSION
 
-    def to_4(content: dict[str, Any]) -> dict[str, Any]:
-        return {**content, "format_version": 4, "error_rate": 100 - content["val_acc"]}
+    def add(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "format_version": now + 1, "error_rate": 100 - content["val_acc"]}
 
-    def to_5(content: dict[str, Any]) -> dict[str, Any]:
+    def rename(content: dict[str, Any]) -> dict[str, Any]:
         rest = {key: value for key, value in content.items() if key != "error_rate"}
-        return {**rest, "format_version": 5, "val_error": content["error_rate"]}
+        return {**rest, "format_version": now + 2, "val_error": content["error_rate"]}
 
-    monkeypatch.setattr(metadata, "MIGRATIONS", {3: to_4, 4: to_5})
-    monkeypatch.setattr(metadata, "FORMAT_VERSION", 5)
+    monkeypatch.setattr(metadata, "MIGRATIONS", {now: add, now + 1: rename})
+    monkeypatch.setattr(metadata, "FORMAT_VERSION", now + 2)
     again = tmp_path / "again.pth"  # without a metadata record
     torch.save(one.content, again)
     for path in (one.path, again):
         for content in (read_checkpoint(path), read_metadata(path), load(path).metadata):
             assert math.isclose(content["val_error"], 100 - one.content["val_acc"])
-            assert content["format_version"] == 5
-    torch.save({**one.content, "format_version": 6}, again)
-    with pytest.raises(CheckpointError, match=r"format_version 6 \(from .*versions: 3, 4, 5$"):
+            assert content["format_version"] == now + 2
+    torch.save({**one.content, "format_version": now + 3}, again)
+    known = f"{now}, {now + 1}, {now + 2}"
+    with pytest.raises(CheckpointError, match=rf"format_version {now + 3} \(from .*: {known}$"):
         load(again)
 
 

@@ -179,12 +179,17 @@ def test_equal_targets_of_a_batch_are_no_distractors(
 
 @torch.no_grad()
 def test_negatives_are_the_batch_in_both_directions(build: MakeRun) -> None:
-    run = build(TASK, "task.num_distractors=2", "task.near_copies=false", PAIRS)
+    smoothing = 0.2
+    options = ["task.near_copies=false", PAIRS, f"task.label_smoothing={smoothing}"]
+    run = build(TASK, "task.num_distractors=2", *options)
     split, examples = run.corpus.training, torch.arange(5)
     targets = split.grids[split.target[examples]]
     scores = run.model.receiver(run.model(split.grids[split.sender[examples]]).signal, targets)
     assert len({array.tobytes() for array in targets.arrays()}) == 5
-    rows, columns = scores.log_softmax(1).diagonal(), scores.log_softmax(0).diagonal()
+    rows, columns = (
+        (1 - smoothing) * each.log_softmax(1).diagonal() + smoothing * each.log_softmax(1).mean(1)
+        for each in (scores, scores.t())
+    )
     loss = run.task.step(run.model, examples, torch.Generator()).loss
     torch.testing.assert_close(loss, -(rows.mean() + columns.mean()) / 2)
 
