@@ -78,8 +78,10 @@ def _to_version_3(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
-    """Name what versions 1 to 3 trained without: label smoothing."""
+    """Name what versions 1 to 3 trained without: label smoothing, additional and synthetic data."""
     content, config = dict(content), dict(content["config"])
+    if isinstance(config.get("data"), dict):
+        config["data"] = {**config["data"], "also": [], "synthetic": 0.0}
     task = config.get("task")
     if isinstance(task, dict) and task.get("name") == "selection":
         config["task"] = {**task, "label_smoothing": 0.0}

@@ -24,7 +24,7 @@ RESUMED = (
     "step",
     "data_fingerprint",
 )
-AUGMENT = "data.augment"
+BATCHES = ("data.augment", "data.synthetic")  # change batches, not the examples
 HARMLESS = ("run_name", "checkpoint.", "logger.")
 ORDER = ("training.batch_size", "task.")
 
@@ -135,7 +135,7 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         log.info("resume: the examples are the same")
     effective = [key for key in changed if not key.startswith(HARMLESS)]
     if same_data:  # where they come from has no effect
-        effective = [key for key in effective if not key.startswith("data.") or key == AUGMENT]
+        effective = [key for key in effective if not key.startswith("data.") or key in BATCHES]
     if not same_data or effective:
         log.warning("resume: the resumed run is not bit-exact because of the changes above")
     check_state(content, trainer, same_optimizer="optimizer.name" not in changed)

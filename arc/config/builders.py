@@ -58,12 +58,13 @@ def holds_out_alike(one: RunConfig, other: RunConfig, fingerprint: str | None = 
     """
     if _slicing(one) != _slicing(other):
         return False
-    left, right = (each.data.model_dump(exclude={"augment"}) for each in (one, other))
+    left, right = (each.data.model_dump(exclude={"augment", "synthetic"}) for each in (one, other))
     if left == right:
         return True
     build = build_task if one.mode == "train" else build_pretraining
     try:
-        task = build(one.model_copy(update={"data": other.data}))
+        data = other.data.model_copy(update={"synthetic": one.data.synthetic})
+        task = build(one.model_copy(update={"data": data}))
     except DataError:  # too little for the task of ``one``
         return False
     return task.corpus.fingerprint == fingerprint

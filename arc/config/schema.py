@@ -207,6 +207,7 @@ class EvaluateDataConfig(Settings):
 
     path: PathName | None
     test: PathName | None
+    also: list[PathName] | None
 
 
 class EvaluateConfig(Settings):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -19,7 +20,15 @@ import torch
 from torch import Tensor
 
 from arc.data.grids import DataError, Grids, content_key
-from arc.data.sources import DATASETS, DataConfig, Pair, Puzzle, PuzzleSets, shortened
+from arc.data.sources import (
+    DATASETS,
+    DataConfig,
+    Pair,
+    Puzzle,
+    PuzzleSets,
+    additional_puzzles,
+    shortened,
+)
 
 HoldOut = Literal["puzzles", "pairs", "training_pairs"]
 
@@ -30,7 +39,7 @@ class Example:
 
     They are the same grid, except in pair mode: there they are an input and its output.
     ``place`` is the position in the puzzle, such as ``train 0 input``; ``label`` is
-    2 x puzzle + (0 for an input, 1 for an output).
+    2 x puzzle + (0 for an input, 1 for an output). ``is_additional`` is that of its puzzle.
     """
 
     puzzle: str
@@ -38,6 +47,7 @@ class Example:
     label: int
     sender: np.ndarray
     target: np.ndarray
+    is_additional: bool = False
 
     @property
     def pair(self) -> str:
@@ -114,7 +124,7 @@ class Corpus:
     """The three splits. ``notes`` say which examples were left out, and why.
 
     ``num_puzzles`` counts the puzzles of the training split; ``fingerprint`` is a hash of all
-    examples.
+    examples. ``synthetic`` is the share of each training batch that is to be generated.
     """
 
     training: Split
@@ -123,6 +133,7 @@ class Corpus:
     num_puzzles: int
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+    synthetic: float = 0.0
 
     def __repr__(self) -> str:
         return f"Corpus({self.training}, {self.validation}, {self.test})"
@@ -161,6 +172,7 @@ def load_corpus(
         for name, puzzles in (("training", sets.learning), ("test", sets.test))
         for note in _left_out(name, puzzles)
     ]
+    sets = _with_additional(sets, config, notes)
     parts = _parts(sets, config, spec, before, notes)
     names = ("training", "validation", "test")
     if not parts[0]:
@@ -169,7 +181,9 @@ def load_corpus(
         Split.build(name, part, device) for name, part in zip(names, parts, strict=True)
     )
     num_puzzles = len({example.puzzle for example in parts[0]})
-    return Corpus(training, validation, test, num_puzzles, _fingerprint(parts), notes)
+    return Corpus(
+        training, validation, test, num_puzzles, _fingerprint(parts), notes, config.synthetic
+    )
 
 
 def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:
@@ -178,6 +192,22 @@ def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:
         yield f"{name}: {unanswered} pairs without an output left out"
     if empty := [puzzle.id for puzzle in puzzles if not puzzle.train + puzzle.test]:
         yield f"{name}: {len(empty)} puzzles without a pair left out ({shortened(empty)})"
+
+
+def _with_additional(sets: PuzzleSets, config: DataConfig, notes: list[str]) -> PuzzleSets:
+    """Add the puzzles of ``data.also``; one that shares a pair with an earlier puzzle is left out."""
+    learning = list(sets.learning)
+    for name in config.also:
+        known: set[bytes] = set().union(*(puzzle.pair_keys for puzzle in learning))
+        found = additional_puzzles(name)
+        notes += _left_out(name, found)
+        new = [puzzle for puzzle in found if known.isdisjoint(puzzle.pair_keys)]
+        notes.append(
+            f"training: {len(new)} of {len(found)} puzzles added from {name}; the others share "
+            "pairs with puzzles that are already there"
+        )
+        learning += new
+    return replace(sets, learning=learning)
 
 
 def _parts(
@@ -222,25 +252,30 @@ def _without_held_out(
 
 
 def _all_examples(puzzles: list[Puzzle], *, pairs: bool) -> list[Example]:
-    """Return the examples of every pair of every puzzle, in order."""
-    return [
-        example
-        for number, puzzle in enumerate(puzzles)
-        for part, content in (("train", puzzle.train), ("test", puzzle.test))
-        for index, pair in enumerate(content)
-        for example in _examples_of_pair(puzzle, number, pairs, pair, f"{part} {index}")
-    ]
+    """Return the examples of every pair of every puzzle, in order.
+
+    Puzzles with equal ids are one puzzle; its pairs are numbered on.
+    """
+    count: Counter[tuple[str, str]] = Counter()
+    examples: list[Example] = []
+    for number, puzzle in enumerate(puzzles):
+        for part, content in (("train", puzzle.train), ("test", puzzle.test)):
+            for pair in content:
+                place = f"{part} {count[puzzle.id, part]}"
+                count[puzzle.id, part] += 1
+                examples += _examples_of_pair(puzzle, number, pairs, pair, place)
+    return examples
 
 
 def _examples_of_pair(
     puzzle: Puzzle, number: int, pairs: bool, pair: Pair, place: str
 ) -> Iterable[Example]:
     if pairs:
-        yield Example(puzzle.id, place, 2 * number, *pair)
+        yield Example(puzzle.id, place, 2 * number, *pair, puzzle.is_additional)
         return
     for side, grid in enumerate(pair):
         name = f"{place} {'input' if side == 0 else 'output'}"
-        yield Example(puzzle.id, name, 2 * number + side, grid, grid)
+        yield Example(puzzle.id, name, 2 * number + side, grid, grid, puzzle.is_additional)
 
 
 def _filtered(examples: list[Example], config: DataConfig, notes: list[str]) -> list[Example]:
@@ -266,9 +301,15 @@ def _by_puzzle(
 ) -> list[list[Example]]:
     learning = _without_puzzles_of(test, learning, notes)
     examples = _filtered(_all_examples(learning, pairs=pairs), config, notes)
-    ids = sorted({example.puzzle for example in examples})
+    ids = sorted({example.puzzle for example in examples if not example.is_additional})
     random.Random(config.split_seed).shuffle(ids)
     chosen = set(ids[: _held_out_count(len(ids), config.validation_fraction)])
+    more = {example.puzzle for example in examples if example.is_additional} & chosen
+    if more:
+        notes.append(
+            f"training: {len(more)} puzzles of data.also removed because they have the ids of "
+            f"validation puzzles ({shortened(sorted(more))})"
+        )
     testing = _all_examples(test, pairs=pairs)
     size = config.filter_grid_size
     if size is not None:
@@ -278,7 +319,7 @@ def _by_puzzle(
             notes.append(f"test: filter_grid_size keeps {len(testing)} of {count} examples")
     return [
         [example for example in examples if example.puzzle not in chosen],
-        [example for example in examples if example.puzzle in chosen],
+        [e for e in examples if e.puzzle in chosen and not e.is_additional],
         testing,
     ]
 
@@ -312,12 +353,8 @@ def _without_puzzles_of(
     test: list[Puzzle], learning: list[Puzzle], notes: list[str]
 ) -> list[Puzzle]:
     """Remove training puzzles that share a pair with a test puzzle; ids need not be unique."""
-
-    def pair_keys(puzzle: Puzzle) -> set[bytes]:
-        return {content_key(a) + content_key(b) for a, b in puzzle.train + puzzle.test}
-
-    keys: set[bytes] = set().union(*map(pair_keys, test))
-    removed = {puzzle.id for puzzle in learning if not keys.isdisjoint(pair_keys(puzzle))}
+    keys: set[bytes] = set().union(*(puzzle.pair_keys for puzzle in test))
+    removed = {puzzle.id for puzzle in learning if not keys.isdisjoint(puzzle.pair_keys)}
     if removed:
         notes.append(
             f"training: {len(removed)} puzzles removed because pairs of them are in the test set "

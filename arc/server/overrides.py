@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from arc.config.files import ConfigError
 
 ASSIGNMENT = re.compile(r"([A-Za-z_][\w.]*)=")
-PUZZLES = ("data.path", "data.test")
+PUZZLES = ("data.path", "data.test", "data.also")
 ENCODERS = ("encoder.pretrained", "pretrain.init_from")
 OUTPUTS = ("checkpoint.dir", "logger.")  # prefixes of the keys that name folders and files to write
 

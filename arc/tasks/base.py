@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from arc.data import Corpus, Grids, Split, Transform
+from arc.data import Corpus, DataError, Grids, Split, Transform
 from arc.data.corpus import HoldOut
+from arc.data.synthetic import synthetic_grids
 from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
@@ -68,6 +69,8 @@ class Task(ABC):
     ``held_out`` specifies what the corpus holds out from training (see SplitSpec). With
     ``shared_transform`` augmentation applies one transform to the whole batch. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
+
+    Raises DataError if ``data.synthetic`` is set and the task has no use for such grids.
     """
 
     held_out: ClassVar[HoldOut] = "puzzles"
@@ -79,6 +82,17 @@ class Task(ABC):
         self.notes: list[str] = []
         self.on_chunk: Callable[[], None] = lambda: None
         self._embeddings: dict[Any, Tensor] | None = None
+        if corpus.synthetic > 0 and not self.takes_synthetic:
+            raise DataError(
+                f"data.synthetic={corpus.synthetic}: must be 0 here; synthetic grids are for "
+                "reconstruction and for selection with task.negatives=batch, both with "
+                "task.use_input_output_pairs=false"
+            )
+
+    @property
+    def takes_synthetic(self) -> bool:
+        """Whether ``step`` trains on ``training_grids``, so that grids may be synthetic."""
+        return False
 
     @property
     def num_classes(self) -> int | None:
@@ -101,6 +115,22 @@ class Task(ABC):
     ) -> Grids:
         """Return the grids that the sender sees for ``examples``, int64 [batch]."""
         return transformed(split.grids[split.sender[examples]], transform)
+
+    def training_grids(
+        self, examples: Tensor, generator: torch.Generator, transform: Transform | None = None
+    ) -> Grids:
+        """Return the targets of training ``examples``, int64 [batch].
+
+        The last of them, a share ``data.synthetic``, are replaced by synthetic grids of their sizes.
+        """
+        split = self.corpus.training
+        grids = split.grids[split.target[examples]]
+        kept = len(grids) - int(self.corpus.synthetic * len(grids))
+        if kept < len(grids):
+            side = grids.cells.shape[1]
+            made = synthetic_grids(grids.sizes[kept:].cpu(), generator, side).grids
+            grids = grids[torch.arange(kept)].joined(made.to(grids.cells.device))
+        return transformed(grids, transform)
 
     def send_all(self, model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:
         """Send every example of ``split``, in order: contents, signals, and lengths or None.

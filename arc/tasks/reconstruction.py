@@ -21,7 +21,6 @@ from arc.tasks.base import (
     TaskConfig,
     TaskMetrics,
     percent,
-    transformed,
 )
 
 
@@ -37,6 +36,11 @@ class ReconstructionTask(Task):
         super().__init__(config, corpus)
         self._baselines: dict[str, dict[str, float]] = {}
 
+    @property
+    def takes_synthetic(self) -> bool:
+        """Without pairs."""
+        return not self.config.use_input_output_pairs
+
     def step(
         self,
         model: ARCAutoencoder,
@@ -45,9 +49,11 @@ class ReconstructionTask(Task):
         transform: Transform | None = None,
     ) -> StepOutput:
         """Compute the cross-entropy over all cells of the batch's targets."""
-        split = self.corpus.training
-        message = model(self.sender_input(split, examples, generator, transform))
-        target = transformed(split.grids[split.target[examples]], transform)
+        target = self.training_grids(examples, generator, transform)
+        sent = target
+        if self.config.use_input_output_pairs:
+            sent = self.sender_input(self.corpus.training, examples, generator, transform)
+        message = model(sent)
         logits, wanted = model.receiver(message.signal, target.sizes), cell_values(target)
         return StepOutput(
             loss=F.cross_entropy(logits, wanted) + message.aux_loss,

@@ -70,6 +70,11 @@ class SelectionTask(Task):
             if len(split) > 0:
                 self._check(split)
 
+    @property
+    def takes_synthetic(self) -> bool:
+        """Without pairs, if the batch gives the distractors."""
+        return not self.config.use_input_output_pairs and self.config.negatives == "batch"
+
     def _check(self, split: Split) -> None:
         available = self.groups(self.config.distractors, split).available
         wanted = self.config.num_distractors
@@ -151,12 +156,12 @@ class SelectionTask(Task):
         Every other target of the batch is a distractor, and with ``near_copies`` a changed copy
         of each target as well. The sender also sends the copies, unless it sees an input.
         """
-        split = self.corpus.training
-        sent = self.sender_input(split, examples, generator, transform)
-        candidates = transformed(split.grids[split.target[examples]], transform)
+        candidates = self.training_grids(examples, generator, transform)
         if self.config.near_copies:
             candidates = candidates.joined(near_copies(candidates, generator))
-            sent = sent if self.config.use_input_output_pairs else candidates
+        sent = candidates
+        if self.config.use_input_output_pairs:
+            sent = self.sender_input(self.corpus.training, examples, generator, transform)
         message = model(sent)
         scores = self.score(model, message.signal, self.embed(model, candidates))
         content, answer = content_ids(candidates), torch.arange(len(sent), device=scores.device)
