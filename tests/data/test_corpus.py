@@ -4,9 +4,10 @@ import itertools
 from typing import Any
 
 import pytest
-from helpers_data import MakeCorpus, contents, grid, puzzles_of
+from helpers_data import MakeCorpus, SavePuzzles, contents, grid, puzzles_of
 
 from arc.data import Corpus, DataError, Split
+from arc.data.grids import content_key
 
 WAYS = [
     pytest.param({"pairs": False, "held_out": "puzzles"}, id="grids"),
@@ -105,6 +106,43 @@ def test_arc2_excludes_the_evaluation_puzzles_of_arc1(make_corpus: MakeCorpus) -
     assert learned.isdisjoint(puzzles_of(corpus.test))
     assert 600 < len(learned) < 650  # of 1000; ARC-2 holds most of ARC-1's evaluation puzzles
     assert contents(corpus.training).isdisjoint(contents(corpus.test))
+
+
+def test_arc2_is_added_to_the_training_set_of_arc1_alone(make_corpus: MakeCorpus) -> None:
+    alone = make_corpus("data=arc1")
+    corpus = make_corpus("data=arc1", "data.also=[arc2]")
+    for one, other in ((alone.validation, corpus.validation), (alone.test, corpus.test)):
+        assert one.example_ids == other.example_ids
+    added = puzzles_of(corpus.training) - puzzles_of(alone.training)
+    assert puzzles_of(alone.training) <= puzzles_of(corpus.training)
+    assert 200 < len(added) < 300
+    held_out = contents(corpus.validation) | contents(corpus.test)
+    assert contents(corpus.training).isdisjoint(held_out)
+    assert any("of 1000 puzzles added from arc2" in note for note in corpus.notes)
+
+
+def test_additional_puzzles_are_not_copies_and_not_held_out(
+    corpus_of: MakeCorpus, save_puzzles: SavePuzzles
+) -> None:
+    own: Any = {f"p{n}": ([(grid(n), grid(n, 2))], []) for n in range(4)}
+    (held,) = corpus_of(own, validation=0.25).validation.puzzle_ids
+    (known, *_) = [id_ for id_ in own if id_ != held]
+    more: Any = {
+        "copy": ([(grid(8), grid(8, 2)), *own[known][0]], []),
+        held: ([(grid(6), grid(6, 2))], []),
+        known: ([(grid(7), grid(7, 2))], []),
+        "new": ([(grid(5), grid(5, 2))], [(grid(9), grid(9, 2))]),
+    }
+    also = f"data.also=[{save_puzzles(more, 'more')}]"
+    corpus = corpus_of(own, also, validation=0.25)
+    assert corpus.validation.puzzle_ids == (held,)
+    assert len(corpus.validation) == 2
+    ids = corpus.training.example_ids
+    assert len(ids) == len(set(ids)) == 6 + 2 + 4
+    assert {f"{known} train {n} input" for n in (0, 1)} | {"new test 0 output"} < set(ids)
+    assert contents(corpus.training).isdisjoint({content_key(grid(n)) for n in (6, 8)})
+    assert any(note.startswith("training: 3 of 4 puzzles added from ") for note in corpus.notes)
+    assert f"the ids of validation puzzles ({held})" in " ".join(corpus.notes)
 
 
 @pytest.mark.parametrize("pairs", [False, True])

@@ -50,6 +50,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["Above/Above1", "Below/Below1"],
     ),
     "the same name twice": ({"a/0.json": puzzle(1), "b/0.json": puzzle(2)}, ["a/0", "b/0"]),
+    "lists of pairs": ({"a.json": [pair(1), pair(2)], "b.json": [pair(3)]}, ["a", "b"]),
     "results below": ({"a.json": puzzle(1), "checkpoints/x_results.json": {"test": 1}}, ["a"]),
     "files of many": (
         {"x.json": {"p": puzzle(1), "q": puzzle(2)}, "y.json": {"p": puzzle(3)}},
@@ -62,6 +63,13 @@ LAYOUTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_a_folder_is_read_whatever_else_is_in_it(tmp_path: Path, name: str) -> None:
     files, ids = LAYOUTS[name]
     assert [puzzle.id for puzzle in read_puzzles(write(tmp_path, files))] == ids
+
+
+def test_a_list_holds_the_demonstration_pairs_of_a_puzzle(tmp_path: Path) -> None:
+    path = write(tmp_path, {"a.json": [pair(1), pair(2)]})
+    (read,) = read_puzzles(path)
+    assert [grid.tolist() for grid, _ in read.train] == [[[1]], [[2]]]
+    assert read.test == ()
 
 
 def test_a_link_to_a_folder_is_followed_and_a_loop_is_not(tmp_path: Path) -> None:

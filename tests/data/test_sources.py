@@ -113,6 +113,7 @@ def test_the_test_set_has_its_own_path(tmp_path: Path, make_corpus: MakeCorpus) 
         ("data.path=null", "data.path"),
         ("data.path=/nowhere", "/nowhere"),
         ("data.test=arc3", r"data\.test='arc3'.*arc1, arc2"),
+        ("data.also=[arc1,arc3]", r"data\.also='arc3'.*arc1, arc2"),
     ],
 )
 def test_a_missing_source_is_named(make_corpus: MakeCorpus, override: str, named: str) -> None:

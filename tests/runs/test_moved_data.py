@@ -63,9 +63,12 @@ def test_a_run_on_moved_data_is_resumed_exactly(stopped: Path, whole: TrainedRun
     assert differences(*contents) == []
 
 
-def test_augmentation_of_the_same_data_is_not_exact_but_continues_the_epoch(stopped: Path) -> None:
+@pytest.mark.parametrize("changed", ["data.augment=true", "data.synthetic=0.5"])
+def test_other_batches_of_the_same_data_are_not_exact_but_continue_the_epoch(
+    stopped: Path, changed: str
+) -> None:
     batch = torch.load(stopped)["batch"]
-    outcome = resume(stopped, "data.augment=true", "training.stop_at_step=5")
+    outcome = resume(stopped, changed, "training.stop_at_step=5")
     assert "not bit-exact" in outcome.err
     after = torch.load(stopped.parents[2] / "b" / "checkpoints" / "mine_last.pth")
     assert after["batch"] == batch + 1
@@ -127,9 +130,9 @@ def test_another_test_set_can_be_evaluated(whole: TrainedRun, arc_folder: Path) 
 @pytest.mark.parametrize(
     ("typed", "fault"),
     [
-        ("data.max_grids=3", "data.max_grids: no such key. Known: path, test"),
-        ("data.tset=arc1", "data.tset: no such key. Did you mean 'test'? Known: path, test"),
-        ("+data.foo=1", "data.foo: no such key. Known: path, test"),
+        ("data.max_grids=3", "data.max_grids: no such key. Known: path, test, also"),
+        ("data.tset=arc1", "data.tset: no such key. Did you mean 'test'? Known: path, test, also"),
+        ("+data.foo=1", "data.foo: no such key. Known: path, test, also"),
         ("data.path=3", "data.path=3: input should be a valid string"),
     ],
 )

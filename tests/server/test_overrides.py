@@ -54,6 +54,7 @@ ACCEPTED = [
     *(
         "data.path=/any/folder",
         "data.test=arc2",
+        "data.also=[arc2,/any/folder]",
         "data.filter_grid_size=[3,3]",
         "training.epochs=null",
     ),

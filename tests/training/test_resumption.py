@@ -27,9 +27,9 @@ NOISY = [
     "bottleneck.stop_token=true",
 ]
 RUNS = {
-    "reconstruction": ["task=reconstruction", *NOISY],
+    "reconstruction": ["task=reconstruction", "data.synthetic=0.3", *NOISY],
     "classification": ["task=puzzle_classification", *NOISY],
-    "selection": ["task=selection", "task.num_distractors=3", *NOISY],
+    "selection": ["task=selection", "task.num_distractors=3", "data.synthetic=0.3", *NOISY],
     "cells": [
         *("task=selection", "task.num_distractors=3", "task.score=cosine", *NOISY),
         *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
