@@ -195,7 +195,7 @@ def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:
 
 
 def _with_additional(sets: PuzzleSets, config: DataConfig, notes: list[str]) -> PuzzleSets:
-    """Add the puzzles of ``data.also``; one that shares a pair with an earlier puzzle is left out."""
+    """Add the puzzles of ``data.also`` that share no pair with an earlier puzzle."""
     learning = list(sets.learning)
     for name in config.also:
         known: set[bytes] = set().union(*(puzzle.pair_keys for puzzle in learning))

@@ -92,11 +92,12 @@ def _framed(sizes: Tensor, side: int, generator: torch.Generator) -> tuple[Tenso
     """Draw frames, one in the other, around the background or random cells."""
     rows, columns = (_from_edge(sizes[:, axis], side) for axis in range(2))
     ring = torch.minimum(rows[:, :, None], columns[:, None, :])
-    width, number, repeat, filled = (
-        1 + _below(torch.full((len(sizes), 1, 1), limit), generator) for limit in (2, 4, 3, 2)
+    width, number, more, filled = (
+        _below(torch.full((len(sizes), 1, 1), limit), generator) for limit in (2, 4, 2, 2)
     )
-    inner = _noise(len(sizes), side, generator) * (filled == 1)
-    colors = torch.where(ring // width < number, 1 + ring // width % repeat, inner)
+    ring = ring // (1 + width)
+    inner = _noise(len(sizes), side, generator) * filled
+    colors = torch.where(ring <= number, 1 + ring % (2 + more), inner)
     return colors, _no_objects(sizes)
 
 
@@ -126,21 +127,24 @@ def _objects(sizes: Tensor, side: int, generator: torch.Generator) -> tuple[Tens
     filled[grid, _below(slots[:, 0], generator), _below(slots[:, 1], generator)] = True
     filled &= (place[:, None] < slots[:, :1, None]) & (place < slots[:, 1:, None])
 
-    room = (pitch - 1)[:, None, None].expand(count, most, most, 2)
+    room = (pitch - 1)[:, :, None].expand(2, count, most, most)
     extent = 1 + _below(room, generator)
     start = _below(room - extent + 1, generator)
-    shape = _below(torch.full((count, most, most, 1), len(SHAPES)), generator)
-    color = 1 + _below(torch.full((count, most, most, 1), MOST_COLORS), generator)
-    objects = torch.cat([extent, start, shape, color], 3)
-    alike = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
-    objects = torch.where(alike, objects[:, :1, :1], objects)
+    shape = _below(torch.full((1, count, most, most), len(SHAPES)), generator)
+    color = 1 + _below(torch.full((1, count, most, most), MOST_COLORS), generator)
+    objects = torch.cat([extent, start, shape, color])
+    alike = torch.rand(count, 1, 1, generator=generator) < 0.5
+    objects = torch.where(alike, objects[:, :, :1, :1], objects)
+    objects[-1] *= filled  # colour 0 elsewhere
 
     line = torch.arange(side)
-    objects = _at(objects, line // pitch, line // pitch)
-    height, width, top, left, shape, color = objects.unbind(3)
-    row, column = (line % pitch)[:, :, None] - top, (line % pitch)[:, None, :] - left
+    slot, offset = line // pitch, line % pitch
+    slot = (slot[:, :, None] * most + slot[:, None, :]).flatten(1)
+    at_cell = objects.flatten(2).gather(2, slot.expand(len(objects), -1, -1))
+    height, width, top, left, shape, color = at_cell.unflatten(2, (side, side)).unbind()
+    row, column = offset[:, :, None] - top, offset[:, None, :] - left
     drawn = torch.stack([draw(row, column, height, width) for draw in SHAPES])
-    drawn = drawn.gather(0, shape[None])[0] & _at(filled, line // pitch, line // pitch)
+    drawn = drawn.gather(0, shape[None])[0]
     drawn &= (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return color * drawn, filled.sum((1, 2))
 
@@ -191,13 +195,13 @@ def _noise(count: int, side: int, generator: torch.Generator) -> Tensor:
     In half of the grids all of them are equally probable; in the others, there is more background.
     """
     most = 2 + _below(torch.full((count, 1, 1), MOST_COLORS), generator)
-    density = 0.1 + 1.8 * torch.rand(count, 1, 1, generator=generator)
+    density = 0.3 + 1.4 * torch.rand(count, 1, 1, generator=generator)
     colors = _below(most.expand(count, side, side), generator)
     return colors * (torch.rand(count, side, side, generator=generator) < density)
 
 
 def _at(field: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return ``field``, [n, …, …, *], at each pair of ``rows`` and ``columns``, [n, S]."""
+    """Return ``field``, [n, …, …], at each pair of ``rows`` and ``columns``, [n, S]."""
     grid = torch.arange(len(field))[:, None, None]
     return field[grid, rows[:, :, None], columns[:, None, :]]
 

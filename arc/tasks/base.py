@@ -121,7 +121,7 @@ class Task(ABC):
     ) -> Grids:
         """Return the targets of training ``examples``, int64 [batch].
 
-        The last of them, a share ``data.synthetic``, are replaced by synthetic grids of their sizes.
+        The last of them, a share ``data.synthetic``, become synthetic grids of their sizes.
         """
         split = self.corpus.training
         grids = split.grids[split.target[examples]]
