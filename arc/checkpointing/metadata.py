@@ -85,7 +85,10 @@ def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("model"), dict):
         config["model"] = {**config["model"], "head": "joint"}
     task = config.get("task")
-    added = {"selection": {"label_smoothing": 0.0}, "reconstruction": {"palette": "none"}}
+    added: dict[str, dict[str, Any]] = {
+        "selection": {"label_smoothing": 0.0},
+        "reconstruction": {"palette": "none"},
+    }
     if isinstance(task, dict) and task.get("name") in added:
         config["task"] = {**task, **added[task["name"]]}
     return {**content, "format_version": 4, "config": config}

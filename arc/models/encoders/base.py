@@ -31,8 +31,8 @@ class ARCEncoder(nn.Module):
 
     ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the
     width of a colour's embedding, ``num_conv_layers`` the number of layers, ``mixer`` how the
-    patch architecture combines patches (``attention`` or ``conv``), ``head`` how it maps them to the
-    latent vector: all ``joint``ly, or each ``patch`` to its share.
+    patch architecture combines patches (``attention`` or ``conv``), ``head`` how it maps them to
+    the latent vector: all in one layer (``joint``), or each to a share of it (``patch``).
     """
 
     def __new__(cls, *args: Any, architecture: str = "patch", **options: Any) -> ARCEncoder:
