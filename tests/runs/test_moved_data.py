@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers_cli import Recorder, call, differences, run_here, tiny
+from helpers_data import SavePuzzles
 
 import arc.evaluate
 from arc.api import TrainedRun, evaluate
@@ -112,6 +113,20 @@ def test_moved_data_can_be_evaluated(stopped: Path, arc_folder: Path) -> None:
     other = evaluate(stopped, f"data.path={arc_folder}", device="cpu")
     assert one.pop("config") != other.pop("config")
     assert one == other
+
+
+def test_moved_additional_puzzles_can_be_named(
+    tmp_path: Path, train_small: Train, save_puzzles: SavePuzzles
+) -> None:
+    also = save_puzzles({"new": ([([[1, 2]], [[3, 4]])], [])})
+    run = train_small(tmp_path, *SMALL, "training.max_steps=1", f"data.also=[{also}]")
+    also.rename(tmp_path / "moved")
+    path = f"path={run.checkpoints.last}"
+    gone = call(arc.evaluate.main, path, "device=cpu").complaint
+    assert gone.startswith("data.also=")
+    outcome = call(arc.evaluate.main, path, "device=cpu", f"data.also=[{tmp_path}/moved]")
+    assert outcome.status == 0, outcome.err
+    assert "data differ" not in outcome.err
 
 
 def test_another_test_set_can_be_evaluated(whole: TrainedRun, arc_folder: Path) -> None:
