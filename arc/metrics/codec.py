@@ -39,7 +39,7 @@ class Codec:
     def fit(cls, grids: Grids, on_chunk: Callable[[], None] = lambda: None) -> Codec:
         """Return a codec fitted to ``grids``; a process fits the same grids once.
 
-        ``on_chunk``, here and below, is called before each batch of grids; it may raise to stop.
+        ``on_chunk``, here and below, is called every few seconds at most; it may raise to stop.
         """
         key = hashlib.sha256(b"".join(map(content_key, grids.arrays()))).digest()
         if key not in cls._fitted:
@@ -66,21 +66,23 @@ class Codec:
 
         A grid whose code has at most log2(num_messages) bits is decoded exactly.
         """
-        wanted, points = reading_order(grids), [_Interval(num_messages) for _ in range(len(grids))]
+        wanted = reading_order(grids)
+        intervals = [_Interval(num_messages) for _ in range(len(grids))]
 
-        def choose(index: Array, step: int, cells: NextCells) -> Array:
+        def choose(index: Array, step: int, cells: NextCells) -> Array | None:
+            if not any(intervals[grid].is_open for grid in index):
+                return None
             ranks, every = cells.rank(wanted[index, step]), np.arange(len(index))
-            if any(points[grid].is_open for grid in index):
-                frequencies = self._model.frequencies(cells)
-                ends = frequencies.cumsum(1)[every, ranks].tolist()
-                widths = frequencies[every, ranks].tolist()
-                for grid, end, width in zip(index.tolist(), ends, widths, strict=True):
-                    if points[grid].is_open:
-                        points[grid].narrow(end - width, width)
+            frequencies = self._model.frequencies(cells)
+            ends = frequencies.cumsum(1)[every, ranks].tolist()
+            widths = frequencies[every, ranks].tolist()
+            for grid, end, width in zip(index.tolist(), ends, widths, strict=True):
+                if intervals[grid].is_open:
+                    intervals[grid].narrow(end - width, width)
             return ranks
 
         self._model.walk(grids.sizes.cpu().numpy(), choose, on_chunk)
-        return [point.message for point in points]
+        return [interval.message for interval in intervals]
 
     def decode(
         self,

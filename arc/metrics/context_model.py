@@ -28,7 +28,7 @@ from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, Grids
 
 Array = np.ndarray[Any, Any]
 
-BATCH = 256  # grids that are modelled side by side
+BATCH, CHUNK = 256, 64  # grids that are modelled side by side; cells between calls of on_chunk
 BITS = 16  # of a cell's frequencies, whose sum is TOTAL
 TOTAL = 1 << BITS
 OUTSIDE = NUM_COLORS  # the colour of cells outside the grid and of cells that are still to come
@@ -81,8 +81,9 @@ class NextCells:
         return (self.colors == colors[:, None]).argmax(1)
 
 
-# Gets the indices of the grids, the step and their cells; returns the ranks of their colours.
-Choose = Callable[[Array, int, NextCells], Array]
+# Gets the indices of the grids, the step and their cells; returns the ranks of their colours, or
+# None to end the batch.
+Choose = Callable[[Array, int, NextCells], Array | None]
 
 
 class ContextModel:
@@ -98,7 +99,7 @@ class ContextModel:
 
     @classmethod
     def fit(cls, grids: Grids, on_chunk: Callable[[], None]) -> ContextModel:
-        """Fit a model to ``grids``; ``on_chunk`` is called before each batch of them."""
+        """Fit a model to ``grids``, at least one; see ``walk`` for ``on_chunk``."""
         wanted, sizes = reading_order(grids), grids.sizes.cpu().numpy()
         inside = np.arange(wanted.shape[1]) < sizes.prod(1)[:, None]
         frequency = np.bincount(wanted[inside], minlength=NUM_COLORS)
@@ -149,18 +150,22 @@ class ContextModel:
 def walk(sizes: Array, order: Array, choose: Choose, on_chunk: Callable[[], None]) -> None:
     """Pass through grids of ``sizes`` [B, 2] cell by cell; ``choose`` gives the colours.
 
-    ``on_chunk`` is called before each batch of grids.
+    ``on_chunk`` is called every CHUNK cells of a batch; it may raise to stop.
     """
     cells = sizes.prod(1)
     largest_first = np.argsort(-cells, kind="stable")
     for first in range(0, len(sizes), BATCH):
-        on_chunk()
         index = largest_first[first : first + BATCH]
         canvas = _Canvas(sizes[index], order)
         for step in range(cells[index[0]]):
+            if step % CHUNK == 0:
+                on_chunk()
             grids = int((cells[index] > step).sum())
             known = canvas.cells(grids, step)
-            canvas.put(known, choose(index[:grids], step, known), step)
+            ranks = choose(index[:grids], step, known)
+            if ranks is None:
+                break
+            canvas.put(known, ranks, step)
 
 
 class _Canvas:
