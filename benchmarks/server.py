@@ -106,9 +106,9 @@ class Polling:
 
     def _poll(self, path: str, since: dict[str, int]) -> None:
         content = self.request("GET", f"{path}?since={since[path]}" if path in since else path)
-        if path == "/metrics_history" and content["history"]:
+        if path == "/metrics_history" and content.get("history"):
             since[path] = content["history"][-1]["batch_num"]
-        elif path == "/log" and content["lines"]:
+        elif path == "/log" and content.get("lines"):
             since[path] = content["lines"][-1]["n"]
 
     def obey(self, word: str) -> Any:

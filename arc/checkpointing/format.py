@@ -48,7 +48,9 @@ def flat_keys(config: RunConfig) -> dict[str, Any]:
         "embedding_dim": config.model.embedding_dim,
         "architecture": config.model.architecture,
         "mixer": config.model.mixer,
+        "head": config.model.head,
         "score": getattr(config.task, "score", None),
+        "palette": getattr(config.task, "palette", None),
     }
 
 

@@ -78,11 +78,19 @@ def _to_version_3(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
-    """Name what versions 1 to 3 trained without: label smoothing."""
+    """Name the head of the encoder, and what versions 1 to 3 trained without."""
     content, config = dict(content), dict(content["config"])
+    if isinstance(content.get("encoder_architecture"), dict):  # of a pretrained encoder
+        content["encoder_architecture"] = {**content["encoder_architecture"], "head": "joint"}
+    if isinstance(config.get("model"), dict):
+        config["model"] = {**config["model"], "head": "joint"}
     task = config.get("task")
-    if isinstance(task, dict) and task.get("name") == "selection":
-        config["task"] = {**task, "label_smoothing": 0.0}
+    added: dict[str, dict[str, Any]] = {
+        "selection": {"label_smoothing": 0.0},
+        "reconstruction": {"palette": "none"},
+    }
+    if isinstance(task, dict) and task.get("name") in added:
+        config["task"] = {**task, **added[task["name"]]}
     return {**content, "format_version": 4, "config": config}
 
 

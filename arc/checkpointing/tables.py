@@ -25,12 +25,14 @@ SECTIONS = {
         "negatives",
         "near_copies",
         "score",
+        "palette",
         "use_input_output_pairs",
         "num_classes",
     ],
     "Architecture": [
         "architecture",
         "mixer",
+        "head",
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",
@@ -57,6 +59,7 @@ ENCODER_SECTIONS = {  # of a pretrained encoder, which has no task
     "Architecture": [
         "architecture",
         "mixer",
+        "head",
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",

@@ -77,6 +77,7 @@ def build_encoder(config: RunConfig) -> ARCEncoder:
         dropout=config.model.dropout,
         architecture=config.model.architecture,
         mixer=config.model.mixer,
+        head=config.model.head,
     )
 
 
@@ -91,6 +92,7 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
         task_type=config.task.name,
         num_classes=getattr(config.task, "num_classes", None),
         score=getattr(config.task, "score", "distance"),
+        palette=getattr(config.task, "palette", "none"),
         dropout=config.model.dropout,
         bottleneck_options=options,
         **_sizes(config),

@@ -113,6 +113,7 @@ class ModelConfig(ComponentConfig):
         WithJsonSchema({"type": "string", "enum": list(ENCODERS)}),
     ]
     mixer: Literal["attention", "conv"]
+    head: Literal["joint", "patch"]
 
 
 class EncoderConfig(Settings):

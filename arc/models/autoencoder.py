@@ -10,6 +10,12 @@ from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, Grids
 from arc.models.bottlenecks import BOTTLENECKS, Message
+from arc.models.bottlenecks.palette import (
+    PaletteBottleneck,
+    color_ranks,
+    palette_length,
+    recolored,
+)
 from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, ReceiverShape
 
@@ -20,6 +26,7 @@ class ARCAutoencoder(nn.Module):
     ``bottleneck_type`` and ``task_type`` are registered names. ``vocab_size`` and
     ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.
     ``score`` is how selection compares candidates with the message: ``distance`` or ``cosine``.
+    ``palette`` is ``rank`` if messages begin with the ranks of the colours, else ``none``.
     ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
     change the shape of a weight, so stored weights fit without them.
     """
@@ -40,18 +47,21 @@ class ARCAutoencoder(nn.Module):
         *,
         dropout: float = 0.0,
         score: str = "distance",
+        palette: str = "none",
         bottleneck_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if max_grid_size != MAX_GRID_SIZE:
             raise ValueError(f"max_grid_size must be {MAX_GRID_SIZE}, got {max_grid_size}")
         self.encoder = encoder
-        self.bottleneck = BOTTLENECKS[bottleneck_type](
-            latent_dim=encoder.latent_dim,
-            vocab_size=vocab_size,
-            max_length=max_length,
-            **(bottleneck_options or {}),
+        self.by_rank = palette == "rank"
+        latent_dim, options = encoder.latent_dim, dict(bottleneck_options or {})
+        if self.by_rank:
+            latent_dim, max_length = _without_palette(vocab_size, max_length, latent_dim)
+        bottleneck = BOTTLENECKS[bottleneck_type](
+            latent_dim=latent_dim, vocab_size=vocab_size, max_length=max_length, **options
         )
+        self.bottleneck = PaletteBottleneck(bottleneck) if self.by_rank else bottleneck
         self.receiver = RECEIVERS[task_type](
             ReceiverShape(
                 signal_width=self.bottleneck.signal_width,
@@ -64,7 +74,9 @@ class ARCAutoencoder(nn.Module):
                 dropout=dropout,
                 architecture=encoder.architecture["architecture"],
                 mixer=encoder.architecture["mixer"],
+                head=encoder.architecture["head"],
                 score=score,
+                palette=self.by_rank,
             )
         )
 
@@ -90,7 +102,10 @@ class ARCAutoencoder(nn.Module):
 
     def forward(self, grids: Grids) -> Message:
         """Send ``grids`` [batch]; the task passes the message's signal to ``receiver``."""
-        return self.bottleneck(self.encoder(grids))
+        if not self.by_rank:
+            return self.bottleneck(self.encoder(grids))
+        ranks = color_ranks(grids)
+        return self.bottleneck(self.encoder(recolored(grids, ranks)), ranks)
 
     @torch.no_grad()
     def send(self, grids: Grids | Sequence[Any]) -> Tensor:
@@ -113,3 +128,23 @@ class ARCAutoencoder(nn.Module):
         """
         content = torch.as_tensor(message, device=self.device)
         return self.receiver.receive(self.bottleneck.read(content), **context)
+
+
+def _without_palette(
+    vocab_size: int | None, max_length: int | None, latent_dim: int
+) -> tuple[int, int | None]:
+    """Return the length of the vector and of the message that a palette leaves.
+
+    Raises ValueError if it leaves nothing.
+    """
+    length = palette_length(vocab_size)
+    if max_length is None:
+        if latent_dim <= length:
+            raise ValueError(f"palette=rank needs latent_dim > {length}, got {latent_dim}")
+        return latent_dim - length, None
+    if max_length <= length:
+        raise ValueError(
+            f"palette=rank takes {length} of {vocab_size} symbols each; "
+            f"max_message_length must be greater, got {max_length}"
+        )
+    return latent_dim, max_length - length

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids
@@ -24,6 +25,7 @@ PATCHES = SIDE**2
 REACH = -(-MAX_GRID_SIZE // SIDE)
 PLACES = REACH**2
 HEAD_WIDTH = 16
+HEADS = ("joint", "patch")
 MIXERS: Registry[type[nn.Module]] = Registry("mixer")
 
 
@@ -158,3 +160,18 @@ class PatchBlock(nn.Module):
         """Map float32 [B, K, C] to float32 [B, K, C]."""
         x = x + self.dropout(self.mix(self.mix_norm(x))).float()
         return x + self.dropout(self.mlp(self.norm(x))).float()
+
+
+def from_shares(shares: Tensor, width: int) -> Tensor:
+    """Interleave the patches' shares of a vector: [B, K, n] to [B, width].
+
+    Number i belongs to patch i % K, so that a ``width`` below K n costs each patch at most one.
+    """
+    return shares.transpose(1, 2).flatten(1)[:, :width]
+
+
+def to_shares(vector: Tensor) -> Tensor:
+    """Return each patch's share of a vector, [B, width] to [B, K, n]; missing numbers are 0."""
+    share = -(-vector.shape[1] // PATCHES)
+    padded = F.pad(vector, (0, share * PATCHES - vector.shape[1]))
+    return padded.view(-1, share, PATCHES).transpose(1, 2)

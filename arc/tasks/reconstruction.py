@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ from arc.tasks.base import (
 
 class ReconstructionConfig(TaskConfig):
     """Keys of conf/task/reconstruction.yaml."""
+
+    palette: Literal["rank", "none"]
 
 
 @TASKS.register("reconstruction", config=ReconstructionConfig)

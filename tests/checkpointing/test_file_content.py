@@ -40,6 +40,7 @@ FLAT = {
     "embedding_dim": "model.embedding_dim",
     "architecture": "model.architecture",
     "mixer": "model.mixer",
+    "head": "model.head",
     "score": "task.score",
     "vocab_size": "bottleneck.vocab_size",
     "max_message_length": "bottleneck.max_message_length",

@@ -74,7 +74,7 @@ def test_version_2_becomes_version_4(task: str) -> None:
     config = {"model": dict(sizes), "task": {"name": task}}
     stored = {"format_version": 2, "config": config, "encoder_architecture": dict(sizes)}
     migrated = metadata.migrated("x.pth", stored)
-    cells = {**sizes, "architecture": "cells", "mixer": "attention"}
+    cells = {**sizes, "architecture": "cells", "mixer": "attention", "head": "joint"}
     assert migrated["encoder_architecture"] == migrated["config"]["model"] == cells
     trained = {
         **{"negatives": "game", "near_copies": False, "score": "cosine"},
@@ -82,7 +82,7 @@ def test_version_2_becomes_version_4(task: str) -> None:
     }
     assert migrated["config"]["task"] == {
         "name": task,
-        **(trained if task == "selection" else {}),
+        **(trained if task == "selection" else {"palette": "none"}),
     }
     assert stored["encoder_architecture"] == sizes
 

@@ -23,6 +23,7 @@ class EncoderShape:
     latent_dim: int
     num_conv_layers: int
     mixer: str
+    head: str
 
 
 class ARCEncoder(nn.Module):
@@ -30,7 +31,8 @@ class ARCEncoder(nn.Module):
 
     ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the
     width of a colour's embedding, ``num_conv_layers`` the number of layers, ``mixer`` how the
-    patch architecture combines patches (``attention`` or ``conv``).
+    patch architecture combines patches (``attention`` or ``conv``), ``head`` how it maps them to
+    the latent vector: all in one layer (``joint``), or each to a share of it (``patch``).
     """
 
     def __new__(cls, *args: Any, architecture: str = "patch", **options: Any) -> ARCEncoder:
@@ -48,6 +50,7 @@ class ARCEncoder(nn.Module):
         dropout: float = 0.0,
         architecture: str = "patch",
         mixer: str = "attention",
+        head: str = "joint",
     ) -> None:
         super().__init__()
         shape = EncoderShape(
@@ -57,6 +60,7 @@ class ARCEncoder(nn.Module):
             latent_dim=latent_dim,
             num_conv_layers=num_conv_layers,
             mixer=mixer,
+            head=head,
         )
         self.latent_dim = latent_dim
         self.architecture = {"architecture": architecture, **asdict(shape)}

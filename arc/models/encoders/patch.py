@@ -6,7 +6,14 @@ from torch import Tensor, nn
 
 from arc.data.grids import Grids
 from arc.models.encoders.base import ENCODERS, ARCEncoder, EncoderShape
-from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout
+from arc.models.patches import (
+    HEADS,
+    PATCHES,
+    PatchBlock,
+    PatchEmbedding,
+    PatchLayout,
+    from_shares,
+)
 
 
 @ENCODERS.register("patch")
@@ -20,11 +27,20 @@ class PatchEncoder(ARCEncoder):
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
         )
         self.norm = nn.LayerNorm(shape.hidden_dim)
-        self.head = nn.Linear(PATCHES * shape.hidden_dim, shape.latent_dim)
+        if shape.head not in HEADS:
+            raise ValueError(f"unknown head {shape.head!r}; choose one of: {', '.join(HEADS)}")
+        self.joint = shape.head == "joint"
+        if self.joint:
+            self.head = nn.Linear(PATCHES * shape.hidden_dim, shape.latent_dim)
+        else:
+            self.head = nn.Linear(shape.hidden_dim, -(-shape.latent_dim // PATCHES))
 
     def forward(self, grids: Grids) -> Tensor:
         """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
         x = self.embed(grids, PatchLayout.of(grids.sizes))
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x).flatten(1)).float()
+        x = self.norm(x)
+        if self.joint:
+            return self.head(x.flatten(1)).float()
+        return from_shares(self.head(x).float(), self.latent_dim)

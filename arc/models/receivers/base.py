@@ -21,7 +21,8 @@ RECEIVERS: Registry[type[Receiver]] = Registry("receiver of task")
 class ReceiverShape:
     """The sizes that a receiver is built from; ``num_classes`` is None for most tasks.
 
-    ``architecture`` and ``mixer`` are those of the sender's encoder; ``score`` is selection's.
+    ``architecture``, ``mixer`` and ``head`` are those of the sender's encoder; ``score`` is
+    selection's. With ``palette``, the signal begins with the rank of each colour.
     """
 
     signal_width: int
@@ -34,7 +35,9 @@ class ReceiverShape:
     dropout: float
     architecture: str = "patch"
     mixer: str = "attention"
+    head: str = "joint"
     score: str = "distance"
+    palette: bool = False
 
 
 class Receiver(nn.Module, ABC):

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from arc.data.grids import MAX_GRID_SIZE
-from arc.models.patches import PATCHES, PLACES, PatchBlock, PatchLayout, PatchPosition
+from arc.models.patches import (
+    PATCHES,
+    PLACES,
+    PatchBlock,
+    PatchLayout,
+    PatchPosition,
+    to_shares,
+)
 from arc.models.ragged import LATTICE, CellBlock, Layout, SizeEmbedding, activate, spread
 from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
 
@@ -30,12 +38,34 @@ class ReconstructionReceiver(Receiver):
         by_cells = shape.architecture == "cells"
         return super().__new__(CellReconstruction if by_cells else PatchReconstruction)
 
+    def __init__(self, shape: ReceiverShape) -> None:
+        super().__init__(shape)
+        self.palette_width = shape.num_colors if shape.palette else 0
+        self.build(replace(shape, signal_width=shape.signal_width - self.palette_width))
+
     @abstractmethod
+    def build(self, shape: ReceiverShape) -> None:
+        """Create the layers; ``shape.signal_width`` is without the palette."""
+
+    @abstractmethod
+    def decode(self, signal: Tensor, sizes: Tensor) -> Tensor:
+        """Return the logits of every cell of grids of ``sizes`` [batch, 2].
+
+        float32 [cells, num_colors], grid by grid and row by row; of ranks if the signal had a
+        palette, which ``signal`` is without.
+        """
+
     def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
         """Return the logits of every cell of grids of ``sizes`` [batch, 2].
 
         float32 [cells, num_colors], grid by grid and row by row.
         """
+        palette, rest = signal.tensor_split([self.palette_width], 1)
+        logits = self.decode(rest, sizes)
+        if self.palette_width == 0:
+            return logits
+        ranks = palette.round().long().repeat_interleave(sizes.prod(1), 0, output_size=len(logits))
+        return logits.gather(1, ranks)
 
     def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
         """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
@@ -57,8 +87,8 @@ class CellReconstruction(ReconstructionReceiver):
     A coarse image, linear in the message, is added to the logits (see CellEncoder).
     """
 
-    def __init__(self, shape: ReceiverShape) -> None:
-        super().__init__(shape)
+    def build(self, shape: ReceiverShape) -> None:
+        """Create the layers."""
         hidden = shape.hidden_dim
         self.message = nn.Sequential(nn.Linear(shape.signal_width, 2 * hidden), nn.GELU())
         self.coarse = nn.Linear(shape.signal_width, LATTICE**2 * shape.num_colors)
@@ -72,11 +102,8 @@ class CellReconstruction(ReconstructionReceiver):
         self.norm = nn.LayerNorm(hidden)
         self.color = nn.Linear(hidden, shape.num_colors)
 
-    def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
-        """Return the logits of every cell of grids of ``sizes`` [batch, 2].
-
-        float32 [cells, num_colors], grid by grid and row by row.
-        """
+    def decode(self, signal: Tensor, sizes: Tensor) -> Tensor:
+        """Return the logits of every cell, float32 [cells, num_colors]."""
         layout = Layout.of(sizes)
         meaning = self.message(signal) + self.size(layout.sizes)
         rows = self.rows(meaning).view(len(signal) * MAX_GRID_SIZE, -1)
@@ -97,11 +124,12 @@ class PatchReconstruction(ReconstructionReceiver):
     the grid are read. The whole signal is added to every token, for what concerns the whole grid.
     """
 
-    def __init__(self, shape: ReceiverShape) -> None:
-        super().__init__(shape)
+    def build(self, shape: ReceiverShape) -> None:
+        """Create the layers."""
         hidden = shape.hidden_dim
         self.num_colors = shape.num_colors
         self.share = -(-shape.signal_width // PATCHES)
+        self.interleaved = shape.head == "patch"
         self.own = nn.Linear(self.share, hidden)
         self.whole = nn.Linear(shape.signal_width, hidden)
         self.position = PatchPosition(hidden)
@@ -111,14 +139,15 @@ class PatchReconstruction(ReconstructionReceiver):
         self.norm = nn.LayerNorm(hidden)
         self.color = nn.Linear(hidden, PLACES * shape.num_colors)
 
-    def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:
-        """Return the logits of every cell of grids of ``sizes`` [batch, 2].
-
-        float32 [cells, num_colors], grid by grid and row by row.
-        """
+    def decode(self, signal: Tensor, sizes: Tensor) -> Tensor:
+        """Return the logits of every cell, float32 [cells, num_colors]."""
         layout = PatchLayout.of(sizes)
-        shares = F.pad(signal, (0, self.share * PATCHES - signal.shape[1]))
-        x = self.own(shares.view(-1, PATCHES, self.share)) + self.whole(signal)[:, None]
+        if self.interleaved:
+            shares = to_shares(signal)
+        else:
+            padded = F.pad(signal, (0, self.share * PATCHES - signal.shape[1]))
+            shares = padded.view(-1, PATCHES, self.share)
+        x = self.own(shares) + self.whole(signal)[:, None]
         x = x.float() + self.position(sizes)
         for block in self.blocks:
             x = block(x)

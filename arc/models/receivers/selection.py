@@ -42,6 +42,7 @@ class SelectionReceiver(Receiver):
             dropout=shape.dropout,
             architecture=shape.architecture,
             mixer=shape.mixer,
+            head=shape.head,
         )
         if self.by_distance:
             self.signal = nn.Linear(shape.latent_dim, shape.signal_width)
