@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def subsampled(grids: Grids, count: int) -> Grids:
     return Grids.from_arrays(built)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kept(height: int, width: int, count: int) -> tuple[int, int]:
     """Return the numbers of rows and columns to keep."""
     pairs = [(rows, min(width, count // rows)) for rows in range(1, min(height, count) + 1)]
@@ -43,7 +43,7 @@ def _kept(height: int, width: int, count: int) -> tuple[int, int]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _nearest(length: int, count: int) -> np.ndarray:
     """Return the nearest of ``count`` evenly spaced positions for each of ``length`` positions."""
     kept = np.linspace(0, length - 1, count).round().astype(np.int64)

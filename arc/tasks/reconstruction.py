@@ -95,9 +95,7 @@ class ReconstructionTask(Task):
             for made, right in zip(built, wanted, strict=True)
         ]
 
-    def _baselines_of(
-        self, model: ARCAutoencoder, split: Split, full: bool
-    ) -> dict[str, float]:
+    def _baselines_of(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, float]:
         """Return the baselines, which know the size: of ``grids``, and if ``full`` of all values.
 
         A baseline's values for ``cells`` and ``exact`` have names such as ``codec_exact``.
