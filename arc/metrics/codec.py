@@ -30,20 +30,20 @@ from arc.metrics.context_model import (
 class Codec:
     """Codes grids by a context model; ``Codec.fit`` makes one."""
 
-    _fitted: ClassVar[dict[bytes, Codec]] = {}
+    _fitted: ClassVar[dict[bytes, Codec]] = {}  # the latest, by its training grids
 
     def __init__(self, model: ContextModel) -> None:
         self._model = model
 
     @classmethod
     def fit(cls, grids: Grids, on_chunk: Callable[[], None] = lambda: None) -> Codec:
-        """Return a codec fitted to ``grids``; a process fits the same grids once.
+        """Return a codec fitted to ``grids``; the latest is kept for the same grids.
 
         ``on_chunk``, here and below, is called every few seconds at most; it may raise to stop.
         """
         key = hashlib.sha256(b"".join(map(content_key, grids.arrays()))).digest()
         if key not in cls._fitted:
-            cls._fitted[key] = cls(ContextModel.fit(grids, on_chunk))
+            cls._fitted = {key: cls(ContextModel.fit(grids, on_chunk))}
         return cls._fitted[key]
 
     def bits(self, grids: Grids, on_chunk: Callable[[], None] = lambda: None) -> Tensor:

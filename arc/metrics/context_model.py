@@ -6,8 +6,9 @@ of several contexts: patterns of earlier neighbours, the position, and copies of
 grid. The mixture is geometric, with fitted weights, as in PAQ (Mahoney, 2005).
 
 Colours are modelled as ranks: the most frequent colour so far, the colours of the neighbours, other
-colours by how recently they occurred, and colours that have not occurred. All probabilities come
-from integers and from floating-point operations that IEEE 754 defines exactly.
+colours by how recently they occurred, and colours that have not occurred. A fitted model computes
+probabilities from integers and by floating-point operations that IEEE 754 defines exactly, so that
+they do not depend on how many grids are modelled side by side or on the machine.
 
 Shapes: B grids, S contexts with fitted counts, A contexts with counts of the grid, F = S + A,
 P earlier cells that may be copied.
