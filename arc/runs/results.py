@@ -239,7 +239,8 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
 def format_results(results: dict[str, Any]) -> str:
     """Return ``results`` as a table: a row for each value, then the controls and the language."""
     sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
-    rows, skipped, empty = [], [], []
+    rows: list[dict[str, Any]] = []
+    skipped, empty = [], []
     for name, metrics in sets.items():
         if metrics and all(metric["targets"] == 0 for metric in metrics.values()):
             empty.append(name)

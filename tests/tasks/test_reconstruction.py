@@ -45,7 +45,7 @@ def test_metrics_count_cells_and_whole_grids(build: MakeRun, pairs: str) -> None
     assert measured.loss == pytest.approx(float(sum(losses)) / cells, rel=1e-4)
 
 
-PUZZLES = {"p": ([([[0, 0, 0, 5]], [[0, 0, 1, 5]]), ([[7, 7]], [[2, 2], [2, 0], [3, 3]])], [])}
+PUZZLES: Any = {"p": ([([[0, 0, 0, 5]], [[0, 0, 1, 5]]), ([[7, 7]], [[2, 2], [2, 0], [3, 3]])], [])}
 
 
 def test_baselines_of_two_pairs(build: MakeRun) -> None:
