@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,16 +237,17 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
 
 
 def format_results(results: dict[str, Any]) -> str:
-    """Return ``results`` as a table: a row for each metric, then the controls and the language."""
+    """Return ``results`` as a table: a row for each value, then the controls and the language."""
     sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
-    rows, skipped, empty = [], [], []
+    rows: list[dict[str, Any]] = []
+    skipped, empty = [], []
     for name, metrics in sets.items():
         if metrics and all(metric["targets"] == 0 for metric in metrics.values()):
             empty.append(name)
             continue
         for kind, metric in metrics.items():
             if metric["targets"] > 0:
-                rows.append(_row(name.replace("_", " "), kind, metric))
+                rows += _rows(name.replace("_", " "), kind, metric)
             else:
                 skipped.append(f"{name} {kind}".replace("_", " "))
     if not rows and results.get("stopped"):
@@ -276,15 +277,25 @@ def _metrics(task_metrics: TaskMetrics) -> dict[str, Any]:
     }
 
 
-def _row(name: str, kind: str, metric: dict[str, Any]) -> dict[str, Any]:
+def _rows(name: str, kind: str, metric: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each value of a metric, named after the value if there are several.
+
+    The baselines of the values after the first have the value's name at their end.
+    """
     values = {key: value for key, value in metric.items() if key not in ("targets", "baselines")}
-    baselines = {key.replace("_", " "): value for key, value in metric["baselines"].items()}
-    return {
-        "set": name,
-        "metric": kind.replace("_", " "),
-        "targets": metric["targets"],
-        **values,
-    } | baselines
+    first = next(iter(values))
+    for value, accuracy in values.items():
+        baselines = {}
+        for baseline, number in metric["baselines"].items():
+            ending = next((other for other in values if baseline.endswith(f"_{other}")), first)
+            if ending == value:
+                baselines[baseline.removesuffix(f"_{value}").replace("_", " ")] = number
+        yield {
+            "set": name,
+            "metric": (value if len(values) > 1 else kind).replace("_", " "),
+            "targets": metric["targets"],
+            "accuracy": accuracy,
+        } | baselines
 
 
 def _plain(value: Any) -> Any:

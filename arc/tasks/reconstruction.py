@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
+from arc.metrics import Codec, cells_of_messages, subsampled
 from arc.models import ARCAutoencoder
 from arc.models.ragged import cell_values
 from arc.tasks.base import (
@@ -36,7 +37,7 @@ class ReconstructionTask(Task):
 
     def __init__(self, config: ReconstructionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
-        self._baselines: dict[str, dict[str, float]] = {}
+        self._baselines: dict[tuple[str, bool], dict[str, float]] = {}
 
     @property
     def takes_synthetic(self) -> bool:
@@ -66,21 +67,26 @@ class ReconstructionTask(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Return the share of correct ``cells`` and of ``exact`` grids, in percent."""
+        """Return the share of correct cells and of exact grids, in percent.
+
+        ``grids``: the share of correct cells of a grid, averaged over grids. ``cells``: the share
+        over all cells. ``exact``: the share of grids without a wrong cell. ``full`` adds the
+        baseline ``codec`` and the values of all baselines for ``cells`` and ``exact``, under
+        names such as ``codec_exact``.
+        """
         if len(split) == 0:
-            empty = Metric({"cells": math.nan, "exact": math.nan}, 0, {})
+            empty = Metric(dict.fromkeys(("grids", "cells", "exact"), math.nan), 0, {})
             return TaskMetrics(math.nan, {"reconstruction": empty})
-        loss, right, total, exact = 0.0, 0, 0, 0
+        loss, right = 0.0, []
         for part in self.chunks(len(split)):
             target = split.grids[split.target[part]]
             logits, wanted = model.receiver(signal[part], target.sizes), cell_values(target)
             loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-            hits, cells = logits.argmax(1) == wanted, target.sizes.prod(1)
-            exact += sum(bool(grid.all()) for grid in hits.split(cells.tolist()))
-            right, total = right + int(hits.sum()), total + len(hits)
-        values = {"cells": 100 * right / total, "exact": 100 * exact / len(split)}
-        metric = Metric(values, len(split), self._baselines_of(split))
-        return TaskMetrics(loss / total, {"reconstruction": metric})
+            right.append(_right_cells(logits.argmax(1) == wanted, target))
+        sizes = split.grids.sizes[split.target].cpu()
+        values = _shares(torch.cat(right), sizes)
+        metric = Metric(values, len(split), self._baselines_of(model, split, full))
+        return TaskMetrics(loss / int(sizes.prod(1).sum()), {"reconstruction": metric})
 
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
@@ -95,23 +101,72 @@ class ReconstructionTask(Task):
             for made, right in zip(built, wanted, strict=True)
         ]
 
-    def _baselines_of(self, split: Split) -> dict[str, float]:
-        """Return the cell accuracy of simple predictions that are given the size."""
-        if split.name not in self._baselines:
-            counts = color_counts(split.grids)[split.target]
-            cells = counts.sum()
-            baselines = {
-                "background": float(100 * counts[:, 0].sum() / cells),
-                "majority_color": float(100 * counts.max(1).values.sum() / cells),
-            }
-            if self.config.use_input_output_pairs:
-                baselines["copy_of_input"] = self._copying(split)
-            self._baselines[split.name] = baselines
-        return self._baselines[split.name]
+    def _baselines_of(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, float]:
+        """Return the baselines, which know the size: of ``grids``, and if ``full`` of all values.
 
-    def _copying(self, split: Split) -> float:
-        """Return the cell accuracy of copying the input, or of zeros if the sizes differ."""
+        A baseline's values for ``cells`` and ``exact`` have names such as ``codec_exact``.
+        """
+        key = (split.name, full)
+        if key not in self._baselines:
+            counts = color_counts(split.grids)[split.target]
+            right = {"background": counts[:, 0], "majority_color": counts.max(1).values}
+            if self.config.use_input_output_pairs:
+                right["copy_of_input"] = self._copying(split)
+            else:
+                right |= self._codes(model, split, full)
+            sizes = split.grids.sizes[split.target].cpu()
+            baselines = {}
+            for name, cells in right.items():
+                shares = _shares(cells, sizes)
+                baselines[name] = shares.pop("grids")
+                if full:
+                    baselines |= {f"{name}_{value}": share for value, share in shares.items()}
+            self._baselines[key] = baselines
+        return self._baselines[key]
+
+    def _copying(self, split: Split) -> Tensor:
+        """Return the correct cells of copying the input, or of zeros if the sizes differ."""
         sent, wanted = split.grids[split.sender], split.grids[split.target]
         same = (sent.sizes == wanted.sizes).all(1).repeat_interleave(wanted.sizes.prod(1))
         guess = torch.where(same, cell_values(Grids(sent.cells, wanted.sizes)), 0)
-        return float(percent(guess == cell_values(wanted)))
+        return _right_cells(guess == cell_values(wanted), wanted)
+
+    def _codes(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, Tensor]:
+        """Return the correct cells of codes that need no training, in messages of the same size.
+
+        ``subsampled``: evenly spaced cells, one for each number of a vector, or as many as there
+        are messages for. ``codec``, if ``full`` and for discrete messages: a context model.
+        """
+        used, example = split.target.unique(return_inverse=True)
+        grids, bottleneck, built = split.grids[used].to("cpu"), model.bottleneck, {}
+        vocab_size, length = bottleneck.vocab_size, bottleneck.max_length
+        messages = 0 if vocab_size is None or length is None else vocab_size**length
+        kept = cells_of_messages(messages) if messages else bottleneck.signal_width
+        if kept > 0:
+            built["subsampled"] = subsampled(grids, kept)
+        if full and messages:
+            codec = Codec.fit(self.corpus.training.grids, self.on_chunk)
+            sent = codec.encode(grids, messages, self.on_chunk)
+            built["codec"] = codec.decode(sent, messages, grids.sizes, self.on_chunk)
+        wanted = cell_values(grids)
+        return {
+            name: _right_cells(cell_values(guess) == wanted, grids)[example]
+            for name, guess in built.items()
+        }
+
+
+def _right_cells(hits: Tensor, grids: Grids) -> Tensor:
+    """Count the correct cells of each grid: int64 [grids] on the CPU, from bool [cells]."""
+    number = torch.arange(len(grids), device=hits.device)
+    grid = number.repeat_interleave(grids.sizes.to(hits.device).prod(1))
+    return torch.zeros_like(number).index_add_(0, grid, hits.long()).cpu()
+
+
+def _shares(right: Tensor, sizes: Tensor) -> dict[str, float]:
+    """Return the values of the metric from the ``right`` cells [grids] and the ``sizes``."""
+    cells = sizes.prod(1)
+    return {
+        "grids": float(percent(right / cells)),
+        "cells": 100 * int(right.sum()) / int(cells.sum()),
+        "exact": float(percent(right == cells)),
+    }

@@ -48,6 +48,17 @@ def test_the_table_has_a_row_for_each_metric_that_covers_examples() -> None:
     assert "language" not in text
 
 
+def test_a_metric_with_several_values_has_a_row_for_each() -> None:
+    values = {"grids": 90.0, "cells": 80.0, "exact": 10.0, "targets": 400}
+    baselines = {"codec": 82.0, "codec_cells": 72.0, "codec_exact": 46.0, "majority_color": 65.0}
+    both = {"test": {"reconstruction": {**values, "baselines": baselines}}}
+    found = rows(format_results({**content({}), **both, "validation": {}, "controls": {}}))
+    assert found["set", "metric"] == ["targets", "accuracy", "codec", "majority color"]
+    assert found["test", "grids"] == ["400", "90.0", "82.0", "65.0"]
+    assert found["test", "cells"] == ["400", "80.0", "72.0", "–"]
+    assert found["test", "exact"] == ["400", "10.0", "46.0", "–"]
+
+
 def test_the_language_metrics_are_below_the_table() -> None:
     line = format_results(content(LANGUAGE)).splitlines()[-1]
     assert line == format_language(LANGUAGE)
@@ -67,7 +78,9 @@ def test_the_untrained_sender_has_the_initial_weights_of_the_seed(
     results = evaluate_run(run.config, run.model, run.task, minutes=1.23456, steps=7)
     assert torch.get_rng_state().equal(state)
     headline = next(iter(results["test"]))
-    assert results["controls"]["untrained_sender"][headline] == results["test"][headline]
+    control, test = results["controls"]["untrained_sender"][headline], results["test"][headline]
+    assert control == {**test, "baselines": control["baselines"]}
+    assert control["baselines"].items() <= test["baselines"].items()
     assert (results["minutes"], results["steps"]) == (1.235, 7)
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 

@@ -21,7 +21,7 @@ from arc.tasks import TASKS
 CONTROLS = {"shuffled_messages", "constant_message", "untrained_sender"}
 VALUES = {
     "selection": ["accuracy"],
-    "reconstruction": ["cells", "exact"],
+    "reconstruction": ["grids", "cells", "exact"],
     "puzzle_classification": ["top1", "top5"],
 }
 SELECTION = ["task=selection", "task.num_distractors=3"]
@@ -177,7 +177,7 @@ def test_the_logger_writes_each_step_and_validation(train_small: Train, tmp_path
     assert [line["epoch"] for line in validations] == [1, 2]
     assert all(math.isfinite(line["loss"]) and 0 <= line["accuracy"] <= 100 for line in steps)
     for line in validations:
-        assert line["val_acc"] == line["metrics"]["cells"]
+        assert line["val_acc"] == line["metrics"]["grids"]
         assert line["baselines"]
         assert line["language"]["unique_messages"] >= 1
     assert validations[-1]["step"] == len(steps)

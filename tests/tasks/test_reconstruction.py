@@ -35,29 +35,62 @@ def test_metrics_count_cells_and_whole_grids(build: MakeRun, pairs: str) -> None
     assert measured.headline.targets == len(split)
     assert measured.headline.values == pytest.approx(
         {
+            "grids": 100 * sum(float(each.double().mean()) for each in right) / len(split),
             "cells": 100 * sum(int(each.sum()) for each in right) / cells,
             "exact": 100 * sum(bool(each.all()) for each in right) / len(split),
         }
     )
     assert 0 < measured.headline.values["exact"] < 100
-    assert measured.accuracy == measured.headline.values["cells"]
+    assert measured.accuracy == measured.headline.values["grids"]
     assert measured.loss == pytest.approx(float(sum(losses)) / cells, rel=1e-4)
 
 
+PUZZLES: Any = {"p": ([([[0, 0, 0, 5]], [[0, 0, 1, 5]]), ([[7, 7]], [[2, 2], [2, 0], [3, 3]])], [])}
+
+
 def test_baselines_of_two_pairs(build: MakeRun) -> None:
-    pairs = [([[0, 0, 0, 5]], [[0, 0, 1, 5]]), ([[7, 7]], [[2, 2], [2, 0], [3, 3]])]
-    grids = build(TASK, puzzles={"p": (pairs, [])})
+    """Of each grid, in order: the share of zeros and of its most frequent colour."""
+    grids = build(TASK, "bottleneck.max_message_length=1", puzzles=PUZZLES)  # tells one cell
     assert evaluate(grids, grids.corpus.training).headline.baselines == pytest.approx(
-        {"background": 100 * 6 / 16, "majority_color": 100 * (3 + 2 + 2 + 3) / 16}
-    )
-    paired = build(TASK, PAIRS, puzzles={"p": (pairs, [])})
-    assert evaluate(paired, paired.corpus.training).headline.baselines == pytest.approx(
         {
-            "background": 100 * 3 / 10,
-            "majority_color": 100 * (2 + 3) / 10,
-            "copy_of_input": 100 * (3 + 1) / 10,  # the second has another size: zeros
+            "background": 100 * (3 / 4 + 2 / 4 + 0 + 1 / 6) / 4,
+            "majority_color": 100 * (3 / 4 + 2 / 4 + 1 + 3 / 6) / 4,
+            "subsampled": 100 * (3 / 4 + 2 / 4 + 1 + 3 / 6) / 4,
         }
     )
+    paired = build(TASK, PAIRS, puzzles=PUZZLES)
+    assert evaluate(paired, paired.corpus.training).headline.baselines == pytest.approx(
+        {
+            "background": 100 * (2 / 4 + 1 / 6) / 2,
+            "majority_color": 100 * (2 / 4 + 3 / 6) / 2,
+            "copy_of_input": 100 * (3 / 4 + 1 / 6) / 2,  # the second has another size: zeros
+        }
+    )
+
+
+def test_the_final_report_has_the_baselines_of_every_value(build: MakeRun) -> None:
+    run = build(TASK, "bottleneck.max_message_length=20", puzzles=PUZZLES)
+    split = run.corpus.training
+    baselines = evaluate(run, split, full=True).headline.baselines
+    names = ("background", "majority_color", "subsampled", "codec")
+    values = ("", "_cells", "_exact")
+    assert set(baselines) == {name + value for name in names for value in values}
+    assert baselines["majority_color_cells"] == pytest.approx(100 * (3 + 2 + 2 + 3) / 16)
+    assert baselines["majority_color_exact"] == 25
+    assert [baselines["codec" + value] for value in values] == [100, 100, 100]
+    assert [baselines["subsampled" + value] for value in values] == [100, 100, 100]
+    assert set(evaluate(run, split).headline.baselines) == set(names) - {"codec"}
+
+
+@pytest.mark.parametrize(("numbers", "right"), [(2, (3 / 4 + 3 / 4 + 1 + 5 / 6) / 4), (6, 1)])
+def test_a_vector_is_compared_with_as_many_cells_as_it_has_numbers(
+    build: MakeRun, numbers: int, right: float
+) -> None:
+    vector = ["bottleneck=autoencoder", f"model.latent_dim={numbers}", "task.palette=none"]
+    run = build(TASK, *vector, puzzles=PUZZLES)
+    baselines = evaluate(run, run.corpus.training, full=True).headline.baselines
+    assert baselines["subsampled"] == pytest.approx(100 * right)
+    assert "codec" not in baselines
 
 
 def test_each_split_has_its_own_baselines(build: MakeRun) -> None:
@@ -69,7 +102,7 @@ def test_each_split_has_its_own_baselines(build: MakeRun) -> None:
         evaluate(run, split).headline.baselines["background"]
         for split in (run.corpus.training, run.corpus.test, run.corpus.training)
     ]
-    assert found == pytest.approx([100 * 2 / 3, 100, 100 * 2 / 3])
+    assert found == pytest.approx([50, 100, 50])
 
 
 @torch.no_grad()

@@ -203,7 +203,7 @@ def test_the_best_state_is_chosen_by_best_metric(
 @pytest.mark.parametrize(
     ("task", "names"),
     [
-        ("reconstruction", "loss, cells, exact"),
+        ("reconstruction", "loss, grids, cells, exact"),
         ("selection", "loss, accuracy"),
         ("puzzle_classification", "loss, top1, top5"),
     ],

@@ -25,6 +25,7 @@ const LABELS = {
   same_colors: "same size and colors",
   val_acc: "Validation accuracy",
   val_loss: "Validation loss",
+  grids: "accuracy, mean over grids",
   cells: "cell accuracy",
   exact: "exact match",
   top1: "top-1 accuracy",
