@@ -21,7 +21,8 @@ RECEIVERS: Registry[type[Receiver]] = Registry("receiver of task")
 class ReceiverShape:
     """The sizes that a receiver is built from; ``num_classes`` is None for most tasks.
 
-    ``architecture`` and ``mixer`` are those of the sender's encoder; ``score`` is selection's.
+    ``architecture`` and ``mixer`` are those of the sender's encoder; ``score`` is selection's,
+    ``size`` transformation's.
     """
 
     signal_width: int
@@ -35,6 +36,7 @@ class ReceiverShape:
     architecture: str = "patch"
     mixer: str = "attention"
     score: str = "distance"
+    size: str = "told"
 
 
 class Receiver(nn.Module, ABC):

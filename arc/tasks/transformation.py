@@ -1,0 +1,195 @@
+"""Transformation: the sender sees a pair, the receiver builds the output from the input.
+
+The message says how the output differs from the input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import field_validator
+from torch import Tensor
+
+from arc.data import Corpus, GridPairs, Split, Transform
+from arc.data.features import color_counts
+from arc.models import ARCAutoencoder
+from arc.models.ragged import cell_values
+from arc.models.receivers.transformation import BuiltGrids
+from arc.tasks.base import (
+    TASKS,
+    Metric,
+    StepOutput,
+    Task,
+    TaskConfig,
+    TaskMetrics,
+    percent,
+    transformed,
+)
+
+
+class TransformationConfig(TaskConfig):
+    """Keys of conf/task/transformation.yaml."""
+
+    size: Literal["told", "sent"]
+
+    @field_validator("use_input_output_pairs")
+    @classmethod
+    def _only_pairs(cls, pairs: bool) -> bool:
+        if not pairs:
+            raise ValueError("must be true: transformation is about pairs")
+        return pairs
+
+
+@TASKS.register("transformation", config=TransformationConfig)
+class TransformationTask(Task):
+    """Every cell has the same weight. If the size is sent, its loss is added."""
+
+    config: TransformationConfig
+    sends_pairs: ClassVar[bool] = True
+
+    def __init__(self, config: TransformationConfig, corpus: Corpus) -> None:
+        super().__init__(config, corpus)
+        self._baselines: dict[str, dict[str, float]] = {}
+
+    def sender_input(
+        self,
+        split: Split,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None = None,
+    ) -> GridPairs:
+        """Return the pairs that the sender sees for ``examples``, int64 [batch]."""
+        return _pairs(split, examples, transform)
+
+    def step(
+        self,
+        model: ARCAutoencoder,
+        examples: Tensor,
+        generator: torch.Generator,
+        transform: Transform | None = None,
+    ) -> StepOutput:
+        """Compute the cross-entropy over all cells of the outputs; accuracy counts whole grids."""
+        pairs = self.sender_input(self.corpus.training, examples, generator, transform)
+        message = model(pairs)
+        built = model.receiver(message.signal, pairs.inputs, pairs.outputs.sizes)
+        loss = F.cross_entropy(built.logits, cell_values(pairs.outputs))
+        if built.size_logits is not None:
+            loss = loss + _size_loss(built)
+        return StepOutput(
+            loss=loss + message.aux_loss,
+            accuracy=percent(_right_cells(built, pairs)[0] == 1),
+            message=message,
+        )
+
+    def evaluate(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
+    ) -> TaskMetrics:
+        """Return the share of ``exact`` grids, and of correct cells: mean over ``grids``, ``cells``.
+
+        If the size is sent, ``sizes`` is the share of correct sizes, and all cells of a grid of
+        another size are wrong.
+        """
+        names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "sent" else [])]
+        if len(split) == 0:
+            empty = Metric(dict.fromkeys(names, math.nan), 0, {})
+            return TaskMetrics(math.nan, {"transformation": empty})
+        cell_loss, size_loss = 0.0, 0.0
+        shares, sizes = [], []
+        for part in self.chunks(len(split)):
+            pairs = _pairs(split, part)
+            built = model.receiver(signal[part], pairs.inputs, pairs.outputs.sizes)
+            wanted = cell_values(pairs.outputs)
+            cell_loss += float(F.cross_entropy(built.logits, wanted, reduction="sum"))
+            if built.size_logits is not None:
+                size_loss += len(part) * float(_size_loss(built))
+            share, right_size = _right_cells(built, pairs)
+            shares.append(share.cpu())
+            sizes.append(right_size.cpu())
+        cells = split.grids.sizes.prod(1).cpu()[split.target]
+        values = _shares(torch.cat(shares), cells) | {"sizes": float(percent(torch.cat(sizes)))}
+        metric = Metric(
+            {name: values[name] for name in names}, len(split), self._baselines_of(split)
+        )
+        loss = cell_loss / int(cells.sum()) + size_loss / len(split)
+        return TaskMetrics(loss, {"transformation": metric})
+
+    def predict(
+        self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
+    ) -> list[dict[str, Any]]:
+        """Return the grid that the receiver ``built``, of the target's size if it is told."""
+        pairs = _pairs(split, examples)
+        sizes = pairs.outputs.sizes if self.config.size == "told" else None
+        logits = model.receiver.receive(signal, inputs=pairs.inputs, sizes=sizes)
+        built = [cells.argmax(0).tolist() for cells in logits]
+        wanted = [grid.tolist() for grid in pairs.outputs.arrays()]
+        return [
+            {"built": made, "correct": made == right}
+            for made, right in zip(built, wanted, strict=True)
+        ]
+
+    def _baselines_of(self, split: Split) -> dict[str, float]:
+        """Return the shares of a copy of the input, and of the output's majority colour.
+
+        The copy is resized if the size is told; if it is sent, a copy of another size is wrong.
+        """
+        if split.name not in self._baselines:
+            pairs = _pairs(split, torch.arange(len(split)))
+            cells = pairs.outputs.sizes.prod(1)
+            hits = cell_values(pairs.inputs.resized(pairs.outputs.sizes)) == cell_values(
+                pairs.outputs
+            )
+            copied = _mean_by_grid(hits, cells)
+            if self.config.size == "sent":
+                copied = copied * (pairs.sizes == pairs.outputs.sizes).all(1)
+            majority = color_counts(pairs.outputs).max(1).values / cells.cpu()
+            self._baselines[split.name] = {
+                f"{name}{end}": value
+                for name, share in (("copy_of_input", copied), ("majority_color", majority))
+                for end, value in zip(
+                    ("", "_grids", "_cells"), _shares(share.cpu(), cells.cpu()).values(), strict=True
+                )
+            }
+        return self._baselines[split.name]
+
+
+def _pairs(split: Split, examples: Tensor, transform: Transform | None = None) -> GridPairs:
+    """Return the pairs of ``examples``, int64 [batch]."""
+    inputs, outputs = split.grids[split.sender[examples]], split.grids[split.target[examples]]
+    return GridPairs.of(transformed(inputs, transform), transformed(outputs, transform))
+
+
+def _right_cells(built: BuiltGrids, pairs: GridPairs) -> tuple[Tensor, Tensor]:
+    """Return each grid's share of correct cells, float64 [batch], and if its size is correct.
+
+    All cells are wrong if the size is. ``built`` has the sizes of the outputs.
+    """
+    hits = built.logits.detach().argmax(1) == cell_values(pairs.outputs)
+    right_size = torch.ones_like(built.sizes[:, 0], dtype=torch.bool)
+    if built.size_logits is not None:
+        right_size = (built.size_logits.argmax(-1) + 1 == built.sizes).all(1)
+    return _mean_by_grid(hits, built.sizes.prod(1)) * right_size, right_size
+
+
+def _mean_by_grid(hits: Tensor, cells: Tensor) -> Tensor:
+    """Return the share of true values of each grid's ``cells``: float64 [batch]."""
+    grid = torch.arange(len(cells), device=cells.device).repeat_interleave(cells)
+    total = torch.zeros(len(cells), dtype=torch.float64, device=cells.device)
+    return total.index_add(0, grid, hits.double()) / cells
+
+
+def _shares(right: Tensor, cells: Tensor) -> dict[str, float]:
+    """Return percentages from each grid's share of correct cells and its number of cells."""
+    return {
+        "exact": float(percent(right == 1)),
+        "grids": float(percent(right)),
+        "cells": float(100 * (right * cells).sum() / cells.sum()),
+    }
+
+
+def _size_loss(built: BuiltGrids) -> Tensor:
+    """Return the cross-entropy of height plus that of width; ``built`` has the true sizes."""
+    assert built.size_logits is not None
+    return 2 * F.cross_entropy(built.size_logits.flatten(0, 1), (built.sizes - 1).flatten())
