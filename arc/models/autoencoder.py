@@ -116,8 +116,9 @@ class ARCAutoencoder(nn.Module):
         """Return the receiver's output for messages, as its own ``receive`` describes.
 
         ``message`` is a tensor as ``send`` returns it, or nested lists. ``candidates=`` is
-        required for selection, ``sizes=`` for reconstruction, ``inputs=`` for transformation. Raises ValueError if ``message`` or
-        the context has the wrong shape or values, TypeError if the context is missing.
+        required for selection, ``sizes=`` for reconstruction, ``inputs=`` for transformation.
+        Raises ValueError if ``message`` or the context has the wrong shape or values, TypeError if
+        the context is missing.
         """
         content = torch.as_tensor(message, device=self.device)
         return self.receiver.receive(self.bottleneck.read(content), **context)

@@ -87,9 +87,9 @@ class TransformationTask(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Return the share of ``exact`` grids, and of correct cells: mean over ``grids``, ``cells``.
+        """Return the shares of ``exact`` grids and of correct cells, per grid and of all ``cells``.
 
-        If the size is sent, ``sizes`` is the share of correct sizes, and all cells of a grid of
+        ``grids`` is the mean of each grid's share. If the size is sent, ``sizes`` is the share of correct sizes, and all cells of a grid of
         another size are wrong.
         """
         names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "sent" else [])]
@@ -149,7 +149,9 @@ class TransformationTask(Task):
                 f"{name}{end}": value
                 for name, share in (("copy_of_input", copied), ("majority_color", majority))
                 for end, value in zip(
-                    ("", "_grids", "_cells"), _shares(share.cpu(), cells.cpu()).values(), strict=True
+                    ("", "_grids", "_cells"),
+                    _shares(share.cpu(), cells.cpu()).values(),
+                    strict=True,
                 )
             }
         return self._baselines[split.name]

@@ -37,7 +37,9 @@ def test_metrics_describe_what_the_receiver_builds(build: MakeRun, size: str) ->
     message = run.model.send(list(zip(inputs, targets, strict=True)))
     told = [target.shape for target in targets]
     context = {"sizes": told} if size == "told" else {}
-    built = [each.argmax(0).numpy() for each in run.model.receive(message, inputs=inputs, **context)]
+    built = [
+        each.argmax(0).numpy() for each in run.model.receive(message, inputs=inputs, **context)
+    ]
     given = run.model.receive(message, inputs=inputs, sizes=told)
     fits = [one.shape == other.shape for one, other in zip(built, targets, strict=True)]
     right = [
