@@ -89,8 +89,8 @@ class TransformationTask(Task):
     ) -> TaskMetrics:
         """Return the shares of ``exact`` grids and of correct cells, per grid and of all ``cells``.
 
-        ``grids`` is the mean of each grid's share. If the size is sent, ``sizes`` is the share of correct sizes, and all cells of a grid of
-        another size are wrong.
+        ``grids`` is the mean of each grid's share. If the size is sent, ``sizes`` is the share of
+        correct sizes, and all cells of a grid of another size are wrong.
         """
         names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "sent" else [])]
         if len(split) == 0:
