@@ -118,6 +118,11 @@ class Grids:
         cells = self.cells[grid, source[:, 0, :, None], source[:, 1, None, :]]
         return Grids(cells, sizes)
 
+    def recolored(self, colors: Tensor) -> Grids:
+        """Return the grids with colour c of grid b replaced by ``colors[b, c]``, [batch, 10]."""
+        grid = torch.arange(len(self), device=self.cells.device)[:, None, None]
+        return Grids(colors.to(self.cells.dtype)[grid, self.cells.long()], self.sizes)
+
     def joined(self, other: Grids) -> Grids:
         """Return these grids followed by ``other``, padded to the same side."""
         return Grids(torch.cat([self.cells, other.cells]), torch.cat([self.sizes, other.sizes]))

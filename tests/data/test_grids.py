@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arc.data import DataError, GridPairs, Grids
-from arc.data.features import color_counts, feature_ids
+from arc.data.features import color_counts, color_ranks, feature_ids
 from arc.data.grids import check_grid, content_key
 
 
@@ -111,3 +111,12 @@ def test_pairs_keep_inputs_and_outputs_together() -> None:
     for wrong in ([given[0][:1]], []):
         with pytest.raises(DataError, match=r"pair 0: expected|empty list"):
             GridPairs.from_arrays(wrong)
+
+
+def test_colors_are_ranked_by_frequency_and_grids_recolored() -> None:
+    grids = Grids.from_arrays([np.array([[7, 7, 2], [7, 2, 0]]), np.array([[1], [4], [4]])])
+    ranks = color_ranks(grids)
+    assert [ranks[0, color].item() for color in (7, 2, 0, 1, 9)] == [0, 1, 2, 3, 9]
+    assert [ranks[1, color].item() for color in (4, 1, 0, 9)] == [0, 1, 2, 9]
+    recolored = [grid.tolist() for grid in grids.recolored(ranks).arrays()]
+    assert recolored == [[[0, 0, 1], [0, 1, 2]], [[1], [0], [0]]]

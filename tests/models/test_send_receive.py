@@ -136,7 +136,7 @@ def test_a_sender_of_pairs_refuses_grids_and_the_reverse(model_for: MakeModel) -
         with pytest.raises(DataError, match="the sender takes"):
             model_for(task).send(given)
     for listed in (GRIDS, [GRIDS]):
-        with pytest.raises(DataError, match=r"pair 0|list of rows"):
+        with pytest.raises(DataError, match=r"pair 1|list of rows"):
             model_for("transformation").send(listed)
 
 

@@ -125,3 +125,18 @@ def test_an_untrained_receiver_copies_and_the_message_can_say_where_not_to(
     receiver.copy.bias.fill_(-3.0)
     (built,) = receiver.receive(signal, inputs=[grid], sizes=[(3, 3)])
     assert not (built.argmax(0).numpy() == grid).any()
+
+
+@torch.no_grad()
+def test_colors_are_numbered_by_their_frequency_in_the_input(build: MakeRun) -> None:
+    """Permuted colours give the same message, and an output that is permuted likewise."""
+    model = build(TASK, "bottleneck=autoencoder").model
+    given, made = np.array([[3, 3, 3], [3, 5, 5], [9, 5, 3]]), np.array([[5, 5, 3], [9, 9, 9]])
+    permuted = np.array([4, 0, 2, 7, 3, 8, 1, 6, 5, 9])
+    message = model.send([(given, made)])
+    torch.testing.assert_close(model.send([(permuted[given], permuted[made])]), message)
+    (built,) = model.receive(message, inputs=[given], sizes=[(4, 4)])
+    (other,) = model.receive(message, inputs=[permuted[given]], sizes=[(4, 4)])
+    for color in (3, 5, 9):
+        torch.testing.assert_close(built[color], other[permuted[color]])
+    assert not model.send([(given, permuted[made])]).allclose(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from arc.data.features import color_ranks
 from arc.data.grids import GridPairs, Grids
 from arc.models.encoders.base import PAIR_ENCODERS, ARCEncoder, EncoderShape
 from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout
@@ -14,7 +15,8 @@ from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout
 class PatchPairEncoder(ARCEncoder):
     """Embeds the patches of input and output as one set of tokens, mixes them, and projects.
 
-    Output cells that equal the input's cell at the same place have a colour of their own,
+    Colours are numbered by their frequency in the input, which the receiver sees as well, so that
+    what is learned of some colours holds for all. Output cells that equal the input's cell at the same place have a colour of their own,
     ``unchanged``. Each token has its own share of the code: a linear layer over all tokens at
     once learns far slower.
     """
@@ -35,17 +37,18 @@ class PatchPairEncoder(ARCEncoder):
     def forward(self, grids: Grids) -> Tensor:
         """Encode GridPairs [batch]: float32 [batch, latent_dim]."""
         assert isinstance(grids, GridPairs)
-        changes = self.changes(grids)
-        x = self.embed(grids.inputs, PatchLayout.of(grids.sizes))
+        ranks = color_ranks(grids.inputs)
+        inputs, outputs = grids.inputs.recolored(ranks), grids.outputs.recolored(ranks)
+        changes = self.changes(inputs, outputs)
+        x = self.embed(inputs, PatchLayout.of(inputs.sizes))
         x = x + self.embed_output(changes, PatchLayout.of(changes.sizes))
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x)).flatten(1)[:, : self.latent_dim].float()
 
-    def changes(self, pairs: GridPairs) -> Grids:
+    def changes(self, inputs: Grids, outputs: Grids) -> Grids:
         """Return the outputs with ``unchanged`` in place of cells that a copy has right."""
-        copies, outputs = pairs.inputs.resized(pairs.outputs.sizes), pairs.outputs
-        side = copies.cells.shape[1]
+        copies = inputs.resized(outputs.sizes).cells
+        side = copies.shape[1]
         cells = outputs.cells[:, :side, :side]
-        same = cells == copies.cells
-        return Grids(torch.where(same, self.unchanged, cells), outputs.sizes)
+        return Grids(torch.where(cells == copies, self.unchanged, cells), outputs.sizes)

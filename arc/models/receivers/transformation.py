@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from arc.data.features import color_ranks
 from arc.data.grids import MAX_GRID_SIZE, Grids
 from arc.models.patches import PATCHES, PLACES, PatchBlock, PatchEmbedding, PatchLayout
 from arc.models.ragged import SizeEmbedding, cell_values
@@ -39,7 +40,8 @@ class TransformationReceiver(Receiver):
     The input's patches, the message, and each patch's own share of the message add up to tokens.
     A linear layer gives each token the logits of every place and colour, and how much is added
     to the logit of the input's colour there: a copy is the default, and the message says where
-    not to copy. If the sizes differ, the copy is the input resized.
+    not to copy. If the sizes differ, the copy is the input resized. Colours are numbered by their
+    frequency in the input, as in the sender.
     """
 
     def __init__(self, shape: ReceiverShape) -> None:
@@ -67,6 +69,8 @@ class TransformationReceiver(Receiver):
 
         Only a receiver whose size is ``sent`` can predict the sizes.
         """
+        ranks = color_ranks(inputs)
+        inputs = inputs.recolored(ranks)
         shares = F.pad(signal, (0, self.share * PATCHES - signal.shape[1]))
         message = self.own(shares.view(-1, PATCHES, self.share)) + self.whole(signal)[:, None]
         x = self.embed(inputs, PatchLayout.of(inputs.sizes)) + message.float()
@@ -82,7 +86,8 @@ class TransformationReceiver(Receiver):
         logits = F.embedding(cell, self.color(x).view(-1, self.num_colors)).float()
         bonus = F.embedding(cell, self.copy(x).view(-1, 1)).float()
         copied = cell_values(inputs.resized(sizes))[:, None]
-        return BuiltGrids(sizes, logits.scatter_add(1, copied, bonus), size_logits)
+        logits = logits.scatter_add(1, copied, bonus).gather(1, ranks[layout.grid])
+        return BuiltGrids(sizes, logits, size_logits)
 
     def receive(
         self,
