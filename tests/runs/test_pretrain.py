@@ -208,10 +208,10 @@ def test_dropout_is_off_in_a_frozen_encoder(make_run: Make) -> None:
 
 
 def test_an_encoder_of_single_grids_is_refused_for_pairs(
-    source: Path, play: Make, tmp_path: Path
+    source: Path, train_small: Train, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="pairs is False in the file, True in this run"):
-        play(tmp_path, f"encoder.pretrained={source}", "mode=train", "task=transformation")
+        train_small(tmp_path, f"encoder.pretrained={source}", "task=transformation")
 
 
 def test_another_architecture_is_refused_with_both_values(

@@ -16,9 +16,9 @@ class PatchPairEncoder(ARCEncoder):
     """Embeds the patches of input and output as one set of tokens, mixes them, and projects.
 
     Colours are numbered by their frequency in the input, which the receiver sees as well, so that
-    what is learned of some colours holds for all. Output cells that equal the input's cell at the same place have a colour of their own,
-    ``unchanged``. Each token has its own share of the code: a linear layer over all tokens at
-    once learns far slower.
+    what is learned of some colours holds for all. Output cells that equal the input's cell at the
+    same place have a colour of their own, ``unchanged``. Each token has its own share of the code:
+    a linear layer over all tokens at once learns far slower.
     """
 
     def build(self, shape: EncoderShape, dropout: float) -> None:
