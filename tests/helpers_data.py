@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from arc.config.schema import RunConfig
 from arc.data import Corpus, Split
 from arc.data.grids import content_key
 from arc.models import ARCAutoencoder
-from arc.tasks import TaskMetrics
+from arc.tasks import TASKS, TaskMetrics
 from arc.training import Trainer
 
 
@@ -57,6 +57,12 @@ def contents(split: Split) -> set[bytes]:
 def puzzles_of(split: Split) -> set[str]:
     """Return the puzzles that have an example in ``split``."""
     return {place.split()[0] for place in split.example_ids}
+
+
+def sendable(task: str, grids: Sequence[Any]) -> list[Any]:
+    """Return what the sender of a task takes: ``grids``, or pairs of them."""
+    pairs = zip(grids, [*grids[1:], grids[0]], strict=True)
+    return list(pairs) if TASKS[task].sends_pairs else list(grids)
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def test_the_wheel_holds_every_module_and_every_configuration(wheel: Path) -> No
 def test_help_from_another_folder(installed: Path, tmp_path: Path) -> None:
     outcome = run(tmp_path, "--help", package=installed)
     assert (outcome.status, outcome.err) == (0, "")
-    assert "task: puzzle_classification, reconstruction, selection\n" in outcome.out
+    assert "task: puzzle_classification, reconstruction, selection, transformation\n" in outcome.out
 
 
 def test_a_run_from_another_folder(installed: Path, tmp_path: Path, arc_folder: Path) -> None:

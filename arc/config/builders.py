@@ -71,7 +71,10 @@ def holds_out_alike(one: RunConfig, other: RunConfig, fingerprint: str | None = 
 
 
 def build_encoder(config: RunConfig) -> ARCEncoder:
-    """Build the sender's encoder, weights drawn from torch's generator."""
+    """Build the sender's encoder, weights drawn from torch's generator.
+
+    A pretrained encoder sees single grids, whatever the task.
+    """
     return ARCEncoder(
         **_sizes(config),
         latent_dim=config.model.latent_dim,
@@ -79,6 +82,7 @@ def build_encoder(config: RunConfig) -> ARCEncoder:
         architecture=config.model.architecture,
         mixer=config.model.mixer,
         head=config.model.head,
+        pairs=config.mode == "train" and TASKS[config.task.name].sends_pairs,
     )
 
 
@@ -94,6 +98,7 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
         num_classes=getattr(config.task, "num_classes", None),
         score=getattr(config.task, "score", "distance"),
         palette=getattr(config.task, "palette", "none"),
+        size=getattr(config.task, "size", "told"),
         dropout=config.model.dropout,
         bottleneck_options=options,
         **_sizes(config),

@@ -32,7 +32,7 @@ from arc.config.files import ConfigError
 from arc.data import DATASETS, DataConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
-from arc.models import BOTTLENECKS, ENCODERS
+from arc.models import BOTTLENECKS, ENCODERS, PAIR_ENCODERS
 from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, PathName, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
@@ -201,6 +201,17 @@ class RunConfig(Settings):
     metric: SomeMetrics
     logger: SomeLoggers
     checkpoint: CheckpointConfig
+
+    @model_validator(mode="after")
+    def _sender_sees_pairs(self) -> RunConfig:
+        task, architecture = self.task.name, self.model.architecture
+        sends_pairs = self.mode == "train" and TASKS[task].sends_pairs
+        if sends_pairs and architecture not in PAIR_ENCODERS:
+            raise ValueError(
+                f"model.architecture={architecture}: the sender of task={task} sees pairs; "
+                f"choose one of {', '.join(PAIR_ENCODERS)}"
+            )
+        return self
 
 
 class EvaluateDataConfig(Settings):

@@ -2,7 +2,7 @@
 
 from arc.data.augment import Transform
 from arc.data.corpus import Corpus, Split, SplitSpec, load_corpus
-from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, Grids
+from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, GridPairs, Grids
 from arc.data.sampler import BatchSampler
 from arc.data.sources import DATASETS, DataConfig
 
@@ -14,6 +14,7 @@ __all__ = [
     "Corpus",
     "DataConfig",
     "DataError",
+    "GridPairs",
     "Grids",
     "Split",
     "SplitSpec",

@@ -12,9 +12,22 @@ FEATURES = ("size", "colors", "histogram")
 
 def color_counts(grids: Grids) -> Tensor:
     """Count the cells of each colour in each grid: int64 [batch, 10] on the CPU."""
+    return _color_counts(grids).cpu()
+
+
+def color_ranks(grids: Grids) -> Tensor:
+    """Rank the colours of each grid by frequency: int64 [batch, 10] on the device of ``grids``.
+
+    The most frequent colour has rank 0. Of equally frequent colours the lower comes first.
+    """
+    order = _color_counts(grids).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(1)
+
+
+def _color_counts(grids: Grids) -> Tensor:
     inside = grids.inside
     counts = [((grids.cells == color) & inside).sum((1, 2)) for color in range(NUM_COLORS)]
-    return torch.stack(counts, 1).cpu()
+    return torch.stack(counts, 1)
 
 
 def feature_ids(feature: str, grids: Grids) -> Tensor:

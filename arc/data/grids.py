@@ -106,6 +106,23 @@ class Grids:
         """The cells inside each grid, without its padding: bool [batch, side, side]."""
         return inside_grids(self.sizes, self.cells.shape[1])
 
+    def resized(self, sizes: Tensor) -> Grids:
+        """Return the grids stretched or shrunk to ``sizes``, int64 [batch, 2].
+
+        Cell (r, c) of a grid of H x W is the cell (r h // H, c w // W) of the grid of h x w.
+        """
+        line = torch.arange(int(sizes.max()), device=sizes.device)
+        source = line * self.sizes[:, :, None] // sizes[:, :, None]  # [batch, 2, side]
+        source = torch.minimum(source, self.sizes[:, :, None] - 1)  # in the padding
+        grid = torch.arange(len(self), device=sizes.device)[:, None, None]
+        cells = self.cells[grid, source[:, 0, :, None], source[:, 1, None, :]]
+        return Grids(cells, sizes)
+
+    def recolored(self, colors: Tensor) -> Grids:
+        """Return the grids with colour c of grid b replaced by ``colors[b, c]``, [batch, 10]."""
+        grid = torch.arange(len(self), device=self.cells.device)[:, None, None]
+        return Grids(colors.to(self.cells.dtype)[grid, self.cells.long()], self.sizes)
+
     def joined(self, other: Grids) -> Grids:
         """Return these grids followed by ``other``, padded to the same side."""
         return Grids(torch.cat([self.cells, other.cells]), torch.cat([self.sizes, other.sizes]))
@@ -118,3 +135,40 @@ class Grids:
         """Return each grid as a uint8 array [height, width]."""
         cells, sizes = self.cells.cpu().numpy(), self.sizes.tolist()
         return [grid[:height, :width] for grid, (height, width) in zip(cells, sizes, strict=True)]
+
+
+@dataclass(frozen=True, repr=False)
+class GridPairs(Grids):
+    """A batch of pairs: the grids are the inputs, ``outputs`` holds the output of each."""
+
+    outputs: Grids
+
+    @classmethod
+    def of(cls, inputs: Grids, outputs: Grids) -> GridPairs:
+        """Join inputs and their outputs."""
+        return cls(inputs.cells, inputs.sizes, outputs)
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[Any], device: torch.device | str = "cpu") -> GridPairs:
+        """Build from (input, output) pairs of arrays, as ``Grids`` takes them; raises DataError."""
+        for index, pair in enumerate(arrays):
+            if len(pair) != 2:
+                raise DataError(f"pair {index}: expected an input and an output")
+        inputs, outputs = ([pair[side] for pair in arrays] for side in (0, 1))
+        return cls.of(Grids.from_arrays(inputs, device), Grids.from_arrays(outputs, device))
+
+    def __repr__(self) -> str:
+        return f"GridPairs({len(self)} pairs on {self.cells.device})"
+
+    def __getitem__(self, indices: Tensor) -> GridPairs:
+        """Select pairs by an int64 tensor, keeping the padding."""
+        return self.of(self.inputs[indices], self.outputs[indices])
+
+    @property
+    def inputs(self) -> Grids:
+        """The inputs alone."""
+        return Grids(self.cells, self.sizes)
+
+    def to(self, device: torch.device | str) -> GridPairs:
+        """Return the same pairs on ``device``."""
+        return self.of(self.inputs.to(device), self.outputs.to(device))

@@ -1,6 +1,7 @@
 """Message metrics, one file per family, and the baselines of selection and reconstruction."""
 
 from arc.metrics.base import METRICS, Messages, MetricConfig, language_metrics
+from arc.metrics.cells import cell_shares, right_cells
 from arc.metrics.codec import Codec
 from arc.metrics.selection import expected_accuracy, random_code_accuracy
 from arc.metrics.subsampling import cells_of_messages, subsampled
@@ -13,9 +14,11 @@ __all__ = [
     "Codec",
     "Messages",
     "MetricConfig",
+    "cell_shares",
     "cells_of_messages",
     "expected_accuracy",
     "language_metrics",
     "random_code_accuracy",
+    "right_cells",
     "subsampled",
 ]

@@ -2,12 +2,13 @@
 
 from arc.models.autoencoder import ARCAutoencoder
 from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message
-from arc.models.encoders import ENCODERS, ARCEncoder
+from arc.models.encoders import ENCODERS, PAIR_ENCODERS, ARCEncoder
 from arc.models.receivers import RECEIVERS, Receiver, ReceiverShape
 
 __all__ = [
     "BOTTLENECKS",
     "ENCODERS",
+    "PAIR_ENCODERS",
     "RECEIVERS",
     "ARCAutoencoder",
     "ARCEncoder",

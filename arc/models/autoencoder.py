@@ -8,14 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, Grids
+from arc.data.features import color_ranks
+from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, GridPairs, Grids
 from arc.models.bottlenecks import BOTTLENECKS, Message
-from arc.models.bottlenecks.palette import (
-    PaletteBottleneck,
-    color_ranks,
-    palette_length,
-    recolored,
-)
+from arc.models.bottlenecks.palette import PaletteBottleneck, palette_length
 from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, ReceiverShape
 
@@ -27,6 +23,8 @@ class ARCAutoencoder(nn.Module):
     ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.
     ``score`` is how selection compares candidates with the message: ``distance`` or ``cosine``.
     ``palette`` is ``rank`` if messages begin with the ranks of the colours, else ``none``.
+    ``size`` is whether the receiver of transformation is ``told`` the output's size, or it is
+    ``sent`` in the message.
     ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
     change the shape of a weight, so stored weights fit without them.
     """
@@ -48,6 +46,7 @@ class ARCAutoencoder(nn.Module):
         dropout: float = 0.0,
         score: str = "distance",
         palette: str = "none",
+        size: str = "told",
         bottleneck_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -77,6 +76,7 @@ class ARCAutoencoder(nn.Module):
                 head=encoder.architecture["head"],
                 score=score,
                 palette=self.by_rank,
+                size=size,
             )
         )
 
@@ -105,17 +105,21 @@ class ARCAutoencoder(nn.Module):
         if not self.by_rank:
             return self.bottleneck(self.encoder(grids))
         ranks = color_ranks(grids)
-        return self.bottleneck(self.encoder(recolored(grids, ranks)), ranks)
+        return self.bottleneck(self.encoder(grids.recolored(ranks)), ranks)
 
     @torch.no_grad()
     def send(self, grids: Grids | Sequence[Any]) -> Tensor:
         """Return the messages for ``grids``: Grids, or 2-D integer arrays, tensors or lists.
 
+        For transformation ``grids`` are GridPairs, or (input, output) pairs of arrays. Returns
         int64 [batch, max_length] from a discrete bottleneck, float32 [batch, latent_dim] from a
         continuous one. Raises DataError if an array is not an ARC grid.
         """
+        wanted = GridPairs if self.encoder.pairs else Grids
         if not isinstance(grids, Grids):
-            grids = Grids.from_arrays(grids)
+            grids = wanted.from_arrays(grids)
+        if type(grids) is not wanted:
+            raise DataError(f"the sender takes {wanted.__name__}, got {type(grids).__name__}")
         return self(grids.to(self.device)).content
 
     @torch.no_grad()
@@ -123,8 +127,9 @@ class ARCAutoencoder(nn.Module):
         """Return the receiver's output for messages, as its own ``receive`` describes.
 
         ``message`` is a tensor as ``send`` returns it, or nested lists. ``candidates=`` is
-        required for selection, ``sizes=`` for reconstruction. Raises ValueError if ``message`` or
-        the context has the wrong shape or values, TypeError if the context is missing.
+        required for selection, ``sizes=`` for reconstruction, ``inputs=`` for transformation.
+        Raises ValueError if ``message`` or the context has the wrong shape or values, TypeError if
+        the context is missing.
         """
         content = torch.as_tensor(message, device=self.device)
         return self.receiver.receive(self.bottleneck.read(content), **context)

@@ -67,7 +67,8 @@ class Task(ABC):
     """Base of the tasks. A task belongs to a corpus and caches what it derives from it.
 
     ``held_out`` specifies what the corpus holds out from training (see SplitSpec). With
-    ``shared_transform`` augmentation applies one transform to the whole batch. ``on_chunk`` is
+    ``shared_transform`` augmentation applies one transform to the whole batch. With
+    ``sends_pairs`` the sender sees pairs: ``sender_input`` returns GridPairs. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
 
     Raises DataError if ``data.synthetic`` is set and the task has no use for such grids.
@@ -75,6 +76,7 @@ class Task(ABC):
 
     held_out: ClassVar[HoldOut] = "puzzles"
     shared_transform: ClassVar[bool] = False
+    sends_pairs: ClassVar[bool] = False
 
     def __init__(self, config: TaskConfig, corpus: Corpus) -> None:
         self.config = config

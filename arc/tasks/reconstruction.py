@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
-from arc.metrics import Codec, cells_of_messages, subsampled
+from arc.metrics import Codec, cell_shares, cells_of_messages, right_cells, subsampled
 from arc.models import ARCAutoencoder
 from arc.models.ragged import cell_values
 from arc.tasks.base import (
@@ -23,6 +23,8 @@ from arc.tasks.base import (
     TaskMetrics,
     percent,
 )
+
+VALUES = ("grids", "cells", "exact")  # the headline first
 
 
 class ReconstructionConfig(TaskConfig):
@@ -75,16 +77,17 @@ class ReconstructionTask(Task):
         names such as ``codec_exact``.
         """
         if len(split) == 0:
-            empty = Metric(dict.fromkeys(("grids", "cells", "exact"), math.nan), 0, {})
+            empty = Metric(dict.fromkeys(VALUES, math.nan), 0, {})
             return TaskMetrics(math.nan, {"reconstruction": empty})
         loss, right = 0.0, []
         for part in self.chunks(len(split)):
             target = split.grids[split.target[part]]
             logits, wanted = model.receiver(signal[part], target.sizes), cell_values(target)
             loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-            right.append(_right_cells(logits.argmax(1) == wanted, target))
+            right.append(right_cells(logits.argmax(1) == wanted, target.sizes))
         sizes = split.grids.sizes[split.target].cpu()
-        values = _shares(torch.cat(right), sizes)
+        shares = cell_shares(torch.cat(right), sizes)
+        values = {name: shares[name] for name in VALUES}
         metric = Metric(values, len(split), self._baselines_of(model, split, full))
         return TaskMetrics(loss / int(sizes.prod(1).sum()), {"reconstruction": metric})
 
@@ -117,7 +120,7 @@ class ReconstructionTask(Task):
             sizes = split.grids.sizes[split.target].cpu()
             baselines = {}
             for name, cells in right.items():
-                shares = _shares(cells, sizes)
+                shares = cell_shares(cells, sizes)
                 baselines[name] = shares.pop("grids")
                 if full:
                     baselines |= {f"{name}_{value}": share for value, share in shares.items()}
@@ -129,7 +132,7 @@ class ReconstructionTask(Task):
         sent, wanted = split.grids[split.sender], split.grids[split.target]
         same = (sent.sizes == wanted.sizes).all(1).repeat_interleave(wanted.sizes.prod(1))
         guess = torch.where(same, cell_values(Grids(sent.cells, wanted.sizes)), 0)
-        return _right_cells(guess == cell_values(wanted), wanted)
+        return right_cells(guess == cell_values(wanted), wanted.sizes)
 
     def _codes(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, Tensor]:
         """Return the correct cells of codes that need no training, in messages of the same size.
@@ -150,23 +153,6 @@ class ReconstructionTask(Task):
             built["codec"] = codec.decode(sent, messages, grids.sizes, self.on_chunk)
         wanted = cell_values(grids)
         return {
-            name: _right_cells(cell_values(guess) == wanted, grids)[example]
+            name: right_cells(cell_values(guess) == wanted, grids.sizes)[example]
             for name, guess in built.items()
         }
-
-
-def _right_cells(hits: Tensor, grids: Grids) -> Tensor:
-    """Count the correct cells of each grid: int64 [grids] on the CPU, from bool [cells]."""
-    number = torch.arange(len(grids), device=hits.device)
-    grid = number.repeat_interleave(grids.sizes.to(hits.device).prod(1))
-    return torch.zeros_like(number).index_add_(0, grid, hits.long()).cpu()
-
-
-def _shares(right: Tensor, sizes: Tensor) -> dict[str, float]:
-    """Return the values of the metric from the ``right`` cells [grids] and the ``sizes``."""
-    cells = sizes.prod(1)
-    return {
-        "grids": float(percent(right / cells)),
-        "cells": 100 * int(right.sum()) / int(cells.sum()),
-        "exact": float(percent(right == cells)),
-    }

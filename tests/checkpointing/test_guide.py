@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_data import sendable
 
 from arc.checkpointing import load
 from arc.models import ARCAutoencoder, ARCEncoder
+from arc.tasks import TASKS
 
 V1 = Path(__file__).parent / "data" / "v1_selection.pth"
 GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
@@ -18,6 +20,8 @@ def rebuilt(
     stored: dict[str, Any], encoder: dict[str, Any] | None = None, **options: Any
 ) -> ARCAutoencoder:
     """Build what the flat keys describe and load the weights strictly."""
+    if stored["task_type"] == "transformation":
+        encoder, options = {"pairs": True}, {"size": stored["config"]["task"]["size"]}
     shared = {key: stored[key] for key in ("num_colors", "embedding_dim", "hidden_dim")}
     layers = stored["num_conv_layers"]
     sender = ARCEncoder(
@@ -40,8 +44,8 @@ def rebuilt(
 
 
 def test_the_flat_keys_rebuild_the_model(saved: Any) -> None:
-    model = rebuilt(saved.content)
-    assert torch.equal(model.send(GRIDS), load(saved.path).model.send(GRIDS))
+    model, sent = rebuilt(saved.content), sendable(saved.content["task_type"], GRIDS)
+    assert torch.equal(model.send(sent), load(saved.path).model.send(sent))
 
 
 def test_an_older_model_is_rebuilt_by_its_architecture_and_score() -> None:
@@ -72,7 +76,8 @@ def test_only_puzzle_classification_needs_num_classes(saved: Any) -> None:
 def test_the_encoder_weights_load_into_an_encoder(saved: Any) -> None:
     stored = saved.content
     keys = ("num_colors", "embedding_dim", "hidden_dim", "latent_dim", "num_conv_layers")
-    encoder = ARCEncoder(**{key: stored[key] for key in keys})
+    pairs = TASKS[stored["task_type"]].sends_pairs
+    encoder = ARCEncoder(**{key: stored[key] for key in keys}, pairs=pairs)
     encoder.load_state_dict(stored["encoder_state_dict"])
     for name, weight in saved.trainer.model.encoder.state_dict().items():
         assert torch.equal(encoder.state_dict()[name], weight), name

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_data import sendable
 
 import arc
 from arc.checkpointing import CheckpointError, load
@@ -25,11 +26,13 @@ def test_the_loaded_model_is_the_trained_one(saved: Any) -> None:
     assert loaded.config.bottleneck == saved.config.bottleneck
     assert loaded.config.model == saved.config.model
     assert not any(module.training for module in loaded.model.modules())
-    message = loaded.model.send(GRIDS)
-    assert torch.equal(message, trained.send(GRIDS))
+    sent = sendable(loaded.config.task.name, GRIDS)
+    message = loaded.model.send(sent)
+    assert torch.equal(message, trained.send(sent))
     context: dict[str, Any] = {
         "selection": {"candidates": [GRIDS] * 3},
         "reconstruction": {"sizes": [[2, 3]] * 3},
+        "transformation": {"inputs": GRIDS},
     }
     chosen = context.get(loaded.config.task.name, {})
     for mine, theirs in zip(

@@ -1,5 +1,6 @@
 """Validation of configurations, and the models that are built from them."""
 
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -74,6 +75,20 @@ def test_puzzle_classification_refuses_pair_mode() -> None:
         compose("task=puzzle_classification", "task.use_input_output_pairs=true")
 
 
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("task.use_input_output_pairs=false", r"^task\.use_input_output_pairs=.*must be true"),
+        ("model.architecture=cells", r"^model\.architecture=cells: .*choose one of patch$"),
+        ("task.size=tol", r"^task\.size=tol: .*'told' or 'sent'"),
+    ],
+)
+def test_transformation_refuses_what_its_sender_cannot_see(override: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named) as refused:
+        compose("task=transformation", override)
+    assert "\n" not in str(refused.value)
+
+
 def test_the_message_has_a_line_for_each_invalid_value() -> None:
     with pytest.raises(ConfigError) as refused:
         compose("bottleneck.vocab_size=1", "seed=-1")
@@ -126,7 +141,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 # -- building ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("task", "bottleneck"), list(zip(TASKS, BOTTLENECKS, strict=True)))
+@pytest.mark.parametrize(("task", "bottleneck"), list(zip(TASKS, cycle(BOTTLENECKS), strict=False)))
 def test_the_configuration_alone_builds_the_model(task: str, bottleneck: str) -> None:
     chosen = with_data(
         compose(f"task={task}", f"bottleneck={bottleneck}", "model=tiny"),
@@ -141,10 +156,11 @@ def test_the_configuration_alone_builds_the_model(task: str, bottleneck: str) ->
         assert torch.equal(weight, second.state_dict()[name]), name
     assert first.encoder.architecture == {
         "num_colors": 10,
+        "pairs": task == "transformation",
         **{
             key: getattr(chosen.model, key)
             for key in first.encoder.architecture
-            if key != "num_colors"
+            if key not in ("num_colors", "pairs")
         },
     }
     assert first.bottleneck.vocab_size == getattr(chosen.bottleneck, "vocab_size", None)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from arc.data import DataError, Grids
-from arc.data.features import color_counts, feature_ids
+from arc.data import DataError, GridPairs, Grids
+from arc.data.features import color_counts, color_ranks, feature_ids
 from arc.data.grids import check_grid, content_key
 
 
@@ -91,3 +91,32 @@ def test_features_distinguish_grids() -> None:
 def test_padding_is_not_counted() -> None:
     grids = Grids.from_arrays([[[1]], np.zeros((4, 4), int)])
     assert color_counts(grids).tolist() == [[0, 1, *[0] * 8], [16, *[0] * 9]]
+
+
+def test_resized_grids_repeat_or_skip_rows_and_columns() -> None:
+    arrays = [np.array([[1, 2], [3, 4]]), np.arange(6).reshape(2, 3), np.array([[7]])]
+    sizes = torch.tensor([[4, 2], [1, 2], [3, 1]])
+    for padding in (0, 20):
+        grids = Grids.from_arrays([*arrays, np.zeros((3 + padding, 1), int)])[torch.arange(3)]
+        resized = [grid.tolist() for grid in grids.resized(sizes).arrays()]
+        assert resized == [[[1, 2], [1, 2], [3, 4], [3, 4]], [[0, 1]], [[7], [7], [7]]]
+
+
+def test_pairs_keep_inputs_and_outputs_together() -> None:
+    given = [(np.full((1, n + 1), n), np.full((2, 1), n + 5)) for n in range(4)]
+    pairs = GridPairs.from_arrays(given)[torch.tensor([2, 0])].to("cpu")
+    assert [grid.tolist() for grid in pairs.inputs.arrays()] == [[[2, 2, 2]], [[0]]]
+    assert [grid.tolist() for grid in pairs.outputs.arrays()] == [[[7], [7]], [[5], [5]]]
+    assert (len(pairs), repr(pairs)) == (2, "GridPairs(2 pairs on cpu)")
+    for wrong in ([given[0][:1]], []):
+        with pytest.raises(DataError, match=r"pair 0: expected|empty list"):
+            GridPairs.from_arrays(wrong)
+
+
+def test_colors_are_ranked_by_frequency_and_grids_recolored() -> None:
+    grids = Grids.from_arrays([np.array([[7, 7, 2], [7, 2, 0]]), np.array([[1], [4], [4]])])
+    ranks = color_ranks(grids)
+    assert [ranks[0, color].item() for color in (7, 2, 0, 1, 9)] == [0, 1, 2, 3, 9]
+    assert [ranks[1, color].item() for color in (4, 1, 0, 9)] == [0, 1, 2, 9]
+    recolored = [grid.tolist() for grid in grids.recolored(ranks).arrays()]
+    assert recolored == [[[0, 0, 1], [0, 1, 2]], [[1], [0], [0]]]

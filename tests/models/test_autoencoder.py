@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from helpers_data import MakeRun, Run
+from helpers_data import MakeRun, Run, sendable
 from torch import Tensor
 
+from arc.data import GridPairs, Grids
 from arc.models import ARCAutoencoder, ARCEncoder
 
 CELLS = ["model.architecture=cells"]
@@ -21,6 +21,8 @@ COMBINATIONS = {
     "selection": ["task=selection", "task.num_distractors=3"],
     "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
     "puzzle_classification": ["task=puzzle_classification"],
+    "transformation": ["task=transformation", "task.size=told"],
+    "transformation-sent": ["task=transformation", "task.size=sent"],
     "categorical": ["task=reconstruction", "bottleneck=categorical"],
     "autoencoder": ["task=reconstruction", "bottleneck=autoencoder"],
 }
@@ -31,8 +33,12 @@ def run(make_run: MakeRun, request: pytest.FixtureRequest) -> Run:
     return make_run(*request.param)
 
 
-def sent(run: Run, count: int = 8) -> list[np.ndarray]:
-    return run.corpus.training.grids.arrays()[:count]
+def sent(run: Run, count: int = 8) -> list[Any]:
+    return sendable(run.config.task.name, run.corpus.training.grids.arrays()[:count])
+
+
+def batch(run: Run, count: int = 8) -> Grids:
+    return (GridPairs if run.task.sends_pairs else Grids).from_arrays(sent(run, count))
 
 
 def context_of(run: Run, count: int = 8) -> dict[str, Any]:
@@ -42,6 +48,10 @@ def context_of(run: Run, count: int = 8) -> dict[str, Any]:
         "selection": {"candidates": [arrays[n : n + 3] for n in range(count)]},
         "reconstruction": {"sizes": [[1 + n % 4, 2 + n % 5] for n in range(count)]},
         "puzzle_classification": {},
+        "transformation": {
+            "inputs": arrays[:count],
+            "sizes": [[1 + n % 4, 2 + n % 5] for n in range(count)],
+        },
     }
     return contexts[run.config.task.name]
 
@@ -52,7 +62,7 @@ def listed(answer: Any) -> list[Tensor]:
 
 @torch.no_grad()
 def test_training_and_evaluation_are_equal_bit_for_bit(run: Run) -> None:
-    grids = run.corpus.training.grids[torch.arange(8)]
+    grids = batch(run)
     trained, evaluated = run.model.train()(grids), run.model.eval()(grids)
     assert trained.content.equal(evaluated.content)
     assert trained.signal.equal(evaluated.signal)
@@ -66,10 +76,10 @@ def test_training_and_evaluation_are_equal_bit_for_bit(run: Run) -> None:
 
 @torch.no_grad()
 def test_a_training_pass_equals_sending_and_receiving(run: Run) -> None:
-    model, grids = run.model.train(), run.corpus.training.grids[torch.arange(8)]
+    model, grids = run.model.train(), batch(run)
     context = context_of(run)
     through = listed(model.receiver.receive(model(grids).signal, **context))
-    apart = listed(model.receive(model.send(grids.arrays()), **context))
+    apart = listed(model.receive(model.send(sent(run)), **context))
     for one, other in zip(through, apart, strict=True):
         assert one.equal(other)
 
@@ -116,7 +126,10 @@ def test_a_documented_construction_loads_the_weights(run: Run) -> None:
     other: dict[str, Any] = {}  # needed for models other than the default
     if (model.architecture, model.mixer) != ("patch", "attention"):
         other = {"architecture": model.architecture, "mixer": model.mixer}
-    score = {"score": "cosine"} if getattr(run.config.task, "score", None) == "cosine" else {}
+    if run.task.sends_pairs:
+        other["pairs"] = True
+    keys = [key for key in ("score", "size") if hasattr(run.config.task, key)]
+    options: dict[str, Any] = {key: getattr(run.config.task, key) for key in keys}
     encoder = ARCEncoder(
         num_colors=10,
         embedding_dim=model.embedding_dim,
@@ -137,7 +150,7 @@ def test_a_documented_construction_loads_the_weights(run: Run) -> None:
         task_type=run.config.task.name,
         num_conv_layers=model.num_conv_layers,
         num_classes=getattr(run.config.task, "num_classes", None),
-        **score,  # type: ignore[arg-type]
+        **options,
     )
     assert rebuilt.load_state_dict(run.model.state_dict()).missing_keys == []
     assert rebuilt.eval().send(sent(run)).equal(run.model.eval().send(sent(run)))

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from arc.data import Grids
+from arc.data.features import color_ranks
 from arc.models import ARCAutoencoder, ARCEncoder
-from arc.models.bottlenecks.palette import color_ranks, palette_length, recolored
+from arc.models.bottlenecks.palette import palette_length
 
 GRIDS = Grids.from_arrays(
     [[[3, 3, 0], [3, 0, 7]], [[5]], [[2, 1], [1, 2], [4, 4], [4, 0], [0, 0]], [[9, 8, 9]]]
@@ -37,7 +38,7 @@ def test_ranks_follow_the_frequency_of_colors() -> None:
     ranks = color_ranks(GRIDS)
     assert [ranks[0, color].item() for color in (3, 0, 7, 1)] == [0, 1, 2, 3]
     assert ranks[2, [0, 4, 1, 2]].tolist() == [0, 1, 2, 3]  # equally frequent: by number
-    ranked = recolored(GRIDS, ranks)
+    ranked = GRIDS.recolored(ranks)
     assert ranked.arrays()[0].tolist() == [[0, 0, 1], [0, 1, 2]]
 
 
@@ -53,7 +54,7 @@ def test_the_palette_is_read_exactly(vocab_size: int | None, length: int | None)
     rows = torch.stack([torch.randperm(10) for _ in range(200)])
     full = Grids(torch.arange(10, dtype=torch.uint8).expand(200, 10, 10), torch.full((200, 2), 10))
     cells = torch.where(torch.ones(10, 10).tril().bool(), 0, full.cells)  # 0 most frequent, then 1
-    grids = recolored(Grids(cells, full.sizes), rows)
+    grids = Grids(cells, full.sizes).recolored(rows)
     message = model(grids)
     assert model.bottleneck.read(message.content).equal(message.signal)
     assert message.content.shape[1] == (length or 24)
@@ -70,7 +71,7 @@ def test_what_is_said_of_ranks_holds_for_every_palette(
     model = make(vocab_size, length)
     colors = torch.tensor([4, 8, 0, 5, 1, 9, 2, 3, 7, 6])
     grids = Grids.from_arrays([[[3, 3, 0], [3, 0, 7]], [[1, 1, 1, 1, 2, 2, 2, 8, 8, 6]]])
-    others = recolored(grids, colors.expand(2, -1))
+    others = grids.recolored(colors.expand(2, -1))
     one, other = model.send(grids), model.send(others)
     length_of_palette = palette_length(vocab_size)
     assert one[:, length_of_palette:].equal(other[:, length_of_palette:])

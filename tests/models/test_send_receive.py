@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers_data import MakeRun
 
-from arc.data import DataError, Grids
+from arc.data import DataError, GridPairs, Grids
 from arc.models import ARCAutoencoder
 
 MakeModel = Callable[..., ARCAutoencoder]
@@ -102,6 +102,42 @@ def test_classification_scores_every_class(model_for: MakeModel, bottleneck: str
     logits = model.receive(model.send(GRIDS))
     assert logits.shape == (3, 24)  # twice the 12 puzzles of the folder
     assert not logits.requires_grad
+
+
+@pytest.mark.parametrize("size", ["told", "sent"])
+def test_transformation_builds_outputs_of_given_or_predicted_sizes(
+    make_run: MakeRun, bottleneck: str, size: str
+) -> None:
+    model = make_run("task=transformation", f"task.size={size}", f"bottleneck={bottleneck}").model
+    model, pairs, sizes = model.eval(), list(zip(GRIDS, GRIDS[::-1], strict=True)), [(2, 5)] * 3
+    message = model.send(pairs)
+    assert message.equal(model.send(GridPairs.from_arrays(pairs)))
+    logits = model.receive(message, inputs=GRIDS, sizes=sizes)
+    assert [tuple(each.shape) for each in logits] == [(10, 2, 5)] * 3
+    for index, grid in enumerate(GRIDS):
+        (alone,) = model.receive(message[index, None], inputs=[grid], sizes=sizes[:1])
+        torch.testing.assert_close(alone, logits[index])
+    if size == "told":
+        with pytest.raises(ValueError, match="sizes: required"):
+            model.receive(message, inputs=GRIDS)
+    else:
+        built = model.receive(message, inputs=Grids.from_arrays(GRIDS))
+        predicted = [tuple(each.shape[1:]) for each in built]
+        again = model.receive(message, inputs=GRIDS, sizes=predicted)
+        assert all(one.equal(other) for one, other in zip(built, again, strict=True))
+    for context in ({"inputs": GRIDS[:2]}, {"inputs": GRIDS, "sizes": [(0, 1)] * 3}):
+        with pytest.raises(ValueError, match=r"^(inputs|sizes): "):
+            model.receive(message, **context)
+
+
+def test_a_sender_of_pairs_refuses_grids_and_the_reverse(model_for: MakeModel) -> None:
+    grids, pairs = Grids.from_arrays(GRIDS), GridPairs.from_arrays([GRIDS[:2]])
+    for task, given in (("transformation", grids), ("reconstruction", pairs)):
+        with pytest.raises(DataError, match="the sender takes"):
+            model_for(task).send(given)
+    for listed, named in ((GRIDS, "pair 1: "), ([GRIDS], "pair 0: "), ([GRIDS[0]], "list of rows")):
+        with pytest.raises(DataError, match=named):
+            model_for("transformation").send(listed)
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,13 @@ def test_dropout_is_off_in_a_frozen_encoder(make_run: Make) -> None:
     assert any(module.training for module in model.receiver.modules())
 
 
+def test_an_encoder_of_single_grids_is_refused_for_pairs(
+    source: Path, train_small: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="pairs is False in the file, True in this run"):
+        train_small(tmp_path, f"encoder.pretrained={source}", "task=transformation")
+
+
 def test_another_architecture_is_refused_with_both_values(
     source: Path, play: Make, tmp_path: Path
 ) -> None:

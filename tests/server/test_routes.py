@@ -363,7 +363,8 @@ def test_a_new_run_begins_a_new_history(station: Station) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "shown"), [("reconstruction", "built"), ("puzzle_classification", "top")]
+    ("task", "shown"),
+    [("reconstruction", "built"), ("puzzle_classification", "top"), ("transformation", "built")],
 )
 @pytest.mark.parametrize("bottleneck", ["communication", "autoencoder"])
 def test_samples_of_other_tasks(station: Station, task: str, shown: str, bottleneck: str) -> None:

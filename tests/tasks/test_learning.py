@@ -19,6 +19,7 @@ STEPS = 60
         ["task=reconstruction", "task.use_input_output_pairs=true"],
         ["task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"],
         ["task=puzzle_classification"],
+        ["task=transformation", "bottleneck=autoencoder", "model.latent_dim=64"],
         [
             *("task=selection", "task.num_distractors=3", "bottleneck=categorical"),
             "task.near_copies=false",

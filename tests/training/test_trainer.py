@@ -206,6 +206,7 @@ def test_the_best_state_is_chosen_by_best_metric(
         ("reconstruction", "loss, grids, cells, exact"),
         ("selection", "loss, accuracy"),
         ("puzzle_classification", "loss, top1, top5"),
+        ("transformation", "loss, exact, grids, cells"),
     ],
 )
 def test_best_metric_must_be_a_metric_of_the_task(make_run: Make, task: str, names: str) -> None:

@@ -12,26 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from arc.data.features import color_counts
-from arc.data.grids import NUM_COLORS, Grids
+from arc.data.grids import NUM_COLORS
 from arc.models.bottlenecks.base import Bottleneck, Message
 
 PERMUTATIONS = math.factorial(NUM_COLORS)
-
-
-def color_ranks(grids: Grids) -> Tensor:
-    """Return the rank of each colour in each grid: int64 [batch, 10], 0 the most frequent.
-
-    Of equally frequent colours the smaller number comes first.
-    """
-    order = color_counts(grids).argsort(dim=1, descending=True, stable=True)
-    return order.argsort(1).to(grids.cells.device)
-
-
-def recolored(grids: Grids, colors: Tensor) -> Grids:
-    """Replace each colour c of grid i by ``colors[i, c]``, int64 [batch, 10]."""
-    cells = colors.gather(1, grids.cells.flatten(1).long()).view_as(grids.cells)
-    return Grids(cells.to(grids.cells.dtype), grids.sizes)
 
 
 def palette_length(vocab_size: int | None) -> int:

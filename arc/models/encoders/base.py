@@ -11,6 +11,7 @@ from arc.data.grids import NUM_COLORS, Grids
 from arc.registry import Registry
 
 ENCODERS: Registry[type[ARCEncoder]] = Registry("architecture")
+PAIR_ENCODERS: Registry[type[ARCEncoder]] = Registry("architecture for pairs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,16 @@ class ARCEncoder(nn.Module):
     ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the
     width of a colour's embedding, ``num_conv_layers`` the number of layers, ``mixer`` how the
     patch architecture combines patches (``attention`` or ``conv``), ``head`` how it maps them to
-    the latent vector: all in one layer (``joint``), or each to a share of it (``patch``).
+    the latent vector: all in one layer (``joint``), or each to a share of it (``patch``). With
+    ``pairs`` it encodes GridPairs in place of Grids.
     """
 
-    def __new__(cls, *args: Any, architecture: str = "patch", **options: Any) -> ARCEncoder:
+    def __new__(
+        cls, *args: Any, architecture: str = "patch", pairs: bool = False, **options: Any
+    ) -> ARCEncoder:
         """Return an instance of the subclass that ``architecture`` names."""
-        return super().__new__(ENCODERS[architecture] if cls is ARCEncoder else cls)
+        registry = PAIR_ENCODERS if pairs else ENCODERS
+        return super().__new__(registry[architecture] if cls is ARCEncoder else cls)
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class ARCEncoder(nn.Module):
         architecture: str = "patch",
         mixer: str = "attention",
         head: str = "joint",
+        pairs: bool = False,
     ) -> None:
         super().__init__()
         shape = EncoderShape(
@@ -62,8 +68,8 @@ class ARCEncoder(nn.Module):
             mixer=mixer,
             head=head,
         )
-        self.latent_dim = latent_dim
-        self.architecture = {"architecture": architecture, **asdict(shape)}
+        self.latent_dim, self.pairs = latent_dim, pairs
+        self.architecture = {"architecture": architecture, "pairs": pairs, **asdict(shape)}
         self.build(shape, dropout)
 
     def build(self, shape: EncoderShape, dropout: float) -> None:

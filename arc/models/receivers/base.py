@@ -22,7 +22,8 @@ class ReceiverShape:
     """The sizes that a receiver is built from; ``num_classes`` is None for most tasks.
 
     ``architecture``, ``mixer`` and ``head`` are those of the sender's encoder; ``score`` is
-    selection's. With ``palette``, the signal begins with the rank of each colour.
+    selection's, ``size`` transformation's. With ``palette``, the signal begins with the rank of
+    each colour.
     """
 
     signal_width: int
@@ -38,6 +39,7 @@ class ReceiverShape:
     head: str = "joint"
     score: str = "distance"
     palette: bool = False
+    size: str = "told"
 
 
 class Receiver(nn.Module, ABC):

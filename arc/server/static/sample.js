@@ -21,7 +21,7 @@ export function outcome(sample) {
   if (sample.built) {
     const wanted = sample.target ?? sample.grid;
     const cells = wanted.length * wanted[0].length;
-    return `${integer(wrongCells(sample.built, wanted))} of ${integer(cells)} cells wrong`;
+    return otherSize(sample.built, wanted) ?? `${integer(wrongCells(sample.built, wanted))} of ${integer(cells)} cells wrong`;
   }
   if (sample.top?.length) return `${sample.top[0].puzzle} ${sample.top[0].side}, ${percent(100 * sample.top[0].probability)} %`;
   return "";
@@ -36,6 +36,12 @@ export function answer(sample, state) {
   if (sample.built) return built(sample);
   if (sample.top?.length) return puzzles(sample);
   return note("No receiver output.");
+}
+
+/** The sizes of `built` and `wanted` in words, or null if they are equal. */
+function otherSize(built, wanted) {
+  const [made, right] = [built, wanted].map((grid) => `${grid.length} by ${grid[0].length}`);
+  return made === right ? null : `${made} built, target ${right}`;
 }
 
 function bar(probability) {
@@ -75,7 +81,8 @@ function built(sample) {
   const wanted = sample.target ?? sample.grid;
   const wrong = wrongCells(sample.built, wanted);
   const cells = wanted.length * wanted[0].length;
-  const text = wrong ? `${integer(wrong)} of ${integer(cells)} cells wrong (crossed out).` : `All ${integer(cells)} cells correct.`;
+  const counted = wrong ? `${integer(wrong)} of ${integer(cells)} cells wrong (crossed out).` : `All ${integer(cells)} cells correct.`;
+  const text = otherSize(sample.built, wanted) ?? counted;
   return h(
     "div.answer",
     {},

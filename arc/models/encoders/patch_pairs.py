@@ -1,0 +1,54 @@
+"""The architecture ``patch`` for pairs of an input and an output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from arc.data.features import color_ranks
+from arc.data.grids import GridPairs, Grids
+from arc.models.encoders.base import PAIR_ENCODERS, ARCEncoder, EncoderShape
+from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout, from_shares
+
+
+@PAIR_ENCODERS.register("patch")
+class PatchPairEncoder(ARCEncoder):
+    """Embeds the patches of input and output as one set of tokens, mixes them, and projects.
+
+    Colours are numbered by their frequency in the input, which the receiver sees as well, so that
+    what is learned of some colours holds for all. Output cells that equal the input's cell at the
+    same place have a colour of their own, ``unchanged``. Each token has its own share of the code,
+    whatever ``head`` is: a linear layer over all tokens at once learns far slower.
+    """
+
+    def build(self, shape: EncoderShape, dropout: float) -> None:
+        """Create the layers."""
+        self.unchanged = shape.num_colors
+        self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim)
+        self.embed_output = PatchEmbedding(
+            shape.num_colors + 1, shape.embedding_dim, shape.hidden_dim
+        )
+        self.blocks = nn.ModuleList(
+            PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
+        )
+        self.norm = nn.LayerNorm(shape.hidden_dim)
+        self.head = nn.Linear(shape.hidden_dim, -(-shape.latent_dim // PATCHES))
+
+    def forward(self, grids: Grids) -> Tensor:
+        """Encode GridPairs [batch]: float32 [batch, latent_dim]."""
+        assert isinstance(grids, GridPairs)
+        ranks = color_ranks(grids.inputs)
+        inputs, outputs = grids.inputs.recolored(ranks), grids.outputs.recolored(ranks)
+        changes = self.changes(inputs, outputs)
+        x = self.embed(inputs, PatchLayout.of(inputs.sizes))
+        x = x + self.embed_output(changes, PatchLayout.of(changes.sizes))
+        for block in self.blocks:
+            x = block(x)
+        return from_shares(self.head(self.norm(x)).float(), self.latent_dim)
+
+    def changes(self, inputs: Grids, outputs: Grids) -> Grids:
+        """Return the outputs with ``unchanged`` in place of cells that a copy has right."""
+        copies = inputs.resized(outputs.sizes).cells
+        side = copies.shape[1]
+        cells = outputs.cells[:, :side, :side]
+        return Grids(torch.where(cells == copies, self.unchanged, cells), outputs.sizes)

@@ -1,0 +1,150 @@
+"""The receiver of transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arc.data.features import color_ranks
+from arc.data.grids import MAX_GRID_SIZE, Grids
+from arc.models.patches import (
+    PATCHES,
+    PLACES,
+    PatchBlock,
+    PatchEmbedding,
+    PatchLayout,
+    to_shares,
+)
+from arc.models.ragged import SizeEmbedding, cell_values
+from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+
+SIZES = ("told", "sent")
+COPY = 3.0  # initial bonus, in nats, of the input's colour and of its size
+
+
+@dataclass(frozen=True)
+class BuiltGrids:
+    """The receiver's output for grids of ``sizes``, int64 [batch, 2].
+
+    ``logits``: float32 [cells, num_colors], grid by grid and row by row. ``size_logits``: float32
+    [batch, 2, MAX_GRID_SIZE] of height and width minus 1, or None if the size is told.
+    """
+
+    sizes: Tensor
+    logits: Tensor
+    size_logits: Tensor | None
+
+
+@RECEIVERS.register("transformation")
+class TransformationReceiver(Receiver):
+    """Builds the output of a pair from its input and the message.
+
+    The input's patches, the message, and each patch's own share of the message add up to tokens.
+    A linear layer gives each token the logits of every place and colour, and how much is added
+    to the logit of the input's colour there: a copy is the default, and the message says where
+    not to copy. If the sizes differ, the copy is the input resized. Colours are numbered by their
+    frequency in the input, as in the sender.
+    """
+
+    def __init__(self, shape: ReceiverShape) -> None:
+        super().__init__(shape)
+        if shape.size not in SIZES:
+            raise ValueError(f"unknown size {shape.size!r}; choose one of: {', '.join(SIZES)}")
+        hidden = shape.hidden_dim
+        self.num_colors = shape.num_colors
+        self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, hidden)
+        self.own = nn.Linear(-(-shape.signal_width // PATCHES), hidden)
+        self.whole = nn.Linear(shape.signal_width, hidden)
+        self.predict_size = _SizeHead(hidden) if shape.size == "sent" else None
+        self.output_size = SizeEmbedding(hidden)
+        self.blocks = nn.ModuleList(
+            PatchBlock(hidden, shape.mixer, shape.dropout) for _ in range(shape.num_conv_layers)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.color = nn.Linear(hidden, PLACES * shape.num_colors)
+        self.copy = nn.Linear(hidden, PLACES)
+        nn.init.constant_(self.copy.bias, COPY)
+
+    def forward(self, signal: Tensor, inputs: Grids, sizes: Tensor | None = None) -> BuiltGrids:
+        """Build grids of ``sizes``, int64 [batch, 2]; None: of the most likely sizes.
+
+        Only a receiver whose size is ``sent`` can predict the sizes.
+        """
+        ranks = color_ranks(inputs)
+        inputs = inputs.recolored(ranks)
+        message = self.own(to_shares(signal)) + self.whole(signal)[:, None]
+        x = self.embed(inputs, PatchLayout.of(inputs.sizes)) + message.float()
+        size_logits = None if self.predict_size is None else self.predict_size(x, inputs.sizes)
+        if sizes is None:
+            assert size_logits is not None
+            sizes = size_logits.argmax(-1) + 1
+        x = x + self.output_size(sizes)[:, None]
+        for block in self.blocks:
+            x = block(x)
+        x, layout = self.norm(x), PatchLayout.of(sizes)
+        cell = layout.patch * PLACES + layout.place
+        logits = F.embedding(cell, self.color(x).view(-1, self.num_colors)).float()
+        bonus = F.embedding(cell, self.copy(x).view(-1, 1)).float()
+        copied = cell_values(inputs.resized(sizes))[:, None]
+        logits = logits.scatter_add(1, copied, bonus).gather(1, ranks[layout.grid])
+        return BuiltGrids(sizes, logits, size_logits)
+
+    def receive(
+        self,
+        signal: Tensor,
+        *,
+        inputs: Grids | Sequence[Any],
+        sizes: Tensor | Sequence[Sequence[int]] | None = None,
+    ) -> list[Tensor]:
+        """Return logits float32 [num_colors, height, width] of the output of each of ``inputs``.
+
+        ``inputs`` are Grids, or 2-D integer arrays. ``sizes`` [batch, 2] are required unless
+        the size is ``sent``; without them the grids have the predicted sizes.
+        """
+        if not isinstance(inputs, Grids):
+            inputs = Grids.from_arrays(inputs)
+        if len(inputs) != len(signal):
+            raise ValueError(f"inputs: expected {len(signal)} grids, got {len(inputs)}")
+        if sizes is None and self.predict_size is None:
+            raise ValueError("sizes: required, since the size is told to this receiver")
+        shape = None if sizes is None else _checked(sizes, signal)
+        built = self(signal, inputs.to(signal.device), shape)
+        logits = built.logits.split(built.sizes.prod(1).tolist())
+        return [
+            cells.t().reshape(-1, height, width)
+            for cells, (height, width) in zip(logits, built.sizes.tolist(), strict=True)
+        ]
+
+
+class _SizeHead(nn.Module):
+    """Predicts height and width from the tokens; the input's size is the default."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(channels),
+            nn.Linear(channels, 2 * channels),
+            nn.GELU(),
+            nn.Linear(2 * channels, 2 * MAX_GRID_SIZE),
+        )
+        self.same = nn.Parameter(torch.tensor(COPY))
+
+    def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
+        """Map [batch, patches, channels] and ``sizes`` [batch, 2] to [batch, 2, MAX_GRID_SIZE]."""
+        logits = self.layers(x.mean(1)).view(len(x), 2, MAX_GRID_SIZE).float()
+        return logits + self.same * F.one_hot(sizes - 1, MAX_GRID_SIZE)
+
+
+def _checked(sizes: Tensor | Sequence[Sequence[int]], signal: Tensor) -> Tensor:
+    """Return ``sizes`` as int64 [batch, 2]; raises ValueError."""
+    shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
+    if shape.shape != (len(signal), 2):
+        raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(shape.shape)}")
+    if not (shape.min() >= 1 and shape.max() <= MAX_GRID_SIZE):
+        raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
+    return shape

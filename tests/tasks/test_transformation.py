@@ -1,0 +1,142 @@
+"""Transformation: what each agent sees, the metrics and the baselines."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers_data import MakeRun, Run, evaluate
+
+from arc.data import Transform
+
+TASK = "task=transformation"
+PAIRS = [  # a changed cell, a larger output, a copy
+    ([[0, 0, 0, 5]], [[0, 0, 1, 5]]),
+    ([[7, 2]], [[7, 2], [2, 2], [2, 2], [7, 7]]),
+    ([[3, 3]], [[3, 3]]),
+]
+
+
+def trained(run: Run, steps: int = 60) -> Run:
+    optimizer = torch.optim.AdamW(run.model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        run.task.step(run.model, torch.arange(6), torch.Generator()).loss.backward()
+        optimizer.step()
+    run.model.eval()
+    return run
+
+
+@pytest.mark.parametrize("size", ["told", "sent"])
+def test_metrics_describe_what_the_receiver_builds(build: MakeRun, size: str) -> None:
+    run = trained(build(TASK, f"task.size={size}"))
+    split, arrays = run.corpus.training, run.corpus.training.grids.arrays()
+    inputs, targets = ([arrays[n] for n in side] for side in (split.sender, split.target))
+    message = run.model.send(list(zip(inputs, targets, strict=True)))
+    told = [target.shape for target in targets]
+    context = {"sizes": told} if size == "told" else {}
+    built = [
+        each.argmax(0).numpy() for each in run.model.receive(message, inputs=inputs, **context)
+    ]
+    given = run.model.receive(message, inputs=inputs, sizes=told)
+    fits = [one.shape == other.shape for one, other in zip(built, targets, strict=True)]
+    right = [
+        int((one == other).sum()) if one.shape == other.shape else 0
+        for one, other in zip(built, targets, strict=True)
+    ]
+    cells = [target.size for target in targets]
+    shares = [count / total for count, total in zip(right, cells, strict=True)]
+    expected = {
+        "exact": 100 * shares.count(1) / len(split),
+        "grids": 100 * np.mean(shares),
+        "cells": 100 * sum(right) / sum(cells),
+    } | ({"sizes": 100 * np.mean(fits)} if size == "sent" else {})
+    measured = evaluate(run, split)
+    assert measured.headline.targets == len(split)
+    assert measured.headline.values == pytest.approx(expected)
+    assert 0 < measured.accuracy == measured.headline.values["exact"] < 100
+    assert (size == "told") or 0 < measured.headline.values["sizes"] < 100
+    if size == "told":
+        losses = [
+            F.cross_entropy(each[None], torch.from_numpy(target).long()[None], reduction="sum")
+            for each, target in zip(given, targets, strict=True)
+        ]
+        assert measured.loss == pytest.approx(float(sum(losses)) / sum(cells), rel=1e-4)
+    shown = run.task.predict(
+        run.model, split, torch.arange(len(split)), run.task.send_all(run.model, split)[1]
+    )
+    assert [each["built"] for each in shown] == [each.tolist() for each in built]
+    assert [each["correct"] for each in shown] == [share == 1 for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("size", "copied"),
+    [
+        ("told", [3 / 4, 5 / 8, 1]),  # resized: rows 7 2 against 7 2, 2 2, 2 2, 7 7
+        ("sent", [3 / 4, 0, 1]),
+    ],
+)
+def test_baselines_of_three_pairs(build: MakeRun, size: str, copied: list[float]) -> None:
+    run = build(TASK, f"task.size={size}", puzzles={"p": (PAIRS, [])})
+    cells, majority = np.array([4, 8, 2]), np.array([2 / 4, 5 / 8, 1])
+    expected = {
+        f"{name}{end}": 100 * value
+        for name, share in (("copy_of_input", np.array(copied)), ("majority_color", majority))
+        for end, value in (
+            ("", 1 / 3),
+            ("_grids", share.mean()),
+            ("_cells", (share * cells).sum() / cells.sum()),
+        )
+    }
+    assert evaluate(run, run.corpus.training).headline.baselines == pytest.approx(expected)
+
+
+def test_a_transform_applies_to_both_grids_of_a_pair(make_run: MakeRun) -> None:
+    """A step on transformed pairs is the step on a corpus that was transformed beforehand."""
+    transform = Transform.sample(torch.Generator().manual_seed(4))
+    run, other = make_run(TASK), make_run(TASK)
+    split = other.corpus.training
+    training = replace(split, grids=transform(split.grids))
+    other.task.corpus = replace(other.corpus, training=training)
+    plain, online = (
+        run.task.step(run.model, torch.arange(12), torch.Generator(), each).loss
+        for each in (None, transform)
+    )
+    before = other.task.step(other.model, torch.arange(12), torch.Generator()).loss
+    torch.testing.assert_close(online, before)
+    assert not plain.allclose(online)
+
+
+@torch.no_grad()
+def test_an_untrained_receiver_copies_and_the_message_can_say_where_not_to(
+    build: MakeRun,
+) -> None:
+    run: Any = build(TASK, puzzles={"p": (PAIRS, [])})
+    receiver, signal = run.model.receiver, torch.zeros(1, run.model.bottleneck.signal_width)
+    for parameter in receiver.color.parameters():
+        parameter.zero_()
+    grid = np.arange(9).reshape(3, 3)
+    (built,) = receiver.receive(signal, inputs=[grid], sizes=[(3, 3)])
+    assert built.argmax(0).tolist() == grid.tolist()
+    (larger,) = receiver.receive(signal, inputs=[grid], sizes=[(6, 6)])
+    assert larger.argmax(0).tolist() == np.kron(grid, np.ones((2, 2), int)).tolist()
+    receiver.copy.bias.fill_(-3.0)
+    (built,) = receiver.receive(signal, inputs=[grid], sizes=[(3, 3)])
+    assert not (built.argmax(0).numpy() == grid).any()
+
+
+@torch.no_grad()
+def test_colors_are_numbered_by_their_frequency_in_the_input(build: MakeRun) -> None:
+    """Permuted colours give the same message, and an output that is permuted likewise."""
+    model = build(TASK, "bottleneck=autoencoder").model
+    given, made = np.array([[3, 3, 3], [3, 5, 5], [9, 5, 3]]), np.array([[5, 5, 3], [9, 9, 9]])
+    permuted = np.array([4, 0, 2, 7, 3, 8, 1, 6, 5, 9])
+    message = model.send([(given, made)])
+    torch.testing.assert_close(model.send([(permuted[given], permuted[made])]), message)
+    (built,) = model.receive(message, inputs=[given], sizes=[(4, 4)])
+    (other,) = model.receive(message, inputs=[permuted[given]], sizes=[(4, 4)])
+    for color in (3, 5, 9):
+        torch.testing.assert_close(built[color], other[permuted[color]])
+    assert not model.send([(given, permuted[made])]).allclose(message)
