@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor
 
-from arc.data import Corpus, GridPairs, Split, Transform
+from arc.data import Corpus, GridPairs, Grids, Split, Transform
 from arc.data.features import color_counts
 from arc.metrics import cell_shares, right_cells
 from arc.models import ARCAutoencoder
@@ -46,7 +46,11 @@ class TransformationConfig(TaskConfig):
 
 @TASKS.register("transformation", config=TransformationConfig)
 class TransformationTask(Task):
-    """Every cell has the same weight. If the size is sent, its loss is added."""
+    """In training, a grid of n cells has the weight of the square root of n.
+
+    Equal weights of all cells would train for the few large grids, which are hardly ever exact. If
+    the size is sent, its loss is added.
+    """
 
     config: TransformationConfig
     sends_pairs: ClassVar[bool] = True
@@ -72,11 +76,11 @@ class TransformationTask(Task):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Compute the cross-entropy over all cells of the outputs; accuracy counts whole grids."""
+        """Compute the cross-entropy of the outputs; ``accuracy`` counts whole grids."""
         pairs = self.sender_input(self.corpus.training, examples, generator, transform)
         message = model(pairs)
         built = model.receiver(message.signal, pairs.inputs, pairs.outputs.sizes)
-        loss = F.cross_entropy(built.logits, cell_values(pairs.outputs))
+        loss = _training_loss(built, pairs.outputs)
         if built.size_logits is not None:
             loss = loss + _size_loss(built)
         return StepOutput(
@@ -160,6 +164,14 @@ def _pairs(split: Split, examples: Tensor, transform: Transform | None = None) -
     """Return the pairs of ``examples``, int64 [batch]."""
     inputs, outputs = split.grids[split.sender[examples]], split.grids[split.target[examples]]
     return GridPairs.of(transformed(inputs, transform), transformed(outputs, transform))
+
+
+def _training_loss(built: BuiltGrids, outputs: Grids) -> Tensor:
+    """Return the weighted mean of the cross-entropy of all cells."""
+    losses = F.cross_entropy(built.logits, cell_values(outputs), reduction="none")
+    cells = outputs.sizes.prod(1)
+    weights = cells.float().rsqrt().repeat_interleave(cells)
+    return (losses * weights).sum() / weights.sum()
 
 
 def _right_cells(built: BuiltGrids, pairs: GridPairs) -> tuple[Tensor, Tensor]:

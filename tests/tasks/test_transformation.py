@@ -140,3 +140,15 @@ def test_colors_are_numbered_by_their_frequency_in_the_input(build: MakeRun) -> 
     for color in (3, 5, 9):
         torch.testing.assert_close(built[color], other[permuted[color]])
     assert not model.send([(given, permuted[made])]).allclose(message)
+
+
+@torch.no_grad()
+def test_a_grid_has_the_weight_of_the_root_of_its_cells(build: MakeRun) -> None:
+    pairs = [(np.full((1, 1), 3), np.full((1, 1), 4)), (np.full((5, 5), 1), np.full((5, 5), 2))]
+    run = build(TASK, puzzles={"p": (pairs, [])})
+    small, large, both = (
+        float(run.task.step(run.model, torch.tensor(examples), torch.Generator()).loss)
+        for examples in ([0], [1], [0, 1])
+    )
+    assert both == pytest.approx((1 * small + 5 * large) / 6, rel=1e-4)
+    assert both != pytest.approx((small + 25 * large) / 26, rel=1e-3)
