@@ -10,7 +10,7 @@ from helpers_data import MakeRun
 
 from arc.data import Grids, Transform
 
-STEPS = 60
+STEPS = 80
 
 
 @pytest.mark.parametrize(
