@@ -85,7 +85,7 @@ def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("model"), dict):
         config["model"] = {**config["model"], "head": "joint"}
     if isinstance(config.get("data"), dict):
-        config["data"] = {**config["data"], "also": [], "synthetic": 0.0}
+        config["data"] = {**config["data"], "also": [], "synthetic": 0.0, "crop": 0.0}
     task = config.get("task")
     added: dict[str, dict[str, Any]] = {
         "selection": {"label_smoothing": 0.0},

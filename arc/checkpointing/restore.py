@@ -12,7 +12,7 @@ from arc.checkpointing.format import portable_tree
 from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
 from arc.checkpointing.state import check_state
 from arc.checkpointing.tables import changes
-from arc.config.builders import holds_out_alike
+from arc.config.builders import BATCHES, holds_out_alike
 from arc.config.schema import RunConfig
 from arc.training import Trainer
 
@@ -24,7 +24,6 @@ RESUMED = (
     "step",
     "data_fingerprint",
 )
-BATCHES = ("data.augment", "data.synthetic")  # change batches, not the examples
 HARMLESS = ("run_name", "checkpoint.", "logger.")
 ORDER = ("training.batch_size", "task.")
 
@@ -135,7 +134,8 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         log.info("resume: the examples are the same")
     effective = [key for key in changed if not key.startswith(HARMLESS)]
     if same_data:  # where they come from has no effect
-        effective = [key for key in effective if not key.startswith("data.") or key in BATCHES]
+        batches = {f"data.{name}" for name in BATCHES}
+        effective = [key for key in effective if not key.startswith("data.") or key in batches]
     if not same_data or effective:
         log.warning("resume: the resumed run is not bit-exact because of the changes above")
     check_state(content, trainer, same_optimizer="optimizer.name" not in changed)

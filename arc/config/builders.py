@@ -14,6 +14,8 @@ from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
 from arc.training import ProcessGroup, Trainer, TrainingConfig, autocast_dtype
 
+BATCHES = {"augment", "synthetic", "crop"}  # keys of data that change batches, not the examples
+
 
 def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
     """Return the configuration with ``num_classes`` set, so that it can rebuild the model."""
@@ -58,12 +60,12 @@ def holds_out_alike(one: RunConfig, other: RunConfig, fingerprint: str | None = 
     """
     if _slicing(one) != _slicing(other):
         return False
-    left, right = (each.data.model_dump(exclude={"augment", "synthetic"}) for each in (one, other))
+    left, right = (each.data.model_dump(exclude=BATCHES) for each in (one, other))
     if left == right:
         return True
     build = build_task if one.mode == "train" else build_pretraining
     try:
-        data = other.data.model_copy(update={"synthetic": one.data.synthetic})
+        data = other.data.model_copy(update={key: getattr(one.data, key) for key in BATCHES})
         task = build(one.model_copy(update={"data": data}))
     except DataError:  # too little for the task of ``one``
         return False

@@ -1,4 +1,4 @@
-"""Augmentation: the eight symmetries of the square and colour permutations."""
+"""Augmentation: the eight symmetries of the square, colour permutations, and crops."""
 
 from __future__ import annotations
 
@@ -58,3 +58,20 @@ class Transform:
 def _positions(line: Tensor, length: Tensor, flip: Tensor) -> Tensor:
     """Return the source of each position, [batch, side]; arbitrary in the padding."""
     return torch.where(flip[:, None], (length - 1 - line).clamp(min=0), line)
+
+
+def random_crops(grids: Grids, share: float, generator: torch.Generator) -> Grids:
+    """Cut a ``share`` of grids, drawn at random, to a rectangle at a random place.
+
+    Its height and width are uniform between half of the grid's and all of it. ``generator`` is on
+    the CPU.
+    """
+    draws = torch.rand(len(grids), 5, generator=generator).to(grids.cells.device)
+    half = (grids.sizes + 1) // 2
+    sizes = half + (draws[:, :2] * (grids.sizes - half + 1)).long()
+    sizes = torch.where(draws[:, 4:] < share, sizes, grids.sizes)
+    start = (draws[:, 2:4] * (grids.sizes - sizes + 1)).long()
+    line = torch.arange(grids.cells.shape[1], device=grids.cells.device)
+    rows, columns = ((line + start[:, axis, None]).clamp(max=len(line) - 1) for axis in range(2))
+    grid = torch.arange(len(grids), device=line.device)[:, None, None]
+    return Grids(grids.cells[grid, rows[:, :, None], columns[:, None, :]], sizes)

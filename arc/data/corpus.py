@@ -124,7 +124,8 @@ class Corpus:
     """The three splits. ``notes`` say which examples were left out, and why.
 
     ``num_puzzles`` counts the puzzles of the training split; ``fingerprint`` is a hash of all
-    examples. ``synthetic`` is the share of each training batch that is to be generated.
+    examples. ``synthetic`` and ``crop`` are the shares of each training batch that are
+    generated and cropped.
     """
 
     training: Split
@@ -134,6 +135,7 @@ class Corpus:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
     synthetic: float = 0.0
+    crop: float = 0.0
 
     def __repr__(self) -> str:
         return f"Corpus({self.training}, {self.validation}, {self.test})"
@@ -181,9 +183,9 @@ def load_corpus(
         Split.build(name, part, device) for name, part in zip(names, parts, strict=True)
     )
     num_puzzles = len({example.puzzle for example in parts[0]})
-    return Corpus(
-        training, validation, test, num_puzzles, _fingerprint(parts), notes, config.synthetic
-    )
+    fingerprint = _fingerprint(parts)
+    shares = {"synthetic": config.synthetic, "crop": config.crop}
+    return Corpus(training, validation, test, num_puzzles, fingerprint, notes, **shares)
 
 
 def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:

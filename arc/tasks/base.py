@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
+from arc.data.augment import random_crops
 from arc.data.corpus import HoldOut
 from arc.data.synthetic import synthetic_grids
 from arc.models import ARCAutoencoder, Message
@@ -71,7 +72,7 @@ class Task(ABC):
     ``sends_pairs`` the sender sees pairs: ``sender_input`` returns GridPairs. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
 
-    Raises DataError if ``data.synthetic`` is set and the task has no use for such grids.
+    Raises DataError if ``data.synthetic`` or ``data.crop`` is set and the task has no use for it.
     """
 
     held_out: ClassVar[HoldOut] = "puzzles"
@@ -84,16 +85,17 @@ class Task(ABC):
         self.notes: list[str] = []
         self.on_chunk: Callable[[], None] = lambda: None
         self._embeddings: dict[Any, Tensor] | None = None
-        if corpus.synthetic > 0 and not self.takes_synthetic:
-            raise DataError(
-                f"data.synthetic={corpus.synthetic}: must be 0 here; synthetic grids are for "
-                "reconstruction and for selection with task.negatives=batch, both with "
-                "task.use_input_output_pairs=false"
-            )
+        for key, share in (("synthetic", corpus.synthetic), ("crop", corpus.crop)):
+            if share > 0 and not self.uses_training_grids:
+                raise DataError(
+                    f"data.{key}={share}: must be 0 here; it is for reconstruction and for "
+                    "selection with task.negatives=batch, both with "
+                    "task.use_input_output_pairs=false"
+                )
 
     @property
-    def takes_synthetic(self) -> bool:
-        """Whether ``step`` trains on ``training_grids``, so that grids may be synthetic."""
+    def uses_training_grids(self) -> bool:
+        """Whether ``step`` trains on ``training_grids``, which may be synthetic or cropped."""
         return False
 
     @property
@@ -123,7 +125,8 @@ class Task(ABC):
     ) -> Grids:
         """Return the targets of training ``examples``, int64 [batch].
 
-        The last of them, a share ``data.synthetic``, become synthetic grids of their sizes.
+        The last of them, a share ``data.synthetic``, become synthetic grids of their sizes. Of
+        all, a share ``data.crop`` is cropped.
         """
         split = self.corpus.training
         grids = split.grids[split.target[examples]]
@@ -132,6 +135,8 @@ class Task(ABC):
             side = grids.cells.shape[1]
             made = synthetic_grids(grids.sizes[kept:].cpu(), generator, side).grids
             grids = grids[torch.arange(kept)].joined(made.to(grids.cells.device))
+        if self.corpus.crop > 0:
+            grids = random_crops(grids, self.corpus.crop, generator)
         return transformed(grids, transform)
 
     def send_all(self, model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:

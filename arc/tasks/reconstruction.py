@@ -42,7 +42,7 @@ class ReconstructionTask(Task):
         self._baselines: dict[tuple[str, bool], dict[str, float]] = {}
 
     @property
-    def takes_synthetic(self) -> bool:
+    def uses_training_grids(self) -> bool:
         """Without pairs."""
         return not self.config.use_input_output_pairs
 

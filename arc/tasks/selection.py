@@ -71,7 +71,7 @@ class SelectionTask(Task):
                 self._check(split)
 
     @property
-    def takes_synthetic(self) -> bool:
+    def uses_training_grids(self) -> bool:
         """Without pairs, if the batch gives the distractors."""
         return not self.config.use_input_output_pairs and self.config.negatives == "batch"
 

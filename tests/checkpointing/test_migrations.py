@@ -29,7 +29,8 @@ def test_a_version_1_file_reads_as_version_3(read: Any) -> None:
     assert config["logger"] == {"jsonl": {"filename": "metrics.jsonl"}}
     assert config["metric"] == {"entropy": {}, "usage": {}}
     assert (config["model"]["architecture"], config["model"]["mixer"]) == ("cells", "attention")
-    assert (config["data"]["also"], config["data"]["synthetic"]) == ([], 0.0)
+    added = {"also": [], "synthetic": 0.0, "crop": 0.0}
+    assert {key: config["data"][key] for key in added} == added
     game = {"num_distractors": 3, "distractors": "random", "use_input_output_pairs": False}
     trained = {
         **{"negatives": "game", "near_copies": False, "score": "cosine"},

@@ -47,10 +47,11 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
     server["server"] = {"enabled": False, "host": "::1", "port": 0, "token": None}
     server["server"] |= {"autostart": True, "required": False}
     assert parse(ProcessConfig, server).resume == path
-    places = {"path": "~/x", "test": "~/x"}
+    places = {"path": "~/x", "test": "~/x", "also": ["~/x"]}
     evaluation = {"path": "~/x", "output": "~/x", "device": "cpu", "data": places}
     parsed = parse(EvaluateConfig, evaluation)
     assert parsed.path == parsed.output == parsed.data.path == parsed.data.test == path
+    assert parsed.data.also == [path]
 
 
 def test_a_run_and_its_evaluation_in_the_home_folder(

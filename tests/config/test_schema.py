@@ -39,6 +39,7 @@ BAD_VALUES = {
     "data.augment=2": "boolean",
     "data.also=arc2": "list",
     "data.synthetic=1": "less than 1",
+    "data.crop=1.5": "1",
     "training.epochs=0": "1",
     "training.batch_size=1": "2",
     "training.learning_rate=0": "greater than 0",

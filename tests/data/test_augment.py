@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from arc.data import Grids, Transform
+from arc.data.augment import random_crops
 from arc.data.features import FEATURES, feature_ids
 from arc.data.grids import content_key
 
@@ -100,3 +101,27 @@ def test_symmetries_and_colours_are_uniform() -> None:
         counts = torch.bincount(drawn.colors[:, place].long(), minlength=10)
         assert ((counts > 310) & (counts < 490)).all()
     assert (drawn.colors.sort(1).values == torch.arange(10)).all()
+
+
+def test_crops_are_rectangles_of_their_grids(arrays: list[np.ndarray]) -> None:
+    grids, generator = Grids.from_arrays(arrays * 200), torch.Generator().manual_seed(0)
+    crops = random_crops(grids, 1.0, generator)
+    for number, (given, made) in enumerate(zip(grids.arrays(), crops.arrays(), strict=True)):
+        (height, width), (rows, columns) = given.shape, made.shape
+        assert -(-height // 2) <= rows <= height, number
+        assert -(-width // 2) <= columns <= width, number
+        windows = np.lib.stride_tricks.sliding_window_view(given, made.shape)
+        assert (windows == made).all((2, 3)).any(), number
+    sizes = crops.sizes.view(200, len(arrays), 2)
+    assert {tuple(size) for size in sizes[:, -1].tolist()} == {
+        (rows, columns) for rows in (3, 4, 5, 6) for columns in (2, 3, 4)
+    }
+
+
+def test_a_share_of_grids_is_cropped(arrays: list[np.ndarray]) -> None:
+    grids, generator = Grids.from_arrays([arrays[-1]] * 2000), torch.Generator().manual_seed(0)
+    none = random_crops(grids, 0.0, generator)
+    assert none.cells.equal(grids.cells)
+    assert none.sizes.equal(grids.sizes)
+    kept = (random_crops(grids, 0.5, generator).sizes == grids.sizes).all(1).double().mean()
+    assert float(kept) == pytest.approx(0.5 + 0.5 / 12, abs=0.05)

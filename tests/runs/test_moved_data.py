@@ -64,7 +64,7 @@ def test_a_run_on_moved_data_is_resumed_exactly(stopped: Path, whole: TrainedRun
     assert differences(*contents) == []
 
 
-@pytest.mark.parametrize("changed", ["data.augment=true", "data.synthetic=0.5"])
+@pytest.mark.parametrize("changed", ["data.augment=true", "data.synthetic=0.5", "data.crop=0.5"])
 def test_other_batches_of_the_same_data_are_not_exact_but_continue_the_epoch(
     stopped: Path, changed: str
 ) -> None:

@@ -27,7 +27,7 @@ NOISY = [
     "bottleneck.stop_token=true",
 ]
 RUNS = {
-    "reconstruction": ["task=reconstruction", "data.synthetic=0.3", *NOISY],
+    "reconstruction": ["task=reconstruction", "data.synthetic=0.3", "data.crop=0.5", *NOISY],
     "classification": ["task=puzzle_classification", *NOISY],
     "transformation": ["task=transformation", "task.size=sent", *NOISY],
     "selection": ["task=selection", "task.num_distractors=3", "data.synthetic=0.3", *NOISY],
