@@ -27,7 +27,7 @@ class DiscreteConfig(ComponentConfig):
     """The keys of every discrete bottleneck."""
 
     vocab_size: Annotated[int, Field(ge=2, le=10_000)]
-    max_message_length: Annotated[int, Field(ge=1, le=100)]
+    max_message_length: Annotated[int, Field(ge=1, le=1000)]
     stop_token: bool
     length_cost: Annotated[float, Field(ge=0)]
     noise: Literal["none", "gumbel"]
