@@ -49,6 +49,8 @@ def flat_keys(config: RunConfig) -> dict[str, Any]:
         "architecture": config.model.architecture,
         "mixer": config.model.mixer,
         "head": config.model.head,
+        "shared_encoder": config.model.shared_encoder,
+        "shared_init": config.model.shared_init,
         "score": getattr(config.task, "score", None),
         "palette": getattr(config.task, "palette", None),
     }

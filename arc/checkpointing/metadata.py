@@ -83,16 +83,17 @@ def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
     if isinstance(content.get("encoder_architecture"), dict):  # of a pretrained encoder
         content["encoder_architecture"] = {**content["encoder_architecture"], "head": "joint"}
     if isinstance(config.get("model"), dict):
-        config["model"] = {**config["model"], "head": "joint"}
+        added = {"head": "joint", "shared_encoder": False, "shared_init": False}
+        config["model"] = {**config["model"], **added}
     if isinstance(config.get("data"), dict):
         config["data"] = {**config["data"], "also": [], "synthetic": 0.0, "crop": 0.0}
     task = config.get("task")
-    added: dict[str, dict[str, Any]] = {
+    by_task: dict[str, dict[str, Any]] = {
         "selection": {"label_smoothing": 0.0},
         "reconstruction": {"palette": "none"},
     }
-    if isinstance(task, dict) and task.get("name") in added:
-        config["task"] = {**task, **added[task["name"]]}
+    if isinstance(task, dict) and task.get("name") in by_task:
+        config["task"] = {**task, **by_task[task["name"]]}
     return {**content, "format_version": 4, "config": config}
 
 

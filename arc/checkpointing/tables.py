@@ -33,6 +33,8 @@ SECTIONS = {
         "architecture",
         "mixer",
         "head",
+        "shared_encoder",
+        "shared_init",
         "hidden_dim",
         "latent_dim",
         "num_conv_layers",

@@ -100,6 +100,8 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
         num_classes=getattr(config.task, "num_classes", None),
         score=getattr(config.task, "score", "distance"),
         palette=getattr(config.task, "palette", "none"),
+        shared_encoder=config.model.shared_encoder,
+        shared_init=config.model.shared_init,
         size=getattr(config.task, "size", "told"),
         dropout=config.model.dropout,
         bottleneck_options=options,

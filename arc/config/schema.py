@@ -114,6 +114,8 @@ class ModelConfig(ComponentConfig):
     ]
     mixer: Literal["attention", "conv"]
     head: Literal["joint", "patch"]
+    shared_encoder: bool
+    shared_init: bool
 
 
 class EncoderConfig(Settings):

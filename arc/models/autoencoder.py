@@ -25,6 +25,8 @@ class ARCAutoencoder(nn.Module):
     ``palette`` is ``rank`` if messages begin with the ranks of the colours, else ``none``.
     ``size`` is whether the receiver of transformation is ``told`` the output's size, or it is
     ``sent`` in the message.
+    With ``shared_encoder`` the receiver of selection has the sender's encoder, with ``shared_init``
+    a copy of its initial weights.
     ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
     change the shape of a weight, so stored weights fit without them.
     """
@@ -47,6 +49,8 @@ class ARCAutoencoder(nn.Module):
         score: str = "distance",
         palette: str = "none",
         size: str = "told",
+        shared_encoder: bool = False,
+        shared_init: bool = False,
         bottleneck_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -80,6 +84,13 @@ class ARCAutoencoder(nn.Module):
             )
         )
 
+        if shared_encoder or shared_init:
+            key = "shared_encoder" if shared_encoder else "shared_init"
+            if not isinstance(getattr(self.receiver, "encoder", None), ARCEncoder):
+                raise ValueError(f"{key}=true: the receiver of {task_type} has no encoder")
+            self.receiver.encoder.load_state_dict(encoder.state_dict())
+        if shared_encoder:
+            self.receiver.encoder = encoder
         self.encoder_is_frozen = False
 
     def freeze_encoder(self) -> None:
@@ -145,11 +156,11 @@ def _without_palette(
     length = palette_length(vocab_size)
     if max_length is None:
         if latent_dim <= length:
-            raise ValueError(f"palette=rank needs latent_dim > {length}, got {latent_dim}")
+            raise ValueError(f"palette=rank: latent_dim must be above {length}, got {latent_dim}")
         return latent_dim - length, None
     if max_length <= length:
         raise ValueError(
-            f"palette=rank takes {length} of {vocab_size} symbols each; "
-            f"max_message_length must be greater, got {max_length}"
+            f"palette=rank: the palette takes {length} symbols; max_message_length must be above "
+            f"{length}, got {max_length}"
         )
     return latent_dim, max_length - length

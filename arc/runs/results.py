@@ -112,7 +112,8 @@ def evaluate_run(
         evaluation = test if main is corpus.test else validation
         results["language"] = evaluation.language
         progress.begin("controls")
-        controls = evaluate_controls(model, task, main, evaluation, untrained)
+        pair = config.model.shared_encoder or config.model.shared_init
+        controls = evaluate_controls(model, task, main, evaluation, untrained, pair=pair)
         results["controls"] = {name: _metrics(each) for name, each in controls.items()}
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)

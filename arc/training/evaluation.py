@@ -64,12 +64,15 @@ def evaluate_controls(
     split: Split,
     evaluation: Evaluation,
     untrained: ARCAutoencoder,
+    *,
+    pair: bool = False,
 ) -> dict[str, TaskMetrics]:
     """Evaluate the receiver of ``model`` with signals that do not come from its sender.
 
     The controls: the messages of ``evaluation`` shuffled among the examples, one message for all
-    examples, and the messages of ``untrained``, a model with an untrained sender. If the task has
-    candidates, also a receiver that knows the sender's code.
+    examples, and the messages of ``untrained``, a model with an untrained sender. With ``pair``,
+    also the untrained receiver with these messages. If the task has candidates, also a receiver
+    that knows the sender's code.
     """
     if len(split) == 0:
         return {}
@@ -83,6 +86,8 @@ def evaluate_controls(
         "untrained_sender": task.send_all(untrained, split)[1],
     }
     controls = {name: task.evaluate(model, split, other) for name, other in signals.items()}
+    if pair:
+        controls["untrained_pair"] = task.evaluate(untrained, split, signals["untrained_sender"])
     if evaluation.messages is not None:
         matched = task.match_messages(model, split, evaluation.messages.to(signal.device))
         controls |= {} if matched is None else {"messages_matched_exactly": matched}

@@ -41,6 +41,8 @@ FLAT = {
     "architecture": "model.architecture",
     "mixer": "model.mixer",
     "head": "model.head",
+    "shared_encoder": "model.shared_encoder",
+    "shared_init": "model.shared_init",
     "score": "task.score",
     "vocab_size": "bottleneck.vocab_size",
     "max_message_length": "bottleneck.max_message_length",

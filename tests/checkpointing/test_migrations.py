@@ -77,7 +77,11 @@ def test_version_2_becomes_version_4(task: str) -> None:
     stored = {"format_version": 2, "config": config, "encoder_architecture": dict(sizes)}
     migrated = metadata.migrated("x.pth", stored)
     cells = {**sizes, "architecture": "cells", "mixer": "attention", "head": "joint"}
-    assert migrated["encoder_architecture"] == migrated["config"]["model"] == cells
+    assert migrated["encoder_architecture"] == cells
+    assert migrated["config"]["model"] == {
+        **cells,
+        **{"shared_encoder": False, "shared_init": False},
+    }
     trained = {
         **{"negatives": "game", "near_copies": False, "score": "cosine"},
         "label_smoothing": 0.0,

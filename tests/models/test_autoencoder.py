@@ -183,3 +183,39 @@ def test_invalid_arguments_are_named(overrides: dict[str, Any], named: str) -> N
     encoder = ARCEncoder(hidden_dim=4, latent_dim=4)
     with pytest.raises(ValueError, match=named):
         ARCAutoencoder(**{"encoder": encoder, "vocab_size": 4, "max_length": 2, **overrides})
+
+
+@pytest.mark.parametrize("key", [None, "shared_init", "shared_encoder"])
+def test_the_agents_share_what_the_configuration_says(make_run: MakeRun, key: str | None) -> None:
+    options = ["task=selection", "task.num_distractors=3"]
+    run = make_run(*options, *([] if key is None else [f"model.{key}=true"]))
+    sender, receiver = run.model.encoder, run.model.receiver.encoder
+
+    def equal() -> bool:
+        pairs = zip(sender.parameters(), receiver.parameters(), strict=True)
+        return all(torch.equal(one, other) for one, other in pairs)
+
+    assert equal() == (key is not None)
+    run.trainer()._train_step()
+    assert equal() == (key == "shared_encoder")
+    weights, separate = (
+        sum(each.numel() for each in model.parameters())
+        for model in (run.model, make_run(*options).model)
+    )
+    own = sum(each.numel() for each in receiver.parameters())
+    assert separate - weights == (own if key == "shared_encoder" else 0)
+
+
+def test_weights_of_a_shared_encoder_are_loaded_once(make_run: MakeRun) -> None:
+    options = ["task=selection", "task.num_distractors=3", "model.shared_encoder=true"]
+    one, other = make_run(*options), make_run(*options, "seed=1")
+    other.model.load_state_dict(one.model.state_dict())
+    assert other.model.receiver.encoder is other.model.encoder
+    grids = batch(one)
+    assert one.model.eval()(grids).signal.equal(other.model.eval()(grids).signal)
+
+
+@pytest.mark.parametrize("key", ["shared_init", "shared_encoder"])
+def test_only_selection_has_two_encoders(make_run: MakeRun, key: str) -> None:
+    with pytest.raises(ValueError, match=f"{key}=true: the receiver of reconstruction has no"):
+        make_run("task=reconstruction", f"model.{key}=true")

@@ -115,7 +115,7 @@ def test_a_stop_symbol_ends_the_part_after_the_palette() -> None:
 
 @pytest.mark.parametrize(
     ("vocab_size", "length", "fault"),
-    [(25, 5, "max_message_length must be greater, got 5"), (2, 20, "got 20")],
+    [(25, 5, "max_message_length must be above 5, got 5"), (2, 20, "above 22, got 20")],
 )
 def test_a_message_must_be_longer_than_the_palette(
     vocab_size: int, length: int, fault: str

@@ -98,3 +98,12 @@ def test_controls_are_worse_than_the_messages_of_the_sender(make_run: Make) -> N
     for metrics in controls.values():
         assert metrics.accuracy < evaluation.task_metrics.accuracy - 20
     assert controls["shuffled_messages"].accuracy == pytest.approx(25, abs=12)
+
+
+def test_an_untrained_pair_is_a_control_of_agents_that_share_weights(make_run: Make) -> None:
+    run = make_run("task=selection", "task.num_distractors=3", "model.shared_encoder=true")
+    split = run.corpus.training
+    evaluation = evaluate_split(run.model, run.task, split)
+    controls = evaluate_controls(run.model, run.task, split, evaluation, run.model, pair=True)
+    assert controls["untrained_pair"] == evaluation.task_metrics  # of a run that was not trained
+    assert controls["untrained_pair"] == controls["untrained_sender"]
