@@ -86,9 +86,10 @@ class ARCAutoencoder(nn.Module):
 
         if shared_encoder or shared_init:
             key = "shared_encoder" if shared_encoder else "shared_init"
-            if not isinstance(getattr(self.receiver, "encoder", None), ARCEncoder):
+            own = getattr(self.receiver, "encoder", None)
+            if not isinstance(own, ARCEncoder):
                 raise ValueError(f"{key}=true: the receiver of {task_type} has no encoder")
-            self.receiver.encoder.load_state_dict(encoder.state_dict())
+            own.load_state_dict(encoder.state_dict())
         if shared_encoder:
             self.receiver.encoder = encoder
         self.encoder_is_frozen = False

@@ -189,7 +189,8 @@ def test_invalid_arguments_are_named(overrides: dict[str, Any], named: str) -> N
 def test_the_agents_share_what_the_configuration_says(make_run: MakeRun, key: str | None) -> None:
     options = ["task=selection", "task.num_distractors=3"]
     run = make_run(*options, *([] if key is None else [f"model.{key}=true"]))
-    sender, receiver = run.model.encoder, run.model.receiver.encoder
+    sender: Any = run.model.encoder
+    receiver: Any = run.model.receiver.encoder
 
     def equal() -> bool:
         pairs = zip(sender.parameters(), receiver.parameters(), strict=True)
