@@ -87,6 +87,9 @@ def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
         config["model"] = {**config["model"], **added}
     if isinstance(config.get("data"), dict):
         config["data"] = {**config["data"], "also": [], "synthetic": 0.0, "crop": 0.0}
+    bottleneck = config.get("bottleneck")
+    if isinstance(bottleneck, dict) and bottleneck.get("name") == "autoencoder":
+        config["bottleneck"] = {**bottleneck, "noise": 0.0}
     task = config.get("task")
     by_task: dict[str, dict[str, Any]] = {
         "selection": {"label_smoothing": 0.0},

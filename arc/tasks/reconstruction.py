@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
+from arc.data.grids import NUM_COLORS
 from arc.metrics import Codec, cell_shares, cells_of_messages, right_cells, subsampled
 from arc.models import ARCAutoencoder
 from arc.models.ragged import cell_values
@@ -144,7 +145,12 @@ class ReconstructionTask(Task):
         grids, bottleneck, built = split.grids[used].to("cpu"), model.bottleneck, {}
         vocab_size, length = bottleneck.vocab_size, bottleneck.max_length
         messages = 0 if vocab_size is None or length is None else vocab_size**length
-        kept = cells_of_messages(messages) if messages else bottleneck.signal_width
+        if messages:
+            kept = cells_of_messages(messages)
+        elif bottleneck.capacity_bits is None:
+            kept = bottleneck.signal_width
+        else:
+            kept = int(bottleneck.capacity_bits / math.log2(NUM_COLORS))
         if kept > 0:
             built["subsampled"] = subsampled(grids, kept)
         if full and messages:

@@ -21,7 +21,7 @@ class Evaluation:
 
     ``signal``: the receiver's input for each example, float32 [examples, signal_width].
     ``messages``: int64 [examples, max_length] on the CPU; None for a continuous bottleneck, whose
-    ``language`` is empty.
+    ``language`` is empty, or the capacity of its messages if they are noisy.
     """
 
     task_metrics: TaskMetrics
@@ -50,9 +50,10 @@ def evaluate_split(
         return Evaluation(task.evaluate(model, split, signal, full=full), {}, signal)
     content, signal, lengths = task.send_all(model, split)
     task_metrics = task.evaluate(model, split, signal, full=full)
-    vocab_size = model.bottleneck.vocab_size
+    vocab_size, capacity = model.bottleneck.vocab_size, model.bottleneck.capacity_bits
     if vocab_size is None:
-        return Evaluation(task_metrics, {}, signal)
+        language = {} if capacity is None else {"capacity_bits": capacity}
+        return Evaluation(task_metrics, language, signal)
     language = language_metrics(metrics or {}, content, vocab_size, lengths)
     return Evaluation(task_metrics, language, signal, content.cpu())
 

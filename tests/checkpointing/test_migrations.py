@@ -73,11 +73,15 @@ def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Pa
 @pytest.mark.parametrize("task", ["selection", "reconstruction"])
 def test_version_2_becomes_version_4(task: str) -> None:
     sizes = {"embedding_dim": 2, "hidden_dim": 4}
-    config = {"model": dict(sizes), "task": {"name": task}}
+    config = {
+        **{"model": dict(sizes), "task": {"name": task}},
+        "bottleneck": {"name": "autoencoder"},
+    }
     stored = {"format_version": 2, "config": config, "encoder_architecture": dict(sizes)}
     migrated = metadata.migrated("x.pth", stored)
     cells = {**sizes, "architecture": "cells", "mixer": "attention", "head": "joint"}
     assert migrated["encoder_architecture"] == cells
+    assert migrated["config"]["bottleneck"] == {"name": "autoencoder", "noise": 0.0}
     assert migrated["config"]["model"] == {
         **cells,
         **{"shared_encoder": False, "shared_init": False},

@@ -60,6 +60,23 @@ def test_a_vector_is_not_changed() -> None:
     assert bottleneck.read(message.content).equal(message.signal)
 
 
+@torch.no_grad()
+def test_a_noisy_vector_has_the_stated_signal_to_noise_ratio() -> None:
+    bottleneck = BOTTLENECKS["autoencoder"](2000, noise=0.5)
+    assert bottleneck.capacity_bits == pytest.approx(1000 * math.log2(5))
+    latent = 3 + 7 * torch.randn(40, 2000)
+    sent = (latent - latent.mean(1, keepdim=True)) / latent.std(1, correction=0, keepdim=True)
+    messages = {mode: bottleneck.train(mode)(latent) for mode in (True, False)}
+    for message in messages.values():
+        noise = message.content - sent
+        assert float(noise.std()) == pytest.approx(0.5, rel=0.02)
+        assert float(noise.mean()) == pytest.approx(0, abs=0.01)
+        assert bottleneck.read(message.content).equal(message.signal)
+    assert bottleneck(latent).content.equal(messages[False].content)
+    assert not bottleneck.train()(latent).content.equal(messages[True].content)
+    assert make("autoencoder").capacity_bits is None
+
+
 def test_a_latent_becomes_the_nearest_symbols(discrete: str) -> None:
     bottleneck, latent_for = identity(discrete)
     symbols = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)

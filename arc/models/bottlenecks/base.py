@@ -51,12 +51,14 @@ class Bottleneck(nn.Module, ABC):
     """Maps latent vectors to messages, and messages to the receiver's signal.
 
     ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
-    evaluation read messages in the same way.
+    evaluation read messages in the same way. ``capacity_bits`` of a message is None if it is
+    unlimited, as that of a vector without noise.
     """
 
     signal_width: int
     vocab_size: int | None = None
     max_length: int | None = None
+    capacity_bits: float | None = None
     progress: float = 0.0
 
     @abstractmethod

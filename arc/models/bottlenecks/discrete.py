@@ -10,6 +10,7 @@ Shapes: B batch, L max_length, V vocab_size, D dimensions of a symbol's code.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Annotated, Literal
 
@@ -65,6 +66,7 @@ class DiscreteBottleneck(Bottleneck):
     ) -> None:
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
+        self.capacity_bits = max_length * math.log2(vocab_size)
         self.stop_token, self.length_cost = stop_token, length_cost
         self.noise, self.entropy_bonus = noise, entropy_bonus
         self.temperatures = (temperature, temperature_final or temperature)

@@ -42,6 +42,10 @@ class PaletteBottleneck(Bottleneck):
         if bottleneck.max_length is not None:
             self.max_length = self.palette_length + bottleneck.max_length
         self.signal_width = NUM_COLORS + bottleneck.signal_width
+        if bottleneck.capacity_bits is not None:
+            self.capacity_bits = bottleneck.capacity_bits + math.log2(
+                PERMUTATIONS if self.vocab_size is None else self.vocab_size**self.palette_length
+            )
 
     def forward(self, latent: Tensor, ranks: Tensor | None = None) -> Message:
         """Send ``ranks``, int64 [batch, 10], and ``latent``, float32 [batch, latent_dim]."""
