@@ -2,9 +2,9 @@
 
 ``recipe`` varies the default recipe; ``tasks`` trains every task with every bottleneck;
 ``encoders`` pretrains encoders, and ``pretraining`` trains tasks from them. Results are kept in
-``--folder``, so an interrupted table can be continued. Run one table at a time on an idle
-machine: every cell gets the same wall-clock time and, with ``--jobs``, an equal share of the
-cores.
+``--folder``, so an interrupted table can be continued. Every cell takes its own number of steps or,
+with ``--minutes``, the same time: then run one table at a time on an idle machine. With ``--jobs``
+the cells share the cores.
 """
 
 from __future__ import annotations
@@ -22,43 +22,39 @@ from typing import Any
 
 from tabulate import tabulate
 
+PAIRS = ["task.use_input_output_pairs=true", "task.near_copies=false", "data.augment=true"]
+SYMBOLS, VECTOR = "bottleneck=communication", "bottleneck=autoencoder"
 RECIPE = {
     "the default recipe": [],
-    "free symbols": ["bottleneck=categorical"],
-    "free symbols, Gumbel noise": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
-    "batch of 32": ["training.batch_size=32"],
-    "1 distractor in training": [
-        *("task.num_distractors=1", "task.negatives=game", "task.near_copies=false"),
-    ],
+    "cosine in place of distance": ["task.score=cosine"],
+    "trained on the game": ["task.negatives=game", "task.near_copies=false"],
+    "no near copies": ["task.near_copies=false"],
+    "no label smoothing": ["task.label_smoothing=0"],
+    "a learning rate of 2e-3": ["training.learning_rate=2e-3"],
     "constant learning rate": ["schedule=constant"],
+    "convolutions over patches": ["model.mixer=conv"],
+    "convolutions over cells": ["model.architecture=cells"],
+    "free symbols": ["bottleneck=categorical"],
+    "batch of 32": ["training.batch_size=32"],
     "augmentation": ["data.augment=true"],
-    "a continuous vector": ["bottleneck=autoencoder"],
-}
-PAIRS = "task.use_input_output_pairs=true"
-SETTINGS = {  # where the default recipe, tuned for selection, overfits
-    "reconstruction": [
-        *("data.augment=true", "training.batch_size=32", "model.latent_dim=256"),
-        "training.max_minutes=10",  # overrides --minutes
-    ],
-    "reconstruction, communication": ["bottleneck.max_message_length=20"],
-    "selection, pairs": ["data.augment=true", "model.dropout=0.2"],
+    "a quarter synthetic": ["data.synthetic=0.25"],
+    "puzzles of ARC-2 as well": ["data.also=[arc2]"],
+    "a continuous vector": [VECTOR],
 }
 TASKS = {
-    f"{task}{', pairs' if pairs else ''}, {bottleneck}": [
-        f"task={task}",
-        f"bottleneck={bottleneck}",
-        *([PAIRS] if pairs else []),
-        *SETTINGS.get(task, []),
-        *SETTINGS.get(f"{task}, {bottleneck}", []),
-        *(SETTINGS.get(f"{task}, pairs", []) if pairs else []),
-    ]
-    for task, pair_modes in (
-        ("selection", (False, True)),
-        ("reconstruction", (False, True)),
-        ("puzzle_classification", (False,)),
-    )
-    for pairs in pair_modes
-    for bottleneck in ("communication", "autoencoder")
+    "selection, 5 symbols": [],
+    "selection, vector": [VECTOR],
+    "selection on pairs, 5 symbols": PAIRS,
+    "selection on pairs, vector": [VECTOR, *PAIRS],
+    "reconstruction, 256 numbers": ["experiment=reconstruction_vector"],
+    "reconstruction, 20 symbols": ["experiment=reconstruction_20"],
+    "reconstruction, 125 symbols": ["experiment=reconstruction_125"],
+    "transformation, 256 numbers": ["experiment=transformation"],
+    "transformation, 20 symbols": [
+        *("experiment=transformation", SYMBOLS, "bottleneck.max_message_length=20"),
+    ],
+    "puzzle classification, 5 symbols": ["task=puzzle_classification"],
+    "puzzle classification, vector": ["task=puzzle_classification", VECTOR],
 }
 PRETRAININGS = {"binary": "binary", "selection": "selection", "puzzle_classification": "puzzle"}
 WIDE = "model.latent_dim=256"  # an encoder for both tasks
@@ -77,8 +73,7 @@ STARTS: dict[str, list[str]] = {"scratch": []} | {
 TRAINED = {
     "selection": [],
     "reconstruction by vector": [
-        *("task=reconstruction", "bottleneck=autoencoder"),
-        *("data.augment=true", "training.batch_size=32"),
+        *("task=reconstruction", VECTOR, "data.augment=true", "data.crop=0.5"),
     ],
 }
 PRETRAINED = {
@@ -86,6 +81,7 @@ PRETRAINED = {
     for task, overrides in TRAINED.items()
     for start, encoder in STARTS.items()
 }
+TIMED = ("training.max_steps=null", "training.schedule_by=time")
 TABLES = {
     "recipe": RECIPE,
     "tasks": TASKS,
@@ -95,7 +91,7 @@ TABLES = {
 
 
 def run_cell(
-    folder: Path, name: str, overrides: list[str], seed: int, minutes: float, threads: int
+    folder: Path, name: str, overrides: list[str], seed: int, minutes: float | None, threads: int
 ) -> Any:
     """Return the results of one cell, trained on ``threads`` threads unless they exist."""
     slug = "".join(c if c.isalnum() else "-" for c in name)
@@ -106,9 +102,8 @@ def run_cell(
         shutil.rmtree(cell, ignore_errors=True)
         command = [
             *(sys.executable, "-m", "arc.train", f"run_name={cell.name}", f"seed={seed}"),
-            *("training.max_steps=null", "training.schedule_by=time"),
-            *(f"training.max_minutes={minutes}", "server.enabled=false"),
-            *(f"checkpoint.dir={cell}", f"hydra.run.dir={cell}/log"),
+            *("server.enabled=false", f"checkpoint.dir={cell}", f"hydra.run.dir={cell}/log"),
+            *([] if minutes is None else [*TIMED, f"training.max_minutes={minutes}"]),
             *(override.format(folder=folder, seed=seed) for override in overrides),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -128,8 +123,8 @@ def columns(results: dict[str, Any]) -> dict[str, float]:
         ("validation", "random_99"),
         ("test", "binary"),
         ("test", "random_99"),
-        ("test", "same_size_49"),
-        ("test", "reconstruction"),
+        *(("test", name) for name in ("random_999", "same_size_49", "same_colors_9")),
+        *(("test", name) for name in ("same_puzzle_9", "reconstruction", "transformation")),
         ("test", "puzzle_classification"),
     ):
         for key, value in results[of].get(name, {}).items():
@@ -142,7 +137,7 @@ def main() -> None:
     """Run the missing cells and print the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--minutes", type=float, default=3.0, help="of training, per cell")
+    parser.add_argument("--minutes", type=float, help="of training, per cell")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=None, help="only the first ROWS rows")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time, sharing the cores")
