@@ -78,7 +78,7 @@ def _to_version_3(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
-    """Name the head of the encoder, and what versions 1 to 3 trained without."""
+    """Add the keys of version 4, with the values that older files were trained with."""
     content, config = dict(content), dict(content["config"])
     if isinstance(content.get("encoder_architecture"), dict):  # of a pretrained encoder
         content["encoder_architecture"] = {**content["encoder_architecture"], "head": "joint"}

@@ -75,7 +75,7 @@ def holds_out_alike(one: RunConfig, other: RunConfig, fingerprint: str | None = 
 def build_encoder(config: RunConfig) -> ARCEncoder:
     """Build the sender's encoder, weights drawn from torch's generator.
 
-    A pretrained encoder sees single grids, whatever the task.
+    In pretraining the encoder takes single grids, whatever the task.
     """
     return ARCEncoder(
         **_sizes(config),

@@ -61,10 +61,10 @@ def _positions(line: Tensor, length: Tensor, flip: Tensor) -> Tensor:
 
 
 def random_crops(grids: Grids, share: float, generator: torch.Generator) -> Grids:
-    """Cut a ``share`` of grids, drawn at random, to a rectangle at a random place.
+    """Cut each grid, with probability ``share``, to a rectangle at a random place.
 
-    Its height and width are uniform between half of the grid's and all of it. ``generator`` is on
-    the CPU.
+    Its height and width are drawn uniformly, from half of the grid's to the whole. ``generator``
+    is on the CPU.
     """
     draws = torch.rand(len(grids), 5, generator=generator).to(grids.cells.device)
     half = (grids.sizes + 1) // 2

@@ -39,7 +39,7 @@ class Example:
 
     They are the same grid, except in pair mode: there they are an input and its output.
     ``place`` is the position in the puzzle, such as ``train 0 input``; ``label`` is
-    2 x puzzle + (0 for an input, 1 for an output). ``is_additional`` is that of its puzzle.
+    2 x puzzle + (0 for an input, 1 for an output). ``is_additional``: from ``data.also``.
     """
 
     puzzle: str
@@ -206,7 +206,7 @@ def _with_additional(sets: PuzzleSets, config: DataConfig, notes: list[str]) -> 
         new = [puzzle for puzzle in found if known.isdisjoint(puzzle.pair_keys)]
         notes.append(
             f"training: {len(new)} of {len(found)} puzzles added from {name}; the others share "
-            "pairs with puzzles that are already there"
+            "pairs with earlier puzzles"
         )
         learning += new
     return replace(sets, learning=learning)
@@ -256,7 +256,7 @@ def _without_held_out(
 def _all_examples(puzzles: list[Puzzle], *, pairs: bool) -> list[Example]:
     """Return the examples of every pair of every puzzle, in order.
 
-    Puzzles with equal ids are one puzzle; its pairs are numbered on.
+    Puzzles with equal ids are one puzzle, whose pairs are numbered consecutively.
     """
     count: Counter[tuple[str, str]] = Counter()
     examples: list[Example] = []

@@ -49,9 +49,9 @@ def feature_ids(feature: str, grids: Grids) -> Tensor:
 
 
 def periods(grids: Grids) -> Tensor:
-    """Return after how many rows and columns each grid repeats itself: int64 [batch, 2].
+    """Return the smallest periods of each grid, in rows and in columns: int64 [batch, 2].
 
-    These are the smallest such numbers; 0 if there is none below the grid's height or width.
+    A period is 0 if there is none below the grid's height or width.
     """
     cells, inside, sizes = grids.cells, grids.inside, grids.sizes
     side, found = cells.shape[1], torch.zeros_like(sizes)
@@ -68,7 +68,7 @@ def periods(grids: Grids) -> Tensor:
 def symmetries(grids: Grids) -> Tensor:
     """Return whether each grid equals its mirror image: bool [batch, 2].
 
-    The first column is about the image from bottom to top, the second from right to left.
+    The first column is for mirroring top to bottom, the second for left to right.
     """
     batch, side = grids.cells.shape[:2]
     grid, line = (torch.arange(count, device=grids.cells.device) for count in (batch, side))

@@ -109,7 +109,7 @@ class Grids:
     def resized(self, sizes: Tensor) -> Grids:
         """Return the grids stretched or shrunk to ``sizes``, int64 [batch, 2].
 
-        Cell (r, c) of a grid of H x W is the cell (r h // H, c w // W) of the grid of h x w.
+        Cell (r, c) of the resized H x W grid is cell (r h // H, c w // W) of the h x w grid.
         """
         line = torch.arange(int(sizes.max()), device=sizes.device)
         source = line * self.sizes[:, :, None] // sizes[:, :, None]  # [batch, 2, side]

@@ -24,9 +24,9 @@ DARK = 0.6  # share of the grids whose background is colour 0, as in most ARC gr
 class SyntheticGrids:
     """Grids and how they were made.
 
-    ``kind``: int64 [n], a position in KINDS. ``objects``: int64 [n], the number of objects, which
-    are of one colour each and do not touch; 0 for other kinds than ``objects``. Colours, periods
-    and symmetries of any grids are in ``arc.data.features``.
+    ``kind``: int64 [n], a position in KINDS. ``objects``: int64 [n], the number of objects; 0 for
+    kinds other than ``objects``. An object has one colour, and objects do not touch.
+    ``arc.data.features`` computes colours, periods and symmetries of any grids.
     """
 
     grids: Grids
@@ -89,7 +89,7 @@ def _mirrored(sizes: Tensor, side: int, generator: torch.Generator) -> tuple[Ten
 
 
 def _framed(sizes: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw frames, one in the other, around the background or random cells."""
+    """Draw nested frames around the background or random cells."""
     rows, columns = (_from_edge(sizes[:, axis], side) for axis in range(2))
     ring = torch.minimum(rows[:, :, None], columns[:, None, :])
     width, number, more, filled = (
@@ -102,7 +102,7 @@ def _framed(sizes: Tensor, side: int, generator: torch.Generator) -> tuple[Tenso
 
 
 def _boxes(sizes: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Fill the boxes between straight lines that are equally far apart."""
+    """Draw evenly spaced lines and colour the boxes between them."""
     pitch = 2 + _below((sizes - 1).clamp(1, LONGEST_PERIOD - 2), generator)
     line = torch.arange(side)
     rows, columns = (line // pitch[:, axis, None] for axis in range(2))

@@ -1,4 +1,4 @@
-"""A codec of grids: a context model with arithmetic coding, the reference for discrete messages.
+"""A codec of grids: a context model with arithmetic coding, the baseline for discrete messages.
 
 A message is one of N messages; V symbols at L positions give N = V^L. Message m stands for the
 point m / N of arithmetic coding (Rissanen & Langdon, 1979). A grid is decoded exactly if its
@@ -28,18 +28,19 @@ from arc.metrics.context_model import (
 
 
 class Codec:
-    """Codes grids by a context model; ``Codec.fit`` makes one."""
+    """Encodes grids with a context model; create it with ``Codec.fit``."""
 
-    _fitted: ClassVar[dict[bytes, Codec]] = {}  # the latest, by its training grids
+    _fitted: ClassVar[dict[bytes, Codec]] = {}  # the latest, by a hash of its training grids
 
     def __init__(self, model: ContextModel) -> None:
         self._model = model
 
     @classmethod
     def fit(cls, grids: Grids, on_chunk: Callable[[], None] = lambda: None) -> Codec:
-        """Return a codec fitted to ``grids``; the latest is kept for the same grids.
+        """Return a codec fitted to ``grids``; the latest one is cached.
 
-        ``on_chunk``, here and below, is called every few seconds at most; it may raise to stop.
+        ``on_chunk``, here and in the other methods, is called at least every few seconds; it may
+        raise to stop.
         """
         key = hashlib.sha256(b"".join(map(content_key, grids.arrays()))).digest()
         if key not in cls._fitted:
@@ -129,8 +130,8 @@ class _Interval:
     def narrow(self, start: int, width: int) -> None:
         """Take the part of ``width`` from ``start`` on, in units of 1 / TOTAL.
 
-        If it contains no message, the message next to it, in the whole, is kept and the interval
-        is closed.
+        If the part contains no message, the interval is closed, and the next message in the whole
+        interval is kept.
         """
         low, high = self._low << BITS, (self._low + self._width) << BITS
         self._low, self._width = low + self._width * start, self._width * width
@@ -151,11 +152,11 @@ class _Point:
 
     @property
     def is_open(self) -> bool:
-        """Whether the bits are not spent: the interval is at least 1 / num_messages wide."""
+        """Whether bits are left: the interval is at least 1 / num_messages wide."""
         return self._width * self._messages >= 1 << self._shift
 
     def next(self, frequencies: list[int]) -> int:
-        """Return the rank whose part of the interval contains the point, and go on with it."""
+        """Return the rank whose part of the interval contains the point; narrow to that part."""
         scale = self._width * self._messages
         target, start = (self._offset << BITS) // scale, 0
         rank = 0

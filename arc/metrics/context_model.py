@@ -117,7 +117,8 @@ class ContextModel:
         walk(sizes, order, choose, on_chunk)
         grid, ranks, fitted, own, rows = map(np.concatenate, parts)
         counts = _count(fitted, ranks)
-        # The weights are fitted to counts of other grids. The folds are contiguous, as puzzles are.
+        # The weights of a fold's cells are fitted to counts of the other folds. Folds are
+        # contiguous, so that most puzzles lie in one fold.
         generator = np.random.default_rng(0)
         sample = generator.permutation(len(ranks))[:SAMPLE]
         folds = grid * FOLDS // len(grids)
@@ -132,7 +133,7 @@ class ContextModel:
         return cls(counts, np.round(weights * (1 << WEIGHT)).astype(np.int64), order)
 
     def walk(self, sizes: Array, choose: Choose, on_chunk: Callable[[], None]) -> None:
-        """Pass through grids of ``sizes`` [B, 2] cell by cell; see ``walk``."""
+        """Pass through grids of ``sizes`` [B, 2] cell by cell; see the function ``walk``."""
         walk(sizes, self._order, choose, on_chunk)
 
     def frequencies(self, cells: NextCells) -> Array:

@@ -1,4 +1,4 @@
-"""A code of grids without a model: every cell of a coarser grid, the reference for vectors."""
+"""A code of grids without a model: evenly spaced cells, the baseline for vectors."""
 
 from __future__ import annotations
 

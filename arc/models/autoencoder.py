@@ -23,10 +23,9 @@ class ARCAutoencoder(nn.Module):
     ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.
     ``score`` is how selection compares candidates with the message: ``distance`` or ``cosine``.
     ``palette`` is ``rank`` if messages begin with the ranks of the colours, else ``none``.
-    ``size`` is whether the receiver of transformation is ``told`` the output's size, or it is
-    ``sent`` in the message.
-    With ``shared_encoder`` the receiver of selection has the sender's encoder, with ``shared_init``
-    a copy of its initial weights.
+    ``size`` is ``told`` if the receiver of transformation gets the output's size, ``sent`` if it
+    predicts it. With ``shared_encoder`` the receiver of selection has the sender's encoder, with
+    ``shared_init`` a copy of its initial weights.
     ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
     change the shape of a weight, so stored weights fit without them.
     """
@@ -150,9 +149,9 @@ class ARCAutoencoder(nn.Module):
 def _without_palette(
     vocab_size: int | None, max_length: int | None, latent_dim: int
 ) -> tuple[int, int | None]:
-    """Return the length of the vector and of the message that a palette leaves.
+    """Return the lengths of the vector and of the message without the palette.
 
-    Raises ValueError if it leaves nothing.
+    Raises ValueError if nothing is left.
     """
     length = palette_length(vocab_size)
     if max_length is None:

@@ -165,7 +165,8 @@ class PatchBlock(nn.Module):
 def from_shares(shares: Tensor, width: int) -> Tensor:
     """Interleave the patches' shares of a vector: [B, K, n] to [B, width].
 
-    Number i belongs to patch i % K, so that a ``width`` below K n costs each patch at most one.
+    Number i belongs to patch i % K. A ``width`` of more than K (n - 1) cuts at most one number of
+    each patch.
     """
     return shares.transpose(1, 2).flatten(1)[:, :width]
 

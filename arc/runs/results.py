@@ -281,7 +281,7 @@ def _metrics(task_metrics: TaskMetrics) -> dict[str, Any]:
 def _rows(name: str, kind: str, metric: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a row for each value of a metric, named after the value if there are several.
 
-    The baselines of the values after the first have the value's name at their end.
+    The names of a later value's baselines end in the name of the value.
     """
     values = {key: value for key, value in metric.items() if key not in ("targets", "baselines")}
     first = next(iter(values))

@@ -72,7 +72,7 @@ class Task(ABC):
     ``sends_pairs`` the sender sees pairs: ``sender_input`` returns GridPairs. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
 
-    Raises DataError if ``data.synthetic`` or ``data.crop`` is set and the task has no use for it.
+    Raises DataError if ``data.synthetic`` or ``data.crop`` is set and the task does not use it.
     """
 
     held_out: ClassVar[HoldOut] = "puzzles"
@@ -88,8 +88,8 @@ class Task(ABC):
         for key, share in (("synthetic", corpus.synthetic), ("crop", corpus.crop)):
             if share > 0 and not self.uses_training_grids:
                 raise DataError(
-                    f"data.{key}={share}: must be 0 here; it is for reconstruction and for "
-                    "selection with task.negatives=batch, both with "
+                    f"data.{key}={share}: must be 0 for this task; only reconstruction and "
+                    "selection with task.negatives=batch use it, both with "
                     "task.use_input_output_pairs=false"
                 )
 
@@ -125,8 +125,8 @@ class Task(ABC):
     ) -> Grids:
         """Return the targets of training ``examples``, int64 [batch].
 
-        The last of them, a share ``data.synthetic``, become synthetic grids of their sizes. Of
-        all, a share ``data.crop`` is cropped.
+        The last of them, a share of ``data.synthetic``, are replaced by synthetic grids of the
+        same sizes. Then a share of ``data.crop`` of all grids is cropped.
         """
         split = self.corpus.training
         grids = split.grids[split.target[examples]]

@@ -44,7 +44,7 @@ class ReconstructionTask(Task):
 
     @property
     def uses_training_grids(self) -> bool:
-        """Without pairs."""
+        """True without input-output pairs."""
         return not self.config.use_input_output_pairs
 
     def step(
@@ -106,9 +106,9 @@ class ReconstructionTask(Task):
         ]
 
     def _baselines_of(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, float]:
-        """Return the baselines, which know the size: of ``grids``, and if ``full`` of all values.
+        """Return the baselines of ``grids``, and with ``full`` also those of the other values.
 
-        A baseline's values for ``cells`` and ``exact`` have names such as ``codec_exact``.
+        The latter have names such as ``codec_exact``. The baselines know the size of the grid.
         """
         key = (split.name, full)
         if key not in self._baselines:
@@ -136,10 +136,10 @@ class ReconstructionTask(Task):
         return right_cells(guess == cell_values(wanted), wanted.sizes)
 
     def _codes(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, Tensor]:
-        """Return the correct cells of codes that need no training, in messages of the same size.
+        """Return the correct cells of codes whose messages have the bottleneck's size.
 
-        ``subsampled``: evenly spaced cells, one for each number of a vector, or as many as there
-        are messages for. ``codec``, if ``full`` and for discrete messages: a context model.
+        ``subsampled``: evenly spaced cells, one for each number of a vector, or as many as the
+        capacity allows. ``codec``, if ``full`` and for discrete messages: a context model.
         """
         used, example = split.target.unique(return_inverse=True)
         grids, bottleneck, built = split.grids[used].to("cpu"), model.bottleneck, {}

@@ -72,7 +72,7 @@ class SelectionTask(Task):
 
     @property
     def uses_training_grids(self) -> bool:
-        """Without pairs, if the batch gives the distractors."""
+        """True without input-output pairs, if the distractors come from the batch."""
         return not self.config.use_input_output_pairs and self.config.negatives == "batch"
 
     def _check(self, split: Split) -> None:

@@ -46,10 +46,10 @@ class TransformationConfig(TaskConfig):
 
 @TASKS.register("transformation", config=TransformationConfig)
 class TransformationTask(Task):
-    """In training, a grid of n cells has the weight of the square root of n.
+    """In training, the weight of a grid of n cells is the square root of n.
 
-    Equal weights of all cells would train for the few large grids, which are hardly ever exact. If
-    the size is sent, its loss is added.
+    With equal weights of all cells, the few large grids, which are hardly ever exact, would
+    dominate the loss. If the size is sent, its loss is added.
     """
 
     config: TransformationConfig
@@ -92,10 +92,11 @@ class TransformationTask(Task):
     def evaluate(
         self, model: ARCAutoencoder, split: Split, signal: Tensor, *, full: bool = False
     ) -> TaskMetrics:
-        """Return the shares of ``exact`` grids and of correct cells, per grid and of all ``cells``.
+        """Return the share of exact grids and of correct cells, in percent.
 
-        ``grids`` is the mean of each grid's share. If the size is sent, ``sizes`` is the share of
-        correct sizes, and all cells of a grid of another size are wrong.
+        ``exact``: the share of grids without a wrong cell. ``grids``: the share of correct cells
+        of a grid, averaged over grids. ``cells``: the share over all cells. If the size is sent,
+        ``sizes`` is the share of correct sizes, and all cells of a grid of another size are wrong.
         """
         names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "sent" else [])]
         if len(split) == 0:
@@ -137,7 +138,7 @@ class TransformationTask(Task):
         ]
 
     def _baselines_of(self, split: Split) -> dict[str, float]:
-        """Return the shares of a copy of the input, and of the output's majority colour.
+        """Return the shares of a copy of the input and of the output's majority colour.
 
         The copy is resized if the size is told; if it is sent, a copy of another size is wrong.
         """

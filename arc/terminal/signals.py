@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def signals_handled(handle: Callable[[int, object], None]) -> Iterator[list[signal.Signals]]:
     """Call ``handle`` for SIGINT, SIGTERM and SIGHUP; yields these signals.
 
-    SIGHUP is left alone if it is ignored, as under nohup. The former handlers return at the end.
+    SIGHUP stays ignored if it was, as under nohup. The former handlers are restored at the end.
     """
     handled = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""Continuous messages: the latent vector itself, or a noisy channel with a known capacity."""
+"""Continuous messages: the latent vector, with or without noise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ContinuousBottleneck(Bottleneck):
             self.capacity_bits = latent_dim / 2 * math.log2(1 + noise**-2)
 
     def forward(self, latent: Tensor) -> Message:
-        """Send ``latent``, with noise if there is any."""
+        """Send ``latent``, normalised and with noise if ``noise`` > 0."""
         if self.noise > 0:
             latent = F.layer_norm(latent, latent.shape[1:])
             latent = latent + self.noise * self._draw(latent)

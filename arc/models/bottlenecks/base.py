@@ -51,8 +51,8 @@ class Bottleneck(nn.Module, ABC):
     """Maps latent vectors to messages, and messages to the receiver's signal.
 
     ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
-    evaluation read messages in the same way. ``capacity_bits`` of a message is None if it is
-    unlimited, as that of a vector without noise.
+    evaluation read messages in the same way. ``capacity_bits`` is the capacity of a message; None
+    if it is unlimited, as in a vector without noise.
     """
 
     signal_width: int

@@ -1,7 +1,7 @@
 """Messages that begin with the palette of the grid: the rank of each colour by frequency.
 
-The palette is sent exactly, by a fixed code, so that the agents need to learn only where the most
-frequent colour is, the second, and so on: what is learned of one palette holds for all.
+The palette is sent exactly, by a fixed code. The agents learn only where the most frequent colour
+is, the second, and so on, and what they learn applies to every palette.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PaletteBottleneck(Bottleneck):
         )
 
     def read(self, content: Tensor) -> Tensor:
-        """Return the signal of ``content``; any numbers or symbols give some palette."""
+        """Return the signal of ``content``; any numbers or symbols are a valid palette."""
         width = self.max_length or self.palette_length + self.bottleneck.signal_width
         if content.ndim != 2 or content.shape[1] != width:
             raise ValueError(f"message is {list(content.shape)}, expected [batch, {width}]")

@@ -15,10 +15,10 @@ from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout,
 class PatchPairEncoder(ARCEncoder):
     """Embeds the patches of input and output as one set of tokens, mixes them, and projects.
 
-    Colours are numbered by their frequency in the input, which the receiver sees as well, so that
-    what is learned of some colours holds for all. Output cells that equal the input's cell at the
-    same place have a colour of their own, ``unchanged``. Each token has its own share of the code,
-    whatever ``head`` is: a linear layer over all tokens at once learns far slower.
+    Colours are replaced by their rank of frequency in the input, which the receiver sees as well,
+    so that what is learned about some colours applies to all. Output cells that equal the resized
+    input have a colour of their own, ``unchanged``. Each token gives its own share of the latent
+    vector, whatever ``head`` is: a linear layer over all tokens at once learns far slower.
     """
 
     def build(self, shape: EncoderShape, dropout: float) -> None:
@@ -47,7 +47,7 @@ class PatchPairEncoder(ARCEncoder):
         return from_shares(self.head(self.norm(x)).float(), self.latent_dim)
 
     def changes(self, inputs: Grids, outputs: Grids) -> Grids:
-        """Return the outputs with ``unchanged`` in place of cells that a copy has right."""
+        """Return the outputs with ``unchanged`` in cells that equal the resized input."""
         copies = inputs.resized(outputs.sizes).cells
         side = copies.shape[1]
         cells = outputs.cells[:, :side, :side]

@@ -51,8 +51,8 @@ class ReconstructionReceiver(Receiver):
     def decode(self, signal: Tensor, sizes: Tensor) -> Tensor:
         """Return the logits of every cell of grids of ``sizes`` [batch, 2].
 
-        float32 [cells, num_colors], grid by grid and row by row; of ranks if the signal had a
-        palette, which ``signal`` is without.
+        float32 [cells, num_colors], grid by grid and row by row. ``signal`` is without the
+        palette; with a palette, the logits are those of ranks.
         """
 
     def forward(self, signal: Tensor, sizes: Tensor) -> Tensor:

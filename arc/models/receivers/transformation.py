@@ -45,10 +45,10 @@ class TransformationReceiver(Receiver):
     """Builds the output of a pair from its input and the message.
 
     The input's patches, the message, and each patch's own share of the message add up to tokens.
-    A linear layer gives each token the logits of every place and colour, and how much is added
-    to the logit of the input's colour there: a copy is the default, and the message says where
-    not to copy. If the sizes differ, the copy is the input resized. Colours are numbered by their
-    frequency in the input, as in the sender.
+    For every place of a token, a linear layer gives the logits of the colours, and another one
+    gives a bonus for the input's colour there, so that a copy of the input is the default. If the
+    sizes differ, the copy is the input resized. Colours are replaced by their rank of frequency
+    in the input, as in the sender.
     """
 
     def __init__(self, shape: ReceiverShape) -> None:
@@ -111,7 +111,7 @@ class TransformationReceiver(Receiver):
         if len(inputs) != len(signal):
             raise ValueError(f"inputs: expected {len(signal)} grids, got {len(inputs)}")
         if sizes is None and self.predict_size is None:
-            raise ValueError("sizes: required, since the size is told to this receiver")
+            raise ValueError("sizes: required with size='told'")
         shape = None if sizes is None else _checked(sizes, signal)
         built = self(signal, inputs.to(signal.device), shape)
         logits = built.logits.split(built.sizes.prod(1).tolist())
