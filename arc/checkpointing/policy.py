@@ -165,10 +165,12 @@ class CheckpointPolicy(Callback):
     def fetch_best(self) -> None:
         """Copy the best file of the resumed run from its folder, if it is another one.
 
-        If that file is missing, the next validation is the best so far.
+        If that file is missing, or of a later step, the next validation is the best so far.
         """
-        source = self.earlier_best
-        if source is None or math.isinf(self.trainer.best_value) or self.best.exists():
+        source, step = self.earlier_best, _step_of(self.best)
+        if source is None or math.isinf(self.trainer.best_value):
+            return
+        if step is not None and step <= self.trainer.step:
             return
         try:
             content = read_checkpoint(source)
