@@ -7,11 +7,14 @@ A receiver reads the signal of a message, float32 [batch, signal_width], and nev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from arc.data.grids import MAX_GRID_SIZE
 from arc.registry import Registry
 
 RECEIVERS: Registry[type[Receiver]] = Registry("receiver of task")
@@ -51,3 +54,23 @@ class Receiver(nn.Module, ABC):
     @abstractmethod
     def receive(self, signal: Tensor, *args: Any, **context: Any) -> Any:
         """Return the prediction for each message; ``context`` is the task's further input."""
+
+
+def checked_sizes(sizes: Tensor | Sequence[Sequence[int]], signal: Tensor) -> Tensor:
+    """Return the ``sizes`` of the grids to build as int64 [batch, 2]; raises ValueError."""
+    checked = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
+    if checked.shape != (len(signal), 2):
+        raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(checked.shape)}")
+    if not (checked.min() >= 1 and checked.max() <= MAX_GRID_SIZE):
+        raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
+    return checked
+
+
+def by_grid(logits: Tensor, sizes: Tensor) -> list[Tensor]:
+    """Return [cells, num_colors] as a list of [num_colors, height, width], one for each grid."""
+    return [
+        cells.t().reshape(-1, height, width)
+        for cells, (height, width) in zip(
+            logits.split(sizes.prod(1).tolist()), sizes.tolist(), strict=True
+        )
+    ]

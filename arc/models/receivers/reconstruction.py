@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,7 +19,13 @@ from arc.models.patches import (
     to_shares,
 )
 from arc.models.ragged import LATTICE, CellBlock, Layout, SizeEmbedding, activate, spread
-from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+from arc.models.receivers.base import (
+    RECEIVERS,
+    Receiver,
+    ReceiverShape,
+    by_grid,
+    checked_sizes,
+)
 
 
 @RECEIVERS.register("reconstruction")
@@ -69,16 +74,8 @@ class ReconstructionReceiver(Receiver):
 
     def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
         """Return logits float32 [num_colors, height, width] for each of ``sizes`` [batch, 2]."""
-        shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
-        if shape.shape != (len(signal), 2):
-            raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(shape.shape)}")
-        if not (shape.min() >= 1 and shape.max() <= MAX_GRID_SIZE):
-            raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
-        logits = self(signal, shape).split(shape.prod(1).tolist())
-        return [
-            cells.t().reshape(-1, height, width)
-            for cells, (height, width) in zip(logits, shape.tolist(), strict=True)
-        ]
+        checked = checked_sizes(sizes, signal)
+        return by_grid(self(signal, checked), checked)
 
 
 class CellReconstruction(ReconstructionReceiver):

@@ -21,7 +21,13 @@ from arc.models.patches import (
     to_shares,
 )
 from arc.models.ragged import SizeEmbedding, cell_values
-from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+from arc.models.receivers.base import (
+    RECEIVERS,
+    Receiver,
+    ReceiverShape,
+    by_grid,
+    checked_sizes,
+)
 
 SIZES = ("told", "sent")
 COPY = 3.0  # initial bonus, in nats, of the input's colour and of its size
@@ -112,13 +118,9 @@ class TransformationReceiver(Receiver):
             raise ValueError(f"inputs: expected {len(signal)} grids, got {len(inputs)}")
         if sizes is None and self.predict_size is None:
             raise ValueError("sizes: required with size='told'")
-        shape = None if sizes is None else _checked(sizes, signal)
-        built = self(signal, inputs.to(signal.device), shape)
-        logits = built.logits.split(built.sizes.prod(1).tolist())
-        return [
-            cells.t().reshape(-1, height, width)
-            for cells, (height, width) in zip(logits, built.sizes.tolist(), strict=True)
-        ]
+        wanted = None if sizes is None else checked_sizes(sizes, signal)
+        built = self(signal, inputs.to(signal.device), wanted)
+        return by_grid(built.logits, built.sizes)
 
 
 class _SizeHead(nn.Module):
@@ -138,13 +140,3 @@ class _SizeHead(nn.Module):
         """Map [batch, patches, channels] and ``sizes`` [batch, 2] to [batch, 2, MAX_GRID_SIZE]."""
         logits = self.layers(x.mean(1)).view(len(x), 2, MAX_GRID_SIZE).float()
         return logits + self.same * F.one_hot(sizes - 1, MAX_GRID_SIZE)
-
-
-def _checked(sizes: Tensor | Sequence[Sequence[int]], signal: Tensor) -> Tensor:
-    """Return ``sizes`` as int64 [batch, 2]; raises ValueError."""
-    shape = torch.as_tensor(sizes, dtype=torch.int64, device=signal.device)
-    if shape.shape != (len(signal), 2):
-        raise ValueError(f"sizes: expected [{len(signal)}, 2], got {list(shape.shape)}")
-    if not (shape.min() >= 1 and shape.max() <= MAX_GRID_SIZE):
-        raise ValueError(f"sizes: height and width must lie in 1 to {MAX_GRID_SIZE}")
-    return shape
