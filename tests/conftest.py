@@ -44,7 +44,7 @@ TASK_OVERRIDES = {
         "task.use_input_output_pairs=true",
     ],
     "puzzle_classification": ["task=puzzle_classification"],
-    "transformation": ["task=transformation", "task.size=sent"],
+    "transformation": ["task=transformation", "task.size=predicted"],
 }
 DISCRETE = ("communication", "categorical")
 BOTTLENECKS = (*DISCRETE, "autoencoder")

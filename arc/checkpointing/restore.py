@@ -79,6 +79,8 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
         )
         raise MismatchError(f"{key}={path}: encoder architectures differ: {sides}")
     encoder.load_state_dict(loaded.encoder.state_dict())
+    if config.mode == "train" and config.model.shared_init:
+        trainer.model.copy_encoder_to_receiver()
     step = loaded.metadata.get("step")
     if not holds_out_alike(loaded.config, config, loaded.metadata.get("data_fingerprint")):
         log.warning(

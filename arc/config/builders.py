@@ -102,7 +102,7 @@ def build_model(config: RunConfig) -> ARCAutoencoder:
         palette=getattr(config.task, "palette", "none"),
         shared_encoder=config.model.shared_encoder,
         shared_init=config.model.shared_init,
-        size=getattr(config.task, "size", "told"),
+        size=getattr(config.task, "size", "given"),
         dropout=config.model.dropout,
         bottleneck_options=options,
         **_sizes(config),

@@ -15,6 +15,8 @@ from arc.models.bottlenecks.palette import PaletteBottleneck, palette_length
 from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, ReceiverShape
 
+PALETTES = ("none", "rank")
+
 
 class ARCAutoencoder(nn.Module):
     """Two agents: ``encoder`` and ``bottleneck`` form the sender, ``receiver`` is the second agent.
@@ -23,9 +25,9 @@ class ARCAutoencoder(nn.Module):
     ``max_length`` are used by discrete bottlenecks, ``num_classes`` by classification.
     ``score`` is how selection compares candidates with the message: ``distance`` or ``cosine``.
     ``palette`` is ``rank`` if messages begin with the ranks of the colours, else ``none``.
-    ``size`` is ``told`` if the receiver of transformation gets the output's size, ``sent`` if it
-    predicts it. With ``shared_encoder`` the receiver of selection has the sender's encoder, with
-    ``shared_init`` a copy of its initial weights.
+    ``size`` of the output is ``given`` to the receiver of transformation, or ``predicted`` by it.
+    With ``shared_encoder`` the receiver of selection has the sender's encoder, with ``shared_init``
+    a copy of its initial weights.
     ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
     change the shape of a weight, so stored weights fit without them.
     """
@@ -47,7 +49,7 @@ class ARCAutoencoder(nn.Module):
         dropout: float = 0.0,
         score: str = "distance",
         palette: str = "none",
-        size: str = "told",
+        size: str = "given",
         shared_encoder: bool = False,
         shared_init: bool = False,
         bottleneck_options: Mapping[str, Any] | None = None,
@@ -55,13 +57,18 @@ class ARCAutoencoder(nn.Module):
         super().__init__()
         if max_grid_size != MAX_GRID_SIZE:
             raise ValueError(f"max_grid_size must be {MAX_GRID_SIZE}, got {max_grid_size}")
+        if palette not in PALETTES:
+            raise ValueError(f"unknown palette {palette!r}; choose one of: {', '.join(PALETTES)}")
         self.encoder = encoder
         self.by_rank = palette == "rank"
-        latent_dim, options = encoder.latent_dim, dict(bottleneck_options or {})
+        latent_dim = encoder.latent_dim
         if self.by_rank:
             latent_dim, max_length = _without_palette(vocab_size, max_length, latent_dim)
         bottleneck = BOTTLENECKS[bottleneck_type](
-            latent_dim=latent_dim, vocab_size=vocab_size, max_length=max_length, **options
+            latent_dim=latent_dim,
+            vocab_size=vocab_size,
+            max_length=max_length,
+            **(bottleneck_options or {}),
         )
         self.bottleneck = PaletteBottleneck(bottleneck) if self.by_rank else bottleneck
         self.receiver = RECEIVERS[task_type](
@@ -82,16 +89,26 @@ class ARCAutoencoder(nn.Module):
                 size=size,
             )
         )
-
-        if shared_encoder or shared_init:
-            key = "shared_encoder" if shared_encoder else "shared_init"
-            own = getattr(self.receiver, "encoder", None)
-            if not isinstance(own, ARCEncoder):
-                raise ValueError(f"{key}=true: the receiver of {task_type} has no encoder")
-            own.load_state_dict(encoder.state_dict())
+        if shared_init:
+            self.copy_encoder_to_receiver()
         if shared_encoder:
+            self._receivers_encoder("shared_encoder")
             self.receiver.encoder = encoder
         self.encoder_is_frozen = False
+
+    def copy_encoder_to_receiver(self) -> None:
+        """Give the receiver's encoder the weights of the sender's.
+
+        Raises ValueError if the receiver has no encoder.
+        """
+        self._receivers_encoder("shared_init").load_state_dict(self.encoder.state_dict())
+
+    def _receivers_encoder(self, key: str) -> ARCEncoder:
+        own = getattr(self.receiver, "encoder", None)
+        if not isinstance(own, ARCEncoder):
+            name = type(self.receiver).__name__
+            raise ValueError(f"{key}=true: only selection's receiver has an encoder, not {name}")
+        return own
 
     def freeze_encoder(self) -> None:
         """Freeze the sender's encoder: no gradients, and evaluation mode during training."""

@@ -34,7 +34,7 @@ from arc.tasks.base import (
 class TransformationConfig(TaskConfig):
     """Keys of conf/task/transformation.yaml."""
 
-    size: Literal["told", "sent"]
+    size: Literal["given", "predicted"]
 
     @field_validator("use_input_output_pairs")
     @classmethod
@@ -49,7 +49,7 @@ class TransformationTask(Task):
     """In training, the weight of a grid of n cells is the square root of n.
 
     With equal weights of all cells, the few large grids, which are hardly ever exact, would
-    dominate the loss. If the size is sent, its loss is added.
+    dominate the loss. If the size is predicted, its loss is added.
     """
 
     config: TransformationConfig
@@ -95,10 +95,11 @@ class TransformationTask(Task):
         """Return the share of exact grids and of correct cells, in percent.
 
         ``exact``: the share of grids without a wrong cell. ``grids``: the share of correct cells
-        of a grid, averaged over grids. ``cells``: the share over all cells. If the size is sent,
-        ``sizes`` is the share of correct sizes, and all cells of a grid of another size are wrong.
+        of a grid, averaged over grids. ``cells``: the share over all cells. If the size is
+        predicted, ``sizes`` is the share of correct sizes, and all cells of a grid of another
+        size are wrong.
         """
-        names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "sent" else [])]
+        names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "predicted" else [])]
         if len(split) == 0:
             empty = Metric(dict.fromkeys(names, math.nan), 0, {})
             return TaskMetrics(math.nan, {"transformation": empty})
@@ -126,9 +127,9 @@ class TransformationTask(Task):
     def predict(
         self, model: ARCAutoencoder, split: Split, examples: Tensor, signal: Tensor
     ) -> list[dict[str, Any]]:
-        """Return the grid that the receiver ``built``, of the target's size if it is told."""
+        """Return the grid that the receiver ``built``, of the target's size if that is given."""
         pairs = _pairs(split, examples)
-        sizes = pairs.outputs.sizes if self.config.size == "told" else None
+        sizes = pairs.outputs.sizes if self.config.size == "given" else None
         logits = model.receiver.receive(signal, inputs=pairs.inputs, sizes=sizes)
         built = [cells.argmax(0).tolist() for cells in logits]
         wanted = [grid.tolist() for grid in pairs.outputs.arrays()]
@@ -140,14 +141,14 @@ class TransformationTask(Task):
     def _baselines_of(self, split: Split) -> dict[str, float]:
         """Return the shares of a copy of the input and of the output's majority colour.
 
-        The copy is resized if the size is told; if it is sent, a copy of another size is wrong.
+        The copy is resized if the size is given; otherwise, a copy of another size is wrong.
         """
         if split.name not in self._baselines:
             pairs = _pairs(split, torch.arange(len(split)))
             outputs, sizes = pairs.outputs, pairs.outputs.sizes
             hits = cell_values(pairs.inputs.resized(sizes)) == cell_values(outputs)
             copied = right_cells(hits, sizes)
-            if self.config.size == "sent":
+            if self.config.size == "predicted":
                 copied = copied * (pairs.sizes == sizes).all(1).cpu()
             guesses = {
                 "copy_of_input": copied,

@@ -81,7 +81,7 @@ def test_puzzle_classification_refuses_pair_mode() -> None:
     [
         ("task.use_input_output_pairs=false", r"^task\.use_input_output_pairs=.*must be true"),
         ("model.architecture=cells", r"^model\.architecture=cells: .*choose one of patch$"),
-        ("task.size=tol", r"^task\.size=tol: .*'told' or 'sent'"),
+        ("task.size=give", r"^task\.size=give: .*'given' or 'predicted'"),
     ],
 )
 def test_transformation_refuses_what_its_sender_cannot_see(override: str, named: str) -> None:

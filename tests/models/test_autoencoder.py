@@ -21,8 +21,8 @@ COMBINATIONS = {
     "selection": ["task=selection", "task.num_distractors=3"],
     "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
     "puzzle_classification": ["task=puzzle_classification"],
-    "transformation": ["task=transformation", "task.size=told"],
-    "transformation-sent": ["task=transformation", "task.size=sent"],
+    "transformation": ["task=transformation", "task.size=given"],
+    "transformation-size": ["task=transformation", "task.size=predicted"],
     "categorical": ["task=reconstruction", "bottleneck=categorical"],
     "autoencoder": ["task=reconstruction", "bottleneck=autoencoder"],
 }
@@ -218,5 +218,5 @@ def test_weights_of_a_shared_encoder_are_loaded_once(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("key", ["shared_init", "shared_encoder"])
 def test_only_selection_has_two_encoders(make_run: MakeRun, key: str) -> None:
-    with pytest.raises(ValueError, match=f"{key}=true: the receiver of reconstruction has no"):
+    with pytest.raises(ValueError, match=f"{key}=true: only selection's receiver has an encoder"):
         make_run("task=reconstruction", f"model.{key}=true")

@@ -122,3 +122,8 @@ def test_a_message_must_be_longer_than_the_palette(
 ) -> None:
     with pytest.raises(ValueError, match=fault):
         make(vocab_size, length)
+
+
+def test_an_unknown_palette_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown palette 'ranks'; choose one of: none, rank"):
+        ARCAutoencoder(ARCEncoder(latent_dim=24), 25, 7, palette="ranks")

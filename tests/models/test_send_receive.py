@@ -104,7 +104,7 @@ def test_classification_scores_every_class(model_for: MakeModel, bottleneck: str
     assert not logits.requires_grad
 
 
-@pytest.mark.parametrize("size", ["told", "sent"])
+@pytest.mark.parametrize("size", ["given", "predicted"])
 def test_transformation_builds_outputs_of_given_or_predicted_sizes(
     make_run: MakeRun, bottleneck: str, size: str
 ) -> None:
@@ -117,7 +117,7 @@ def test_transformation_builds_outputs_of_given_or_predicted_sizes(
     for index, grid in enumerate(GRIDS):
         (alone,) = model.receive(message[index, None], inputs=[grid], sizes=sizes[:1])
         torch.testing.assert_close(alone, logits[index])
-    if size == "told":
+    if size == "given":
         with pytest.raises(ValueError, match="sizes: required"):
             model.receive(message, inputs=GRIDS)
     else:

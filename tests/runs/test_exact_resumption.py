@@ -24,7 +24,7 @@ TASKS = {
         "task.use_input_output_pairs=true",
     ],
     "puzzle_classification": ["task=puzzle_classification"],
-    "transformation": ["task=transformation", "task.size=sent"],
+    "transformation": ["task=transformation", "task.size=predicted"],
 }
 RANDOM_EVERYWHERE = [
     *("training.precision=bf16", "model.dropout=0.1", "data.augment=true", "seed=3"),

@@ -117,6 +117,21 @@ def test_a_pretraining_can_start_from_an_earlier_encoder(
     assert content["started_from"][0].startswith(f"pretrain.init_from {source.name}")
 
 
+def test_with_shared_init_both_agents_start_from_a_pretrained_encoder(
+    source: Path, play: Make, tmp_path: Path
+) -> None:
+    start = [f"encoder.pretrained={source}", "training.learning_rate=1e-9"]
+    content = play(tmp_path, *start, "model.shared_init=true")
+    prefix = "receiver.encoder."
+    own = {
+        name.removeprefix(prefix): weight
+        for name, weight in content["model_state_dict"].items()
+        if name.startswith(prefix)
+    }
+    assert own
+    assert close(own, torch.load(source)["encoder_state_dict"])
+
+
 def test_an_earlier_encoder_is_kept_under_its_date(pretrain: Train, tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         pretrain(tmp_path, "binary", f"seed={seed}", f"run_name=pretraining{seed}")

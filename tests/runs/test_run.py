@@ -23,7 +23,7 @@ VALUES = {
     "selection": ["accuracy"],
     "reconstruction": ["grids", "cells", "exact"],
     "puzzle_classification": ["top1", "top5"],
-    "transformation": ["exact", "grids", "cells", "sizes"],  # with task.size=sent
+    "transformation": ["exact", "grids", "cells", "sizes"],  # with task.size=predicted
 }
 SELECTION = ["task=selection", "task.num_distractors=3"]
 Train = Callable[..., TrainedRun]

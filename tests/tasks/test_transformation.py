@@ -29,14 +29,14 @@ def trained(run: Run, steps: int = 60) -> Run:
     return run
 
 
-@pytest.mark.parametrize("size", ["told", "sent"])
+@pytest.mark.parametrize("size", ["given", "predicted"])
 def test_metrics_describe_what_the_receiver_builds(build: MakeRun, size: str) -> None:
     run = trained(build(TASK, f"task.size={size}"))
     split, arrays = run.corpus.training, run.corpus.training.grids.arrays()
     inputs, targets = ([arrays[n] for n in side] for side in (split.sender, split.target))
     message = run.model.send(list(zip(inputs, targets, strict=True)))
     told = [target.shape for target in targets]
-    context = {"sizes": told} if size == "told" else {}
+    context = {"sizes": told} if size == "given" else {}
     built = [
         each.argmax(0).numpy() for each in run.model.receive(message, inputs=inputs, **context)
     ]
@@ -52,13 +52,13 @@ def test_metrics_describe_what_the_receiver_builds(build: MakeRun, size: str) ->
         "exact": 100 * shares.count(1) / len(split),
         "grids": 100 * np.mean(shares),
         "cells": 100 * sum(right) / sum(cells),
-    } | ({"sizes": 100 * np.mean(fits)} if size == "sent" else {})
+    } | ({"sizes": 100 * np.mean(fits)} if size == "predicted" else {})
     measured = evaluate(run, split)
     assert measured.headline.targets == len(split)
     assert measured.headline.values == pytest.approx(expected)
     assert 0 < measured.accuracy == measured.headline.values["exact"] < 100
-    assert (size == "told") or 0 < measured.headline.values["sizes"] < 100
-    if size == "told":
+    assert (size == "given") or 0 < measured.headline.values["sizes"] < 100
+    if size == "given":
         losses = [
             F.cross_entropy(each[None], torch.from_numpy(target).long()[None], reduction="sum")
             for each, target in zip(given, targets, strict=True)
@@ -74,8 +74,8 @@ def test_metrics_describe_what_the_receiver_builds(build: MakeRun, size: str) ->
 @pytest.mark.parametrize(
     ("size", "copied"),
     [
-        ("told", [3 / 4, 5 / 8, 1]),  # resized: rows 7 2 against 7 2, 2 2, 2 2, 7 7
-        ("sent", [3 / 4, 0, 1]),
+        ("given", [3 / 4, 5 / 8, 1]),  # resized: rows 7 2 against 7 2, 2 2, 2 2, 7 7
+        ("predicted", [3 / 4, 0, 1]),
     ],
 )
 def test_baselines_of_three_pairs(build: MakeRun, size: str, copied: list[float]) -> None:

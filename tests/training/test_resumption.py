@@ -29,7 +29,7 @@ NOISY = [
 RUNS = {
     "reconstruction": ["task=reconstruction", "data.synthetic=0.3", "data.crop=0.5", *NOISY],
     "classification": ["task=puzzle_classification", *NOISY],
-    "transformation": ["task=transformation", "task.size=sent", *NOISY],
+    "transformation": ["task=transformation", "task.size=predicted", *NOISY],
     "selection": ["task=selection", "task.num_distractors=3", "data.synthetic=0.3", *NOISY],
     "cells": [
         *("task=selection", "task.num_distractors=3", "task.score=cosine", *NOISY),
@@ -49,7 +49,7 @@ EVERY_RUN = {
     for task, more in {
         "reconstruction": [],
         "puzzle_classification": [],
-        "transformation": ["task.size=sent"],
+        "transformation": ["task.size=predicted"],
         "selection": ["task.num_distractors=3"],
     }.items()
     for bottleneck, noise in {

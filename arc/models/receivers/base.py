@@ -42,7 +42,7 @@ class ReceiverShape:
     head: str = "joint"
     score: str = "distance"
     palette: bool = False
-    size: str = "told"
+    size: str = "given"
 
 
 class Receiver(nn.Module, ABC):

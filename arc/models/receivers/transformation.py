@@ -29,7 +29,7 @@ from arc.models.receivers.base import (
     checked_sizes,
 )
 
-SIZES = ("told", "sent")
+SIZES = ("given", "predicted")
 COPY = 3.0  # initial bonus, in nats, of the input's colour and of its size
 
 
@@ -38,7 +38,7 @@ class BuiltGrids:
     """The receiver's output for grids of ``sizes``, int64 [batch, 2].
 
     ``logits``: float32 [cells, num_colors], grid by grid and row by row. ``size_logits``: float32
-    [batch, 2, MAX_GRID_SIZE] of height and width minus 1, or None if the size is told.
+    [batch, 2, MAX_GRID_SIZE] of height and width minus 1, or None if the sizes are given.
     """
 
     sizes: Tensor
@@ -66,7 +66,7 @@ class TransformationReceiver(Receiver):
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, hidden)
         self.own = nn.Linear(-(-shape.signal_width // PATCHES), hidden)
         self.whole = nn.Linear(shape.signal_width, hidden)
-        self.predict_size = _SizeHead(hidden) if shape.size == "sent" else None
+        self.predict_size = _SizeHead(hidden) if shape.size == "predicted" else None
         self.output_size = SizeEmbedding(hidden)
         self.blocks = nn.ModuleList(
             PatchBlock(hidden, shape.mixer, shape.dropout) for _ in range(shape.num_conv_layers)
@@ -79,7 +79,7 @@ class TransformationReceiver(Receiver):
     def forward(self, signal: Tensor, inputs: Grids, sizes: Tensor | None = None) -> BuiltGrids:
         """Build grids of ``sizes``, int64 [batch, 2]; None: of the most likely sizes.
 
-        Only a receiver whose size is ``sent`` can predict the sizes.
+        ``sizes`` is required unless the receiver predicts them.
         """
         ranks = color_ranks(inputs)
         inputs = inputs.recolored(ranks)
@@ -110,14 +110,14 @@ class TransformationReceiver(Receiver):
         """Return logits float32 [num_colors, height, width] of the output of each of ``inputs``.
 
         ``inputs`` are Grids, or 2-D integer arrays. ``sizes`` [batch, 2] are required unless
-        the size is ``sent``; without them the grids have the predicted sizes.
+        the receiver predicts them; without them the grids have the predicted sizes.
         """
         if not isinstance(inputs, Grids):
             inputs = Grids.from_arrays(inputs)
         if len(inputs) != len(signal):
             raise ValueError(f"inputs: expected {len(signal)} grids, got {len(inputs)}")
         if sizes is None and self.predict_size is None:
-            raise ValueError("sizes: required with size='told'")
+            raise ValueError("sizes: required with size='given'")
         wanted = None if sizes is None else checked_sizes(sizes, signal)
         built = self(signal, inputs.to(signal.device), wanted)
         return by_grid(built.logits, built.sizes)
