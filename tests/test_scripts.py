@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from arc.checkpointing import load
 from arc.checkpointing.tables import shortened, shown
-from arc.runs.results import format_results
+from arc.runs.tables import format_results
 
 SCRIPTS = CHECKOUT / "scripts"
 INSPECT, LOAD = SCRIPTS / "inspect.py", SCRIPTS / "load_checkpoint.py"

@@ -8,7 +8,7 @@ import torch
 
 from arc.config.files import ConfigError
 from arc.config.schema import RunConfig
-from arc.data import NUM_COLORS, DataError, SplitSpec, load_corpus
+from arc.data import NUM_COLORS, DataError, SplitSpec, load_corpus, with_test
 from arc.models import ARCAutoencoder, ARCEncoder
 from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
@@ -29,10 +29,17 @@ def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
     return config.model_copy(update={"task": task})
 
 
-def build_task(config: RunConfig, device: torch.device | str = "cpu") -> Task:
-    """Load the data that a configuration names, onto ``device``, and make its task."""
+def build_task(
+    config: RunConfig, device: torch.device | str = "cpu", *, test: RunConfig | None = None
+) -> Task:
+    """Load the data that a configuration names, onto ``device``, and make its task.
+
+    ``test``: a configuration whose test set, without leaked examples, replaces the other.
+    """
     task_class = TASKS[config.task.name]
     corpus = load_corpus(config.data, _slicing(config), device=device)
+    if test is not None:
+        corpus = with_test(corpus, test.data, _slicing(test))
     return task_class(config.task, corpus)
 
 

@@ -1,7 +1,7 @@
 """Grids, data sources, splits, distractors and batches."""
 
 from arc.data.augment import Transform
-from arc.data.corpus import Corpus, Split, SplitSpec, load_corpus
+from arc.data.corpus import Corpus, Split, SplitSpec, load_corpus, with_test
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, GridPairs, Grids
 from arc.data.sampler import BatchSampler
 from arc.data.sources import DATASETS, DataConfig
@@ -20,4 +20,5 @@ __all__ = [
     "SplitSpec",
     "Transform",
     "load_corpus",
+    "with_test",
 ]

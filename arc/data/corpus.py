@@ -125,7 +125,7 @@ class Corpus:
 
     ``num_puzzles`` counts the puzzles of the training split; ``fingerprint`` is a hash of all
     examples. ``synthetic`` and ``crop`` are the shares of each training batch that are
-    generated and cropped.
+    generated and cropped. ``leaked``: see ``with_test``.
     """
 
     training: Split
@@ -136,6 +136,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
     synthetic: float = 0.0
     crop: float = 0.0
+    leaked: int | None = None
 
     def __repr__(self) -> str:
         return f"Corpus({self.training}, {self.validation}, {self.test})"
@@ -186,6 +187,30 @@ def load_corpus(
     fingerprint = _fingerprint(parts)
     shares = {"synthetic": config.synthetic, "crop": config.crop}
     return Corpus(training, validation, test, num_puzzles, fingerprint, notes, **shares)
+
+
+def with_test(corpus: Corpus, config: DataConfig, spec: SplitSpec) -> Corpus:
+    """Replace the test split of ``corpus`` by the one that ``config`` names.
+
+    Examples with a grid that occurs in the training split are left out; ``leaked`` is their number.
+    The other splits and the fingerprint stay the same. If ``spec`` does not use ``data.test``,
+    the corpus is returned unchanged.
+    """
+    if spec.held_out == "pairs":
+        return corpus
+    puzzles = DATASETS[config.name](config).load().test
+    notes = [note for note in corpus.notes if not note.startswith("test:")]
+    notes += _left_out("test", puzzles)
+    examples = _test_examples(puzzles, config, spec.pairs, notes)
+    trained = {content_key(grid) for grid in corpus.training.grids.arrays()}
+    kept = [example for example in examples if trained.isdisjoint(example.contents)]
+    leaked = len(examples) - len(kept)
+    notes.append(
+        f"test: {leaked} of {len(examples)} examples left out because the run was trained on "
+        "their grids"
+    )
+    test = Split.build("test", kept, corpus.training.grids.cells.device)
+    return replace(corpus, test=test, notes=notes, leaked=leaked)
 
 
 def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:
@@ -312,18 +337,24 @@ def _by_puzzle(
             f"training: {len(more)} puzzles of data.also removed because they have the ids of "
             f"validation puzzles ({shortened(sorted(more))})"
         )
-    testing = _all_examples(test, pairs=pairs)
-    size = config.filter_grid_size
-    if size is not None:
-        count = len(testing)
-        testing = [e for e in testing if e.sender.shape == e.target.shape == tuple(size)]
-        if len(testing) < count:
-            notes.append(f"test: filter_grid_size keeps {len(testing)} of {count} examples")
     return [
         [example for example in examples if example.puzzle not in chosen],
         [e for e in examples if e.puzzle in chosen and not e.is_additional],
-        testing,
+        _test_examples(test, config, pairs, notes),
     ]
+
+
+def _test_examples(
+    puzzles: list[Puzzle], config: DataConfig, pairs: bool, notes: list[str]
+) -> list[Example]:
+    """Return the examples of test puzzles, after ``data.filter_grid_size``."""
+    examples, size = _all_examples(puzzles, pairs=pairs), config.filter_grid_size
+    if size is None:
+        return examples
+    kept = [e for e in examples if e.sender.shape == e.target.shape == tuple(size)]
+    if len(kept) < len(examples):
+        notes.append(f"test: filter_grid_size keeps {len(kept)} of {len(examples)} examples")
+    return kept
 
 
 def _held_out_count(puzzles: int, fraction: float) -> int:

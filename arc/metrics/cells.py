@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from arc.metrics.intervals import share, share_percent
+
 
 def right_cells(hits: Tensor, sizes: Tensor) -> Tensor:
     """Count the correct cells of each grid: int64 [grids] on the CPU.
@@ -16,15 +18,20 @@ def right_cells(hits: Tensor, sizes: Tensor) -> Tensor:
     return torch.zeros_like(number).index_add_(0, grid, hits.long()).cpu()
 
 
-def cell_shares(right: Tensor, sizes: Tensor) -> dict[str, float]:
-    """Return percentages from the number of ``right`` cells of grids of ``sizes``.
+def cell_shares(right: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+    """Return shares (see intervals.py) from the number of ``right`` cells of grids of ``sizes``.
 
     ``exact``: the share of grids without a wrong cell. ``grids``: the share of correct cells of a
     grid, averaged over grids. ``cells``: the share of correct cells of all cells.
     """
     cells = sizes.cpu().prod(1)
     return {
-        "exact": 100 * float((right == cells).double().mean()),
-        "grids": 100 * float((right.double() / cells).mean()),
-        "cells": 100 * int(right.sum()) / int(cells.sum()),
+        "exact": share(right == cells),
+        "grids": share(right.double() / cells),
+        "cells": share(right, cells),
     }
+
+
+def cell_percentages(right: Tensor, sizes: Tensor) -> dict[str, float]:
+    """Return ``cell_shares`` in percent."""
+    return {name: share_percent(each) for name, each in cell_shares(right, sizes).items()}

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, field_validator
 from torch import Tensor
 
 from arc.data import NUM_COLORS, Corpus, Grids, Split, Transform
+from arc.metrics import share
 from arc.models import ARCAutoencoder
 from arc.pretraining.base import PRETRAINING, PretrainConfig
 from arc.registry import Registry
@@ -79,27 +80,31 @@ class BinaryPretraining(Task):
         if len(split) == 0:
             return TaskMetrics(math.nan, {"binary": Metric(dict.fromkeys(names, math.nan), 0, {})})
         real = model.receiver(signal)
-        losses, shares = [F.softplus(-real).mean()], [percent(real > 0)]
+        losses, shares = [F.softplus(-real).mean()], [share(real > 0)]
         for kind in self.kinds:
-            logits = self._fake_logits(model, split, kind)
-            losses.append(F.softplus(logits).mean())
-            shares.append(percent(logits <= 0))
-        accuracy = (shares[0] + torch.stack(shares[1:]).mean()) / 2
+            logits, differs = self._fake_logits(model, split, kind)
+            losses.append(F.softplus(logits[differs]).mean())
+            shares.append(share((logits <= 0) & differs, differs))
+        accuracy = torch.stack(len(self.kinds) * shares[:1] + shares[1:])
         loss = (losses[0] + torch.stack(losses[1:]).mean()) / 2
-        values = dict(zip(names, map(float, [accuracy, *shares]), strict=True))
-        return TaskMetrics(float(loss), {"binary": Metric(values, len(split), {"chance": 50.0})})
+        found = dict(zip(names, [accuracy, *shares], strict=True))
+        metric = Metric.of(found, len(split), {"chance": 50.0})
+        return TaskMetrics(float(loss), {"binary": metric})
 
-    def _fake_logits(self, model: ARCAutoencoder, split: Split, kind: str) -> Tensor:
-        """Return the logits of one fake of each grid, deterministic; float32 [fakes]."""
+    def _fake_logits(self, model: ARCAutoencoder, split: Split, kind: str) -> tuple[Tensor, Tensor]:
+        """Return the logits of one fake of each grid, deterministic, and whether it is changed.
+
+        float32 [examples] and bool [examples].
+        """
         generator = torch.Generator().manual_seed(0)
-        logits = []
+        logits, differs = [], []
         for part in self.chunks(len(split)):
             real = self.sender_input(split, part, generator)
             fake = make_fakes(kind, real, generator)
-            differs = _differ(real, fake.cells)
             content = model(fake).content
-            logits.append(model.receiver(model.bottleneck.read(content))[differs])
-        return torch.cat(logits)
+            logits.append(model.receiver(model.bottleneck.read(content)))
+            differs.append(_differ(real, fake.cells))
+        return torch.cat(logits), torch.cat(differs)
 
 
 def make_fakes(kind: str, grids: Grids, generator: torch.Generator) -> Grids:

@@ -21,7 +21,7 @@ from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.policy import is_preserved
 from arc.checkpointing.tables import SECTIONS, described, shown
 from arc.models import BOTTLENECKS
-from arc.runs.results import format_results
+from arc.runs.tables import format_results
 from arc.tasks import TASKS
 from arc.terminal import escaped, show, show_error
 

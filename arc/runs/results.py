@@ -1,27 +1,28 @@
-"""The final results of a run, as a table and as JSON."""
+"""The final results of a run, and of a saved run."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 
 from arc.checkpointing import load, portable_tree
+from arc.checkpointing.loader import Loaded
 from arc.config.builders import build_model, build_task
 from arc.config.files import ConfigError
 from arc.config.overrides import key_of
 from arc.config.schema import RunConfig
 from arc.data import DataError, Split
+from arc.metrics import bootstrap_interval
 from arc.models import ARCAutoencoder
+from arc.runs.files import check_writable, replace_file
+from arc.runs.messages import message_rows, messages_path, write_messages
 from arc.runs.plan import with_overrides
 from arc.tasks import Task, TaskMetrics
 from arc.tasks.base import CHUNK
@@ -84,13 +85,14 @@ def evaluate_run(
     steps: int | None,
     report: Callable[[EvaluationEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    messages: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
 
     Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. Without
     a test set the controls are evaluated on validation. The untrained sender is initialised with
     the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
-    with ``"stopped": true``.
+    with ``"stopped": true``. ``messages``: a file for the message of each example.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -100,21 +102,29 @@ def evaluate_run(
     # about one chunk each to send, embed and score; the controls send twice and score three times
     stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
     stages["controls"] = 5 * _chunks(main)
+    if messages is not None:
+        stages["messages"] = _chunks(corpus.test) + _chunks(corpus.validation)
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
         progress.begin("test")
         test = evaluate_split(model, task, corpus.test, full=True, metrics=metrics)
-        results["test"] = _metrics(test.task_metrics)
+        results["test"] = _metrics(test.task_metrics, corpus.test)
         progress.begin("validation")
         validation = evaluate_split(model, task, corpus.validation, metrics=metrics)
-        results["validation"] = _metrics(validation.task_metrics)
+        results["validation"] = _metrics(validation.task_metrics, corpus.validation)
         evaluation = test if main is corpus.test else validation
         results["language"] = evaluation.language
         progress.begin("controls")
         pair = config.model.shared_encoder or config.model.shared_init
         controls = evaluate_controls(model, task, main, evaluation, untrained, pair=pair)
-        results["controls"] = {name: _metrics(each) for name, each in controls.items()}
+        results["controls"] = {name: _metrics(each, main) for name, each in controls.items()}
+        if messages is not None:
+            progress.begin("messages")
+            rows = [*message_rows(model, task, corpus.test, test)]
+            rows += message_rows(model, task, corpus.validation, validation)
+            for path in write_messages(messages, rows):
+                log.info(f"messages {path}")
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
 
@@ -126,11 +136,15 @@ def evaluate_checkpoint(
     overrides: Sequence[str] = (),
     report: Callable[[EvaluationEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
+    messages: bool = False,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
-    ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Raises
-    CheckpointError, ConfigError or DataError if the file or its data cannot be loaded.
+    ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
+    set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
+    writes ``<run_name>_messages.jsonl`` beside the file. Raises CheckpointError, ConfigError or
+    DataError if the file or its data cannot be loaded, ValueError if the messages cannot be
+    written.
     """
     for override in overrides:
         if not key_of(override).startswith("data."):
@@ -139,7 +153,10 @@ def evaluate_checkpoint(
     config = loaded.config
     if overrides:
         config = with_overrides(loaded.metadata["config"], overrides)
-    task = build_task(config, device)
+    target = messages_path(path, config.run_name) if messages else None
+    if target is not None:
+        check_writable(target)
+    task = _task_of(loaded, config, overrides, device)
     classes = getattr(config.task, "num_classes", None)
     if task.num_classes != classes:
         raise DataError(
@@ -155,7 +172,7 @@ def evaluate_checkpoint(
         log.info(f"data: {note}")
     log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
     seconds = loaded.metadata.get("seconds")
-    return evaluate_run(
+    results = evaluate_run(
         config,
         loaded.model,
         task,
@@ -163,7 +180,30 @@ def evaluate_checkpoint(
         steps=loaded.metadata.get("step"),
         report=report,
         should_stop=should_stop,
+        messages=target,
     )
+    leaked = task.corpus.leaked
+    return results if leaked is None else results | {"leaked": leaked}
+
+
+def _task_of(
+    loaded: Loaded, config: RunConfig, overrides: Sequence[str], device: torch.device
+) -> Task:
+    """Build the task of ``config``, which differs from the stored one by ``overrides``.
+
+    With another ``data.test``, the training and validation sets stay those of the run, unless the
+    run's own test set cannot be read any more.
+    """
+    others = [override for override in overrides if key_of(override) != "data.test"]
+    if len(others) == len(overrides):
+        return build_task(config, device)
+    own = with_overrides(loaded.metadata["config"], others)
+    try:
+        return build_task(own, device, test=config)
+    except DataError as error:
+        task = build_task(config, device)
+        log.warning(f"the data of the run cannot be loaded as they were: {error}")
+        return task
 
 
 def evaluate_pretraining(
@@ -185,7 +225,7 @@ def evaluate_pretraining(
         for name, split in splits.items():
             progress.begin(name)
             evaluation = evaluate_split(model, task, split, full=name == "test")
-            results[name] = _metrics(evaluation.task_metrics)
+            results[name] = _metrics(evaluation.task_metrics, split)
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
 
@@ -227,82 +267,33 @@ def _stoppable(
 
 def write_results(path: Path, content: dict[str, Any]) -> None:
     """Write the results atomically; raises ValueError if they cannot be written."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
+    replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def format_results(results: dict[str, Any]) -> str:
-    """Return ``results`` as a table: a row for each value, then the controls and the language."""
-    sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
-    rows: list[dict[str, Any]] = []
-    skipped, empty = [], []
-    for name, metrics in sets.items():
-        if metrics and all(metric["targets"] == 0 for metric in metrics.values()):
-            empty.append(name)
-            continue
-        for kind, metric in metrics.items():
-            if metric["targets"] > 0:
-                rows += _rows(name.replace("_", " "), kind, metric)
-            else:
-                skipped.append(f"{name} {kind}".replace("_", " "))
-    if not rows and results.get("stopped"):
-        return "the test was stopped before the first part of it was finished"
-    parts = [tabulate(rows, headers="keys", floatfmt=".1f", missingval="–")] if rows else []
-    if empty:
-        parts.append(f"no {' and no '.join(empty)} set")
-    if skipped:
-        parts.append(f"skipped (too few distractors): {', '.join(skipped)}")
-    if results["language"]:
-        parts.append(format_language(results["language"]))
-    if results.get("stopped"):
-        parts.append("the test was stopped: the remaining results were not computed")
-    return "\n\n".join(parts)
-
-
-def format_language(metrics: dict[str, float]) -> str:
-    """Return one line about the messages: every language metric by its name."""
-    parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items()]
-    return f"language: {', '.join(parts)}"
-
-
-def _metrics(task_metrics: TaskMetrics) -> dict[str, Any]:
+def _metrics(task_metrics: TaskMetrics, split: Split) -> dict[str, Any]:
+    """Return each metric's values, their intervals over puzzles, and the baselines."""
     return {
-        name: {**metric.values, "targets": metric.targets, "baselines": metric.baselines}
+        name: {
+            **metric.values,
+            "targets": metric.targets,
+            "intervals": {
+                value: bootstrap_interval(metric.shares[value], split.puzzle)
+                if value in metric.shares
+                else None
+                for value in metric.values
+            },
+            "baselines": metric.baselines,
+        }
         for name, metric in task_metrics.metrics.items()
     }
-
-
-def _rows(name: str, kind: str, metric: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each value of a metric, named after the value if there are several.
-
-    The names of a later value's baselines end in the name of the value.
-    """
-    values = {key: value for key, value in metric.items() if key not in ("targets", "baselines")}
-    first = next(iter(values))
-    for value, accuracy in values.items():
-        baselines = {}
-        for baseline, number in metric["baselines"].items():
-            ending = next((other for other in values if baseline.endswith(f"_{other}")), first)
-            if ending == value:
-                baselines[baseline.removesuffix(f"_{value}").replace("_", " ")] = number
-        yield {
-            "set": name,
-            "metric": (value if len(values) > 1 else kind).replace("_", " "),
-            "targets": metric["targets"],
-            "accuracy": accuracy,
-        } | baselines
 
 
 def _plain(value: Any) -> Any:
     """Round floats to four digits; NaN and infinity become None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return round(value, 4) if math.isfinite(value) else None
     return value

@@ -15,8 +15,8 @@ from arc.config.schema import ProcessConfig, ServerConfig, parse
 from arc.loggers.console import ConsoleProgress
 from arc.runs import Run, RunPlan, build_run, plan_run, run_to_end
 from arc.runs.next_run import NextRun
-from arc.runs.results import format_results
 from arc.runs.signals import on_signal, stops
+from arc.runs.tables import format_results
 from arc.server.endpoint import endpoint, published_log
 from arc.server.session import Session
 from arc.terminal import show

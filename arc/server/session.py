@@ -23,8 +23,8 @@ from arc.config.flat_keys import flat_view
 from arc.config.schema import RunConfig
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
-from arc.runs.results import format_results
 from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
+from arc.runs.tables import format_results
 from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
 from arc.server.samples import NO_LANGUAGE, SampleViewer
 from arc.server.status import RunStatus

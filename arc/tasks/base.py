@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from arc.data import Corpus, DataError, Grids, Split, Transform
 from arc.data.augment import random_crops
 from arc.data.corpus import HoldOut
 from arc.data.synthetic import synthetic_grids
+from arc.metrics import share_percent
 from arc.models import ARCAutoencoder, Message
 from arc.registry import ComponentConfig, Registry
 
@@ -39,11 +42,22 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class Metric:
-    """Values in percent over ``targets`` examples, with the baselines to compare them with."""
+    """Values in percent over ``targets`` examples, with the baselines to compare them with.
+
+    ``shares``: what each example of the split contributes to each value, as in
+    arc/metrics/intervals.py; a value without a share has no interval.
+    """
 
     values: dict[str, float]
     targets: int
     baselines: dict[str, float]
+    shares: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, shares: dict[str, Tensor], targets: int, baselines: dict[str, float]) -> Metric:
+        """Return the metric whose values are ``shares``."""
+        values = {name: share_percent(each) for name, each in shares.items()}
+        return cls(values, targets, baselines, shares)
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,52 @@ class Task(ABC):
         the prediction cannot be scored.
         """
         return [{"correct": None} for _ in examples]
+
+    def outcomes(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what the receiver makes of the ``signal`` of each example, in plain types.
+
+        ``prediction`` and ``correct``. Where the receiver builds a grid, also ``right_cells``, in
+        percent, and ``wrong_cells``, a number; where it chooses among candidates, also the
+        ``rank`` of the target, 1 to the number of ``candidates``, and its ``probability``. A tie
+        counts against the target.
+        """
+        for part in self.chunks(len(split)):
+            targets = split.grids[split.target[part]].arrays()
+            predictions = self.predict(model, split, part, signal[part])
+            for prediction, target in zip(predictions, targets, strict=True):
+                yield _outcome(prediction, target)
+
+
+def _outcome(prediction: dict[str, Any], target: np.ndarray) -> dict[str, Any]:
+    """Return the outcome of a prediction, with the correct cells of the grid that it ``built``.
+
+    All cells of a grid of another size are wrong.
+    """
+    if "built" not in prediction:
+        return {"prediction": None, "correct": prediction["correct"]}
+    built = np.array(prediction["built"])
+    wrong = int((built != target).sum()) if built.shape == target.shape else target.size
+    return {
+        "prediction": prediction["built"],
+        "correct": prediction["correct"],
+        "right_cells": 100 * (1 - wrong / target.size),
+        "wrong_cells": wrong,
+    }
+
+
+def ranked(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rank and the probability of each target, and the choice: [batch] each.
+
+    ``scores``: float [batch, candidates], minus infinity for what is no candidate. ``target``:
+    int64 [batch]. A tie, or NaN, counts against the target, and another candidate is chosen.
+    """
+    column = target[:, None]
+    own, others = scores.gather(1, column), scores.scatter(1, column, -math.inf)
+    rank = (~(others < own) & (others != -math.inf)).sum(1) + 1
+    choice = torch.where(rank == 1, target, others.argmax(1))
+    return rank, scores.softmax(1).gather(1, column)[:, 0], choice
 
 
 def transformed(grids: Grids, transform: Transform | None) -> Grids:

@@ -7,6 +7,7 @@ demonstration pair for validation, the test pairs for the test split.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from arc.data import Corpus, Split, Transform
 from arc.data.corpus import HoldOut
+from arc.metrics import share
 from arc.models import ARCAutoencoder
 from arc.tasks.base import (
     TASKS,
@@ -25,6 +27,7 @@ from arc.tasks.base import (
     TaskConfig,
     TaskMetrics,
     percent,
+    ranked,
 )
 
 
@@ -86,8 +89,8 @@ class PuzzleClassificationTask(Task):
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         hits = best == split.label[:, None]
         prior = self._most_common == split.label[:, None]
-        metric = Metric(
-            {"top1": float(percent(hits[:, 0])), "top5": float(percent(hits.any(1)))},
+        metric = Metric.of(
+            {"top1": share(hits[:, 0]), "top5": share(hits.any(1))},
             len(split),
             {"prior": float(percent(prior[:, 0])), "prior_top5": float(percent(prior.any(1)))},
         )
@@ -100,13 +103,11 @@ class PuzzleClassificationTask(Task):
         """Return the ``top`` five puzzles, and whether the first is correct."""
         probabilities = model.receiver(signal).softmax(1).cpu()
         best = probabilities.topk(min(5, probabilities.shape[1]), dim=1)
-        ids = self.corpus.training.puzzle_ids
         predictions = []
         for row, label in enumerate(split.label[examples].tolist()):
             top = [
                 {
-                    "puzzle": ids[guess // 2],
-                    "side": ("input", "output")[guess % 2],
+                    **self._class(guess),
                     "probability": probability,
                     "is_target": guess == label,
                 }
@@ -116,3 +117,24 @@ class PuzzleClassificationTask(Task):
             ]
             predictions.append({"top": top, "correct": top[0]["is_target"]})
         return predictions
+
+    def outcomes(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the predicted class, such as ``0a938d79 input``, and the label's rank."""
+        for part in self.chunks(len(split)):
+            logits, label = model.receiver(signal[part]).cpu(), split.label[part]
+            rank, probability, choice = (each.tolist() for each in ranked(logits, label))
+            for place, guess in enumerate(choice):
+                yield {
+                    "prediction": " ".join(self._class(guess).values()),
+                    "correct": rank[place] == 1,
+                    "rank": rank[place],
+                    "probability": probability[place],
+                    "candidates": logits.shape[1],
+                }
+
+    def _class(self, number: int) -> dict[str, str]:
+        """Return the puzzle and the side of a class."""
+        puzzle = self.corpus.training.puzzle_ids[number // 2]
+        return {"puzzle": puzzle, "side": ("input", "output")[number % 2]}

@@ -12,7 +12,14 @@ from torch import Tensor
 from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
 from arc.data.grids import NUM_COLORS
-from arc.metrics import Codec, cell_shares, cells_of_messages, right_cells, subsampled
+from arc.metrics import (
+    Codec,
+    cell_percentages,
+    cell_shares,
+    cells_of_messages,
+    right_cells,
+    subsampled,
+)
 from arc.models import ARCAutoencoder
 from arc.models.ragged import cell_values
 from arc.tasks.base import (
@@ -88,8 +95,8 @@ class ReconstructionTask(Task):
             right.append(right_cells(logits.argmax(1) == wanted, target.sizes))
         sizes = split.grids.sizes[split.target].cpu()
         shares = cell_shares(torch.cat(right), sizes)
-        values = {name: shares[name] for name in VALUES}
-        metric = Metric(values, len(split), self._baselines_of(model, split, full))
+        baselines = self._baselines_of(model, split, full)
+        metric = Metric.of({name: shares[name] for name in VALUES}, len(split), baselines)
         return TaskMetrics(loss / int(sizes.prod(1).sum()), {"reconstruction": metric})
 
     def predict(
@@ -121,7 +128,7 @@ class ReconstructionTask(Task):
             sizes = split.grids.sizes[split.target].cpu()
             baselines = {}
             for name, cells in right.items():
-                shares = cell_shares(cells, sizes)
+                shares = cell_percentages(cells, sizes)
                 baselines[name] = shares.pop("grids")
                 if full:
                     baselines |= {f"{name}_{value}": share for value, share in shares.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -19,7 +20,7 @@ from arc.data.distractors import (
 )
 from arc.data.features import FEATURES, content_ids, feature_ids
 from arc.data.near_copies import near_copies
-from arc.metrics import expected_accuracy, random_code_accuracy
+from arc.metrics import expected_accuracy, random_code_accuracy, share, share_percent
 from arc.models import ARCAutoencoder
 from arc.models.receivers.selection import SelectionReceiver
 from arc.tasks.base import (
@@ -30,6 +31,7 @@ from arc.tasks.base import (
     TaskConfig,
     TaskMetrics,
     percent,
+    ranked,
     transformed,
 )
 
@@ -197,19 +199,14 @@ class SelectionTask(Task):
         if len(split) == 0:
             headline = f"{self.config.distractors}_{self.config.num_distractors}"
             return TaskMetrics(math.nan, {headline: Metric({"accuracy": math.nan}, 0, {})})
-        embedded = self._embedded_candidates(model, split)
-        scores = torch.cat(
-            [self.score(model, signal[part], embedded) for part in self.chunks(len(split))]
-        ).cpu()
+        scores = self._scores(model, split, signal)
         wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:
             pairs = [(kind, count) for kind in DISTRACTORS for count in REPORTED_DISTRACTORS]
             wanted += [pair for pair in pairs if pair not in wanted]
         metrics: dict[str, Metric] = {}
         for kind, count in wanted:
-            accuracy, targets = self._accuracy(split, kind, count, scores)
-            baselines = self._baselines_of(model, split, kind, count)
-            metrics[f"{kind}_{count}"] = Metric({"accuracy": accuracy}, targets, baselines)
+            metrics[f"{kind}_{count}"] = self._metric(model, split, kind, count, scores)
         return TaskMetrics(self._loss(split, scores), metrics)
 
     def match_messages(
@@ -223,11 +220,14 @@ class SelectionTask(Task):
         ids = torch.cat([content, *sent]).unique(dim=0, return_inverse=True)[1].cpu()
         same = ids[: len(split), None] == ids[len(split) :]
         kind, count = self.config.distractors, self.config.num_distractors
-        accuracy, targets = self._accuracy(split, kind, count, same)
-        baselines = self._baselines_of(model, split, kind, count)
-        return TaskMetrics(
-            math.nan, {f"{kind}_{count}": Metric({"accuracy": accuracy}, targets, baselines)}
-        )
+        metric = self._metric(model, split, kind, count, same)
+        return TaskMetrics(math.nan, {f"{kind}_{count}": metric})
+
+    def _scores(self, model: ARCAutoencoder, split: Split, signal: Tensor) -> Tensor:
+        """Return the logit of every candidate of ``split``, float32 [examples, candidates]."""
+        embedded = self._embedded_candidates(model, split)
+        parts = self.chunks(len(split))
+        return torch.cat([self.score(model, signal[part], embedded) for part in parts]).cpu()
 
     def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:
         """Embed the candidates of ``split``, float32 [candidates, width]."""
@@ -262,18 +262,50 @@ class SelectionTask(Task):
             )
         return predictions
 
-    def _accuracy(
-        self, split: Split, kind: str, num_distractors: int, scores: Tensor
-    ) -> tuple[float, int]:
-        """Return the expected accuracy in percent and the number of targets that it covers.
+    def outcomes(
+        self, model: ARCAutoencoder, split: Split, signal: Tensor
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the chosen target, as an example that has it, and the rank of the correct one.
+
+        The candidates are all targets of the distractor group, not those of one game.
+        """
+        groups, universe = self.groups(self.config.distractors, split), split.candidates
+        names: dict[int, str] = {}
+        for grid, example in zip(split.target.tolist(), split.example_ids, strict=True):
+            names.setdefault(grid, example)
+        embedded = self._embedded_candidates(model, split)
+        for part in self.chunks(len(split)):
+            is_candidate = groups.members[groups.of_example[part]][:, universe]
+            scores = self.score(model, signal[part], embedded).cpu()
+            scores = scores.masked_fill(~is_candidate, -math.inf)
+            found = ranked(scores, torch.searchsorted(universe, split.target[part]))
+            rank, probability, choice = (each.tolist() for each in found)
+            for place, chosen in enumerate(universe[choice].tolist()):
+                yield {
+                    "prediction": names[chosen],
+                    "correct": rank[place] == 1,
+                    "rank": rank[place],
+                    "probability": probability[place],
+                    "candidates": int(is_candidate[place].sum()),
+                }
+
+    def _metric(
+        self, model: ARCAutoencoder, split: Split, kind: str, count: int, scores: Tensor
+    ) -> Metric:
+        """Return the accuracy among ``count`` distractors, with its baselines."""
+        accuracy = self._accuracy(split, kind, count, scores)
+        baselines = self._baselines_of(model, split, kind, count)
+        return Metric.of({"accuracy": accuracy}, int(accuracy[1].sum()), baselines)
+
+    def _accuracy(self, split: Split, kind: str, num_distractors: int, scores: Tensor) -> Tensor:
+        """Return the share of games that each target wins on average; skipped targets count 0.
 
         ``scores`` is [examples, candidates], of any dtype that can be compared.
         """
         groups, universe = self.groups(kind, split), split.candidates
-        covered = (groups.available >= num_distractors).nonzero()[:, 0]
-        if len(covered) == 0:
-            return math.nan, 0
-        total = 0.0
+        is_covered = groups.available >= num_distractors
+        covered = is_covered.nonzero()[:, 0]
+        won = torch.zeros(len(split), dtype=torch.float64)
         for chunk in self.chunks(len(covered), 1024):
             part = covered[chunk]
             own = torch.searchsorted(universe, split.target[part])
@@ -283,8 +315,8 @@ class SelectionTask(Task):
             better = (~(scores[part] <= mine) & allowed).sum(1)  # NaN counts as better
             tied = ((scores[part] == mine) & allowed).sum(1)
             wins = expected_accuracy(better, tied, groups.available[part], num_distractors)
-            total += float(wins.masked_fill(mine[:, 0].isnan(), 0.0).sum())
-        return 100 * total / len(covered), len(covered)
+            won[part] = wins.masked_fill(mine[:, 0].isnan(), 0.0)
+        return share(won, is_covered)
 
     def _baselines_of(
         self, model: ARCAutoencoder, split: Split, kind: str, num_distractors: int
@@ -296,7 +328,9 @@ class SelectionTask(Task):
             for feature in FEATURES:
                 ids = feature_ids(feature, split.grids)
                 matches = ids[split.sender][:, None] == ids[split.candidates]
-                baselines[feature] = self._accuracy(split, kind, num_distractors, matches)[0]
+                baselines[feature] = share_percent(
+                    self._accuracy(split, kind, num_distractors, matches)
+                )
             vocab_size, max_length = model.bottleneck.vocab_size, model.bottleneck.max_length
             if vocab_size is not None and max_length is not None:
                 codes = float(vocab_size) ** max_length

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arc.data import Corpus, GridPairs, Grids, Split, Transform
 from arc.data.features import color_counts
-from arc.metrics import cell_shares, right_cells
+from arc.metrics import cell_percentages, cell_shares, right_cells, share
 from arc.models import ARCAutoencoder
 from arc.models.ragged import cell_values
 from arc.models.receivers.transformation import BuiltGrids
@@ -116,10 +116,9 @@ class TransformationTask(Task):
             right.append(cells)
             right_sizes.append(right_size)
         sizes = split.grids.sizes[split.target].cpu()
-        values = cell_shares(torch.cat(right), sizes)
-        values["sizes"] = float(percent(torch.cat(right_sizes)))
-        metric = Metric(
-            {name: values[name] for name in names}, len(split), self._baselines_of(split)
+        shares = cell_shares(torch.cat(right), sizes) | {"sizes": share(torch.cat(right_sizes))}
+        metric = Metric.of(
+            {name: shares[name] for name in names}, len(split), self._baselines_of(split)
         )
         loss = cell_loss / int(sizes.prod(1).sum()) + size_loss / len(split)
         return TaskMetrics(loss, {"transformation": metric})
@@ -155,9 +154,9 @@ class TransformationTask(Task):
                 "majority_color": color_counts(outputs).max(1).values,
             }
             self._baselines[split.name] = {
-                name if value == "exact" else f"{name}_{value}": share
+                name if value == "exact" else f"{name}_{value}": percentage
                 for name, right in guesses.items()
-                for value, share in cell_shares(right, sizes).items()
+                for value, percentage in cell_percentages(right, sizes).items()
             }
         return self._baselines[split.name]
 

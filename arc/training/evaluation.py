@@ -21,13 +21,15 @@ class Evaluation:
 
     ``signal``: the receiver's input for each example, float32 [examples, signal_width].
     ``messages``: int64 [examples, max_length] on the CPU; None for a continuous bottleneck, whose
-    ``language`` is empty, or the capacity of its messages if they are noisy.
+    ``language`` is empty, or the capacity of its messages if they are noisy. ``lengths``: int64
+    [examples], None if all messages have the same length.
     """
 
     task_metrics: TaskMetrics
     language: dict[str, float]
     signal: Tensor = field(repr=False)
     messages: Tensor | None = field(default=None, repr=False)
+    lengths: Tensor | None = field(default=None, repr=False)
 
 
 @torch.no_grad()
@@ -55,7 +57,7 @@ def evaluate_split(
         language = {} if capacity is None else {"capacity_bits": capacity}
         return Evaluation(task_metrics, language, signal)
     language = language_metrics(metrics or {}, content, vocab_size, lengths)
-    return Evaluation(task_metrics, language, signal, content.cpu())
+    return Evaluation(task_metrics, language, signal, content.cpu(), lengths)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from arc.checkpointing import load
 from arc.config.files import ConfigError
 from arc.data import DataError
 from arc.runs.export import card
-from arc.runs.results import format_results
+from arc.runs.tables import format_results
 from arc.training import StepEvent
 
 Train = Callable[..., TrainedRun]

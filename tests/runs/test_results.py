@@ -8,7 +8,8 @@ import pytest
 import torch
 from helpers_cli import Make
 
-from arc.runs.results import evaluate_run, format_language, format_results, write_results
+from arc.runs.results import evaluate_run, write_results
+from arc.runs.tables import format_language, format_results
 
 LANGUAGE = {"message_entropy_bits": 5.25, "unique_messages": 40, "symbols_used": 23.2193}
 

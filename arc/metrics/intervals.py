@@ -1,0 +1,64 @@
+"""Shares of correct examples, and 95 % intervals over puzzles and over seeds.
+
+A share is float64 [2, examples], or [parts, 2, examples] for the mean of several shares: what each
+example adds to the numerator and to the denominator. An example that is not covered adds zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+LEVEL = 0.95
+RESAMPLES = 1000
+
+Interval = tuple[float, float]
+
+
+def share(right: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Return the share of ``right`` in ``counted`` [examples]; by default each example counts 1."""
+    counted = torch.ones_like(right) if counted is None else counted
+    return torch.stack([right, counted]).double().cpu()
+
+
+def share_percent(share: Tensor) -> float:
+    """Return a share in percent; NaN if it covers no example."""
+    right, counted = share.sum(-1).unbind(-1)
+    return 100 * float((right / counted).mean())
+
+
+def bootstrap_interval(share: Tensor, puzzle: Tensor) -> Interval | None:
+    """Return the 95 % percentile interval of a share in percent, by the bootstrap over puzzles.
+
+    Puzzles are drawn with replacement, with all their examples, because the examples of a puzzle
+    resemble each other (Efron and Tibshirani, 1993, chapters 8 and 13). ``puzzle``: int64
+    [examples]. The draws are the same in every call. None for fewer than two puzzles.
+    """
+    covered = (share[..., 1, :] > 0).reshape(-1, len(puzzle)).any(0)
+    names, number = puzzle[covered].unique(return_inverse=True)
+    if len(names) < 2:
+        return None
+    totals = share.new_zeros(*share.shape[:-1], len(names))
+    totals.index_add_(-1, number, share[..., covered])
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(names), (RESAMPLES, len(names)), generator=generator)
+    rows = len(names) * torch.arange(RESAMPLES)[:, None]
+    times = (drawn + rows).flatten().bincount(minlength=RESAMPLES * len(names))
+    right, counted = (totals @ times.view(RESAMPLES, -1).double().t()).unbind(-2)
+    values = (right / counted).reshape(-1, RESAMPLES).mean(0)
+    low, high = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
+    return 100 * float(values.nanquantile(low)), 100 * float(values.nanquantile(high))
+
+
+def t_interval(values: Sequence[float]) -> Interval | None:
+    """Return the 95 % interval of the mean by Student's t distribution; None for one value."""
+    if len(values) < 2:
+        return None
+    sample = torch.tensor(values, dtype=torch.float64)
+    factor = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2))
+    half = factor * float(sample.std()) / math.sqrt(len(values))
+    return float(sample.mean()) - half, float(sample.mean()) + half

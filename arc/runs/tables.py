@@ -1,0 +1,194 @@
+"""Results as tables: of one run, and of runs that differ only in their seed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from tabulate import tabulate
+
+from arc.metrics import t_interval
+
+INTERVAL = "95 %"
+OTHER_KEYS = ("targets", "intervals", "baselines")  # of a metric, besides its values
+
+
+def format_results(results: Mapping[str, Any]) -> str:
+    """Return ``results`` as a table: a row for each value, then the controls and the language.
+
+    The 95 % interval of a value is next to it.
+    """
+    rows, skipped, empty = _all_rows(results)
+    if not rows and results.get("stopped"):
+        return "the test was stopped before the first part of it was finished"
+    parts = [_table(rows)] if rows else []
+    if empty:
+        parts.append(f"no {' and no '.join(empty)} set")
+    if skipped:
+        parts.append(f"skipped (too few distractors): {', '.join(skipped)}")
+    if results["language"]:
+        parts.append(format_language(results["language"]))
+    if results.get("stopped"):
+        parts.append("the test was stopped: the remaining results were not computed")
+    return "\n\n".join(parts)
+
+
+def format_language(metrics: Mapping[str, float]) -> str:
+    """Return one line about the messages: every language metric by its name."""
+    parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items()]
+    return f"language: {', '.join(parts)}"
+
+
+def result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each value: set, metric, targets, accuracy, 95 %, and its baselines.
+
+    Metrics that cover no example are left out. ``95 %`` is absent if no value has an interval.
+    """
+    return _all_rows(results)[0]
+
+
+def _all_rows(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Return the rows, the names of skipped metrics and those of empty sets."""
+    sets = {"test": results["test"], "validation": results["validation"], **results["controls"]}
+    rows: list[dict[str, Any]] = []
+    skipped, empty = [], []
+    for name, metrics in sets.items():
+        if metrics and all(metric["targets"] == 0 for metric in metrics.values()):
+            empty.append(name)
+            continue
+        for kind, metric in metrics.items():
+            if metric["targets"] > 0:
+                rows += _rows(name.replace("_", " "), kind, metric)
+            else:
+                skipped.append(f"{name} {kind}".replace("_", " "))
+    if all(row[INTERVAL] is None for row in rows):
+        for row in rows:
+            del row[INTERVAL]
+    return rows, skipped, empty
+
+
+def _rows(name: str, kind: str, metric: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each value of a metric, named after the value if there are several.
+
+    The names of a later value's baselines end in the name of the value.
+    """
+    values = {key: value for key, value in metric.items() if key not in OTHER_KEYS}
+    first = next(iter(values))
+    for value, accuracy in values.items():
+        baselines = {}
+        for baseline, number in metric["baselines"].items():
+            ending = next((other for other in values if baseline.endswith(f"_{other}")), first)
+            if ending == value:
+                baselines[baseline.removesuffix(f"_{value}").replace("_", " ")] = number
+        yield {
+            "set": name,
+            "metric": (value if len(values) > 1 else kind).replace("_", " "),
+            "targets": metric["targets"],
+            "accuracy": accuracy,
+            INTERVAL: metric.get("intervals", {}).get(value),
+        } | baselines
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    shown = [{key: _cell(value) for key, value in row.items()} for row in rows]
+    return tabulate(shown, headers="keys", floatfmt=".1f", missingval="–")
+
+
+def _cell(value: Any) -> Any:
+    """Return an interval as text, and other values unchanged."""
+    return "{:.1f}–{:.1f}".format(*value) if isinstance(value, list | tuple) else value
+
+
+# -- seeds -------------------------------------------------------------------------------
+
+
+def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Group the names of ``runs`` (name to results) by configuration, apart from the seed.
+
+    The name of the run and the path of its pretrained encoder may differ too. Files of one seed
+    are not independent, so that each of them is in a group of its own.
+    """
+    groups: list[tuple[Any, set[int], list[str]]] = []
+    for name, results in runs.items():
+        setting, seed = _without_seed(results["config"]), results["config"]["seed"]
+        for other, seeds, names in groups:
+            if other == setting and seed not in seeds:
+                seeds.add(seed)
+                names.append(name)
+                break
+        else:
+            groups.append((setting, {seed}, [name]))
+    return [names for *_, names in groups]
+
+
+def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
+    tree = copy.deepcopy(dict(config))
+    del tree["seed"], tree["run_name"]
+    for section, key in (("encoder", "pretrained"), ("pretrain", "init_from")):
+        tree[section][key] = tree[section][key] is not None
+    return tree
+
+
+def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each value that all ``results`` have, with its mean over the seeds.
+
+    ``values`` are those of each run, ``interval`` is the 95 % interval of the mean by Student's t
+    distribution, ``baselines`` are means. The rows of the set ``language`` have no baselines.
+    """
+    tables = [{(row["set"], row["metric"]): row for row in _with_language(r)} for r in results]
+    rows = []
+    for (name, metric), first in tables[0].items():
+        found = [table.get((name, metric), {}) for table in tables]
+        values = [row.get("accuracy") for row in found]
+        if None in values:
+            continue
+        baselines = [key for key in first if key not in HEADERS]
+        rows.append(
+            {
+                "set": name,
+                "metric": metric,
+                "targets": first["targets"],
+                "values": values,
+                "mean": mean(values),
+                "interval": t_interval(values),
+                "baselines": {key: mean(row[key] for row in found) for key in baselines},
+            }
+        )
+    return rows
+
+
+HEADERS = ("set", "metric", "targets", "accuracy", INTERVAL)
+
+
+def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    language = [
+        {"set": "language", "metric": name, "targets": None, "accuracy": value}
+        for name, value in results["language"].items()
+    ]
+    return result_rows(results) + language
+
+
+def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return runs of several seeds as one table: each value, its mean and the mean's interval.
+
+    Below it, the language metrics in the same form.
+    """
+    seeds = [f"seed {each['config']['seed']}" for each in results]
+    accuracies, language = [], []
+    for row in over_seeds(results):
+        values = dict(zip(seeds, row["values"], strict=True))
+        line = {**values, "mean": row["mean"]}
+        if row["set"] == "language":
+            interval = "{:.4g} to {:.4g}".format(*row["interval"])
+            line = {key: f"{value:.4g}" for key, value in line.items()}
+            name = row["metric"].replace("_", " ")
+            language.append({"language": name, **line, INTERVAL: interval})
+        else:
+            start = {key: row[key] for key in ("set", "metric", "targets")}
+            accuracies.append({**start, **line, INTERVAL: row["interval"], **row["baselines"]})
+    parts = [_table(accuracies)] if accuracies else []
+    if language:
+        parts.append(tabulate(language, headers="keys", disable_numparse=True))
+    return "\n\n".join(parts) or "no value that all of these runs have"
