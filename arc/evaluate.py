@@ -1,24 +1,28 @@
-"""Evaluate a saved run: ``python -m arc.evaluate path=checkpoints/NAME.pth``."""
+"""Evaluate saved runs: ``python -m arc.evaluate path=checkpoints/NAME.pth``."""
 
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from arc.config.hydra_main import gather_overrides, hydra_entry, typed_overrides
+from arc.config.hydra_main import gather_overrides, gathered, hydra_entry, typed_overrides
 from arc.terminal import run_and_exit, show
 
 log = logging.getLogger("arc.evaluate")
 
 
-def evaluate_file(tree: DictConfig) -> int:
-    """Evaluate the checkpoint and print its results; returns the exit status."""
+def evaluate_files(tree: DictConfig) -> int:
+    """Evaluate the checkpoints and print their results; returns the exit status."""
     from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
-    from arc.runs.results import evaluate_checkpoint, format_results, write_results
+    from arc.runs.files import check_writable
+    from arc.runs.results import evaluate_checkpoints, write_results
     from arc.runs.signals import on_signal, stops
     from arc.training import RunControl, pick_device
     from arc.training.allocator import configure_allocator
@@ -28,25 +32,52 @@ def evaluate_file(tree: DictConfig) -> int:
     configure_allocator()
     config = parse(EvaluateConfig, tree)
     output = None if config.output is None else Path(config.output)
-    if output is not None and not output.parent.is_dir():
-        raise ValueError(f"output={output}: cannot be written: there is no {output.parent}")
+    if output is not None:
+        check_writable(output)
     control, progress = RunControl(), ConsoleProgress(console)
+    runs: dict[str, dict[str, Any]] = {}
     try:
         with on_signal(stops(control)) as received:
-            results = evaluate_checkpoint(
+            for path, results in evaluate_checkpoints(
                 config.path,
                 pick_device(config.device),
                 overrides=[each for each in typed_overrides() if key_of(each).startswith("data.")],
                 report=progress.on_event,
                 should_stop=lambda: control.stop_requested,
-            )
+                messages=config.messages,
+            ):
+                runs[path] = results
     finally:
         progress.close()
-    show(format_results(results))
+        if runs:
+            _show(runs)
     if output is not None:
-        write_results(output, results)
+        write_results(output, _content(runs))
         log.info(f"results {output}")
     return 128 + received[0] if received else 0
+
+
+def _show(runs: Mapping[str, dict[str, Any]]) -> None:
+    """Print a table for each run, and one for all runs that differ only in their seed."""
+    from arc.runs.tables import format_results, format_seeds, seed_groups
+
+    parts = []
+    for paths in seed_groups(runs):
+        results = [runs[path] for path in paths]
+        table = format_results(results[0]) if len(paths) == 1 else format_seeds(results)
+        parts.append(table if len(runs) == 1 else "\n".join([*paths, "", table]))
+    show("\n\n\n".join(parts))
+
+
+def _content(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the results of the only run, or those of several, with the means over seeds."""
+    from arc.runs.tables import over_seeds, seed_groups
+
+    if len(runs) == 1:
+        return next(iter(runs.values()))
+    groups = [paths for paths in seed_groups(runs) if len(paths) > 1]
+    means = [{"runs": paths, "means": over_seeds([runs[p] for p in paths])} for paths in groups]
+    return {"runs": dict(runs), "seeds": means}
 
 
 def main() -> None:
@@ -55,8 +86,9 @@ def main() -> None:
 
 
 def _main() -> int:
-    gather_overrides()
-    return hydra_entry(evaluate_file, "evaluate")
+    typed = gather_overrides()
+    sys.argv[len(sys.argv) - len(typed) :] = gathered("path", typed)
+    return hydra_entry(evaluate_files, "evaluate")
 
 
 if __name__ == "__main__":

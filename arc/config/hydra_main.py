@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -165,8 +166,35 @@ def expand_home(override: str) -> str:
     key, _, value = override.partition("=")
     if not value.startswith("~") or "," in value:
         return override
-    path = os.path.expanduser(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{path}'"
+    return f"{key}={quoted(os.path.expanduser(value))}"
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as a string of Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def gathered(key: str, overrides: Sequence[str]) -> list[str]:
+    """Return ``overrides`` with a ``key`` that was typed several times as one list.
+
+    Overrides that Hydra cannot parse, and those of a sweep, are returned unchanged.
+    """
+    typed = [each for each in overrides if each.partition("=")[0] == key]
+    if len(typed) < 2:
+        return list(overrides)
+    try:
+        parsed = OverridesParser.create().parse_overrides(typed)
+    except HydraException:
+        return list(overrides)
+    if any(each.is_sweep_override() for each in parsed):
+        return list(overrides)
+    values: list[Any] = []
+    for each in parsed:
+        value = each.value()
+        values += value if isinstance(value, list) else [value]
+    joined = ",".join(quoted(str(value)) for value in values)
+    return [*(each for each in overrides if each not in typed), f"{key}=[{joined}]"]
 
 
 def _without_token(override: str) -> str:

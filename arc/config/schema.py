@@ -227,10 +227,20 @@ class EvaluateDataConfig(Settings):
 class EvaluateConfig(Settings):
     """Keys of conf/evaluate.yaml."""
 
-    path: PathName
+    path: Annotated[list[PathName], Field(min_length=1)]
     device: str
     output: PathName | None
+    messages: bool
     data: EvaluateDataConfig
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _one_or_several(cls, path: Any) -> Any:
+        if isinstance(path, str):
+            return [path]
+        if not isinstance(path, list):
+            raise ValueError("must be a string, or a list of strings")
+        return path
 
 
 SCHEMAS: dict[str, type[BaseModel]] = {"config": RunConfig, "evaluate": EvaluateConfig}

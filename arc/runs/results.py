@@ -6,13 +6,14 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from arc.checkpointing import load, portable_tree
+from arc.checkpointing import load, portable_tree, read_metadata
 from arc.checkpointing.loader import Loaded
 from arc.config.builders import build_model, build_task
 from arc.config.files import ConfigError
@@ -127,6 +128,62 @@ def evaluate_run(
                 log.info(f"messages {path}")
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
+
+
+def evaluate_checkpoints(
+    paths: Sequence[str],
+    device: torch.device,
+    *,
+    report: Callable[[EvaluationEvent], None],
+    should_stop: Callable[[], bool],
+    messages: bool = False,
+    overrides: Sequence[str] = (),
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
+
+    A path that is named twice is evaluated once. Progress and time left are those of all files.
+    After a stop, the remaining files are not evaluated. Raises CheckpointError before the first
+    evaluation if a file cannot be read, and ConfigError if two files would write the same messages.
+    """
+    named = {Path(path).resolve(): path for path in reversed(paths)}
+    chosen = list(reversed(named.values()))
+    writers: dict[Path, str] = {}
+    for path in chosen:
+        target = messages_path(path, read_metadata(path)["config"].get("run_name")).resolve()
+        if messages and (other := writers.setdefault(target, path)) != path:
+            raise ConfigError(
+                f"messages=true: {other} and {path} both write {target.name}; evaluate them one "
+                "by one"
+            )
+    start = time.monotonic()
+    for number, path in enumerate(chosen):
+        shared = partial(_report_part, report, start, Path(path).name, number, len(chosen))
+        results = evaluate_checkpoint(
+            path,
+            device,
+            overrides=overrides,
+            report=report if len(chosen) == 1 else shared,
+            should_stop=should_stop,
+            messages=messages,
+        )
+        yield path, results
+        if should_stop():
+            return
+
+
+def _report_part(
+    report: Callable[[EvaluationEvent], None],
+    start: float,
+    name: str,
+    number: int,
+    count: int,
+    event: EvaluationEvent,
+) -> None:
+    """Report the progress of one file as a part of the progress of ``count`` files."""
+    progress, seconds = (number + event.progress) / count, time.monotonic() - start
+    left = seconds / progress - seconds if progress > 0 else None
+    stage = f"{event.stage} of {name} ({number + 1} of {count})"
+    report(EvaluationEvent(stage, progress, left))
 
 
 def evaluate_checkpoint(
