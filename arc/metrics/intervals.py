@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 LEVEL = 0.95
 RESAMPLES = 1000
+BLOCK = 2**21  # puzzles drawn at once; bounds the memory
 
 Interval = tuple[float, float]
 
@@ -45,19 +45,28 @@ def bootstrap_interval(share: Tensor, puzzle: Tensor) -> Interval | None:
     totals = share.new_zeros(*share.shape[:-1], len(names))
     totals.index_add_(-1, number, share[..., covered])
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(names), (RESAMPLES, len(names)), generator=generator)
-    rows = len(names) * torch.arange(RESAMPLES)[:, None]
-    times = (drawn + rows).flatten().bincount(minlength=RESAMPLES * len(names))
-    right, counted = (totals @ times.view(RESAMPLES, -1).double().t()).unbind(-2)
-    values = (right / counted).reshape(-1, RESAMPLES).mean(0)
+    resamples = torch.arange(RESAMPLES).split(max(BLOCK // len(names), 1))
+    values = torch.cat([_resampled(totals, len(part), generator) for part in resamples])
     low, high = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
     return 100 * float(values.nanquantile(low)), 100 * float(values.nanquantile(high))
+
+
+def _resampled(totals: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` values of the share whose ``totals`` [..., 2, puzzles] are resampled."""
+    puzzles = totals.shape[-1]
+    drawn = torch.randint(puzzles, (count, puzzles), generator=generator)
+    drawn += puzzles * torch.arange(count)[:, None]
+    times = drawn.flatten().bincount(minlength=count * puzzles).view(count, puzzles)
+    right, counted = (totals @ times.double().t()).unbind(-2)
+    return (right / counted).reshape(-1, count).mean(0)
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:
     """Return the 95 % interval of the mean by Student's t distribution; None for one value."""
     if len(values) < 2:
         return None
+    from scipy.special import stdtrit  # imported here because it is slow
+
     sample = torch.tensor(values, dtype=torch.float64)
     factor = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2))
     half = factor * float(sample.std()) / math.sqrt(len(values))

@@ -37,7 +37,7 @@ def message_rows(
     if len(split) == 0:
         return
     headline = next(iter(evaluation.task_metrics.headline.shares.values()))
-    accuracy = (100 * headline[0] / headline[1]).tolist()
+    accuracy = (100 * headline[0] / headline[1]).round(decimals=4).tolist()
     sent = _sent(evaluation)
     outcomes = task.outcomes(model, split, evaluation.signal)
     for number, (example, outcome) in enumerate(zip(split.example_ids, outcomes, strict=True)):

@@ -155,7 +155,7 @@ def evaluate_checkpoints(
                 f"messages=true: {other} and {path} both write {target.name}; evaluate them one "
                 "by one"
             )
-    start = time.monotonic()
+    start, tasks = time.monotonic(), dict[str, Task]()
     for number, path in enumerate(chosen):
         shared = partial(_report_part, report, start, Path(path).name, number, len(chosen))
         results = evaluate_checkpoint(
@@ -165,6 +165,7 @@ def evaluate_checkpoints(
             report=report if len(chosen) == 1 else shared,
             should_stop=should_stop,
             messages=messages,
+            tasks=tasks,
         )
         yield path, results
         if should_stop():
@@ -194,14 +195,16 @@ def evaluate_checkpoint(
     report: Callable[[EvaluationEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     messages: bool = False,
+    tasks: dict[str, Task] | None = None,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
     ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
     set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. Raises CheckpointError, ConfigError or
-    DataError if the file or its data cannot be loaded, ValueError if the messages cannot be
-    written.
+    writes ``<run_name>_messages.jsonl`` beside the file. ``tasks`` keeps the task, with its data
+    and baselines, for further files with the same ``overrides``. Raises CheckpointError,
+    ConfigError or DataError if the file or its data cannot be loaded, ValueError if the messages
+    cannot be written.
     """
     for override in overrides:
         if not key_of(override).startswith("data."):
@@ -213,7 +216,11 @@ def evaluate_checkpoint(
     target = messages_path(path, config.run_name) if messages else None
     if target is not None:
         check_writable(target)
-    task = _task_of(loaded, config, overrides, device)
+    tasks = {} if tasks is None else tasks
+    key = str([loaded.metadata["config"][section] for section in ("task", "bottleneck", "data")])
+    if key not in tasks:
+        tasks[key] = _task_of(loaded, config, overrides, device)
+    task = tasks[key]
     classes = getattr(config.task, "num_classes", None)
     if task.num_classes != classes:
         raise DataError(

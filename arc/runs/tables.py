@@ -11,7 +11,6 @@ from tabulate import tabulate
 
 from arc.metrics import t_interval
 
-INTERVAL = "95 %"
 OTHER_KEYS = ("targets", "intervals", "baselines")  # of a metric, besides its values
 
 
@@ -42,9 +41,9 @@ def format_language(metrics: Mapping[str, float]) -> str:
 
 
 def result_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each value: set, metric, targets, accuracy, 95 %, and its baselines.
+    """Return a row for each value: set, metric, targets, accuracy, interval and baselines.
 
-    Metrics that cover no example are left out. ``95 %`` is absent if no value has an interval.
+    Metrics that cover no example are left out.
     """
     return _all_rows(results)[0]
 
@@ -63,9 +62,6 @@ def _all_rows(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[st
                 rows += _rows(name.replace("_", " "), kind, metric)
             else:
                 skipped.append(f"{name} {kind}".replace("_", " "))
-    if all(row[INTERVAL] is None for row in rows):
-        for row in rows:
-            del row[INTERVAL]
     return rows, skipped, empty
 
 
@@ -87,18 +83,23 @@ def _rows(name: str, kind: str, metric: Mapping[str, Any]) -> Iterator[dict[str,
             "metric": (value if len(values) > 1 else kind).replace("_", " "),
             "targets": metric["targets"],
             "accuracy": accuracy,
-            INTERVAL: metric.get("intervals", {}).get(value),
-        } | baselines
+            "interval": metric.get("intervals", {}).get(value),
+            "baselines": baselines,
+        }
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = [{key: _cell(value) for key, value in row.items()} for row in rows]
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows with ``interval`` and ``baselines`` as a table, intervals as ``low–high``.
+
+    Without any interval, as in older results, there is no column for them.
+    """
+    shown = []
+    for row in rows:
+        start = {key: row[key] for key in row if key not in ("interval", "baselines")}
+        if any(each["interval"] for each in rows):
+            start["95 %"] = "{:.1f}–{:.1f}".format(*row["interval"]) if row["interval"] else None
+        shown.append(start | row["baselines"])
     return tabulate(shown, headers="keys", floatfmt=".1f", missingval="–")
-
-
-def _cell(value: Any) -> Any:
-    """Return an interval as text, and other values unchanged."""
-    return "{:.1f}–{:.1f}".format(*value) if isinstance(value, list | tuple) else value
 
 
 # -- seeds -------------------------------------------------------------------------------
@@ -144,7 +145,6 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         values = [row.get("accuracy") for row in found]
         if None in values:
             continue
-        baselines = [key for key in first if key not in HEADERS]
         rows.append(
             {
                 "set": name,
@@ -153,18 +153,17 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "values": values,
                 "mean": mean(values),
                 "interval": t_interval(values),
-                "baselines": {key: mean(row[key] for row in found) for key in baselines},
+                "baselines": {
+                    key: mean(row["baselines"][key] for row in found) for key in first["baselines"]
+                },
             }
         )
     return rows
 
 
-HEADERS = ("set", "metric", "targets", "accuracy", INTERVAL)
-
-
 def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     language = [
-        {"set": "language", "metric": name, "targets": None, "accuracy": value}
+        {"set": "language", "metric": name, "targets": None, "accuracy": value, "baselines": {}}
         for name, value in results["language"].items()
     ]
     return result_rows(results) + language
@@ -181,13 +180,13 @@ def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:
         values = dict(zip(seeds, row["values"], strict=True))
         line = {**values, "mean": row["mean"]}
         if row["set"] == "language":
-            interval = "{:.4g} to {:.4g}".format(*row["interval"])
             line = {key: f"{value:.4g}" for key, value in line.items()}
-            name = row["metric"].replace("_", " ")
-            language.append({"language": name, **line, INTERVAL: interval})
+            line["95 %"] = "{:.4g}–{:.4g}".format(*row["interval"])
+            language.append({"language": row["metric"].replace("_", " "), **line})
         else:
             start = {key: row[key] for key in ("set", "metric", "targets")}
-            accuracies.append({**start, **line, INTERVAL: row["interval"], **row["baselines"]})
+            ends = {key: row[key] for key in ("interval", "baselines")}
+            accuracies.append({**start, **line, **ends})
     parts = [_table(accuracies)] if accuracies else []
     if language:
         parts.append(tabulate(language, headers="keys", disable_numparse=True))

@@ -24,7 +24,7 @@ from arc.config.schema import RunConfig
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
 from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
-from arc.runs.tables import format_results
+from arc.runs.tables import format_results, result_rows
 from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
 from arc.server.samples import NO_LANGUAGE, SampleViewer
 from arc.server.status import RunStatus
@@ -287,7 +287,12 @@ class Session(Callback):
         if event.results is not None:
             results = {key: value for key, value in event.results.items() if key != "config"}
             self.status.publish(
-                "results", {"results": results, "table": format_results(event.results)}
+                "results",
+                {
+                    "results": results,
+                    "table": format_results(event.results),
+                    "rows": result_rows(event.results),
+                },
             )
 
     def _begin(self, plan: RunPlan) -> None:

@@ -35,7 +35,7 @@ class RunStatus:
     def _reset(self) -> None:
         self._config: dict[str, Any] | None = None
         self._facts = self._step = self._validation = self._outcome = EMPTY
-        self._results: Mapping[str, Any] = {"results": None, "table": None}
+        self._results: Mapping[str, Any] = {"results": None, "table": None, "rows": None}
         self._testing: dict[str, Any] | None = None
         self._pending: list[str] = []
         self._saves: list[dict[str, Any]] = []
@@ -49,8 +49,8 @@ class RunStatus:
         ``kind`` names the part and determines ``content``: state (``[state, mode]``), settings
         (of the next run, by flat names), begin (settings of a new run; resets everything but
         the log), facts (FACTS and VALIDATION_KEYS), step and validation (a row), testing
-        (progress of the test phase), end (``kind`` and ``error``), results (``results`` and
-        their ``table``), saves (names ``pending``, rows ``recent``), line (of the log).
+        (progress of the test phase), end (``kind`` and ``error``), results (``results``, their
+        ``table`` and its ``rows``), saves (names ``pending``, rows ``recent``), line (of the log).
         """
         with self._lock:
             getattr(self, f"_on_{kind}")(content)
@@ -167,7 +167,7 @@ class RunStatus:
             }
 
     def results(self) -> dict[str, Any]:
-        """Return the test results and their ``table``; both None before the end of a run."""
+        """Return the test results, their ``table`` and its ``rows``; None before a run's end."""
         with self._lock:
             return {"run_id": self.run_id, **self._results}
 

@@ -162,15 +162,17 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
     press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(fact(idle, "Step")).to_have_text("3")
-    table = served.get("/results")["table"]
+    table, rows = (served.get("/results")[key] for key in ("table", "rows"))
     idle.get_by_role("tab", name="Results").click()
-    metrics, *notes = table.split("\n\n")
-    expect(idle.locator("#results pre")).to_have_text(metrics, use_inner_text=True)
-    expect(idle.locator("#results p")).to_have_text(notes)
+    expect(idle.locator("#results p")).to_have_text(table.split("\n\n")[1:])
+    expect(idle.locator("#results tbody tr")).to_have_count(len(rows))
+    first = idle.locator("#results tbody tr").first.locator("td").nth(2)
+    low, high = rows[0]["interval"]
+    expect(first).to_have_text(f"{rows[0]['accuracy']:.1f}{low:.1f}–{high:.1f}")
     press(idle, "Start training")
     expect(idle.locator("#results")).to_have_text(re.compile("appear here"))
     expect(idle.locator("#state")).to_have_text("✓ finished")
-    expect(idle.locator("#results pre")).to_be_visible()
+    expect(idle.locator("#results table")).to_be_visible()
 
 
 def test_a_file_is_downloaded_and_inspected(served: Served, running: Page) -> None:

@@ -28,7 +28,7 @@ COURSE = [
     ("saves", {"pending": ["x"], "recent": [{"name": "w", "state": "saved"}]}),
     ("line", {"n": 1, "text": "a line"}),
     ("end", {"kind": "failed", "error": "a fault"}),
-    ("results", {"results": {"steps": 5}, "table": "figures"}),
+    ("results", {"results": {"steps": 5}, "table": "figures", "rows": []}),
     ("state", ["idle", None]),
 ]
 
