@@ -145,8 +145,7 @@ def evaluate_checkpoints(
     After a stop, the remaining files are not evaluated. Raises CheckpointError before the first
     evaluation if a file cannot be read, and ConfigError if two files would write the same messages.
     """
-    named = {Path(path).resolve(): path for path in reversed(paths)}
-    chosen = list(reversed(named.values()))
+    chosen = {Path(path).resolve(): path for path in dict.fromkeys(paths)}.values()
     writers: dict[Path, str] = {}
     for path in chosen:
         target = messages_path(path, read_metadata(path)["config"].get("run_name")).resolve()

@@ -7,13 +7,15 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from helpers_cli import Make, Outcome, call
 
 import arc.evaluate
-from arc.api import TrainedRun
+from arc.api import TrainedRun, read_messages
+from arc.runs.messages import message_rows
 from arc.training import evaluate_split
 
 
@@ -57,10 +59,101 @@ def test_the_command_writes_and_prints_the_results_of_the_run(
     for key in ("test", "validation", "controls", "language", "steps"):
         assert again[key] == trained.results[key], key
     rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
-    values = set(again["test"]["reconstruction"]) - {"targets", "baselines"}
+    values = set(again["test"]["reconstruction"]) - {"targets", "intervals", "baselines"}
     assert {row.split()[1] for row in rows} == values
     assert list(folder.iterdir()) == []  # no file but the requested one
     assert best.read_bytes() == before
+
+
+def seeds_of(best: Path) -> list[Path]:
+    """Copies of the file as if they were of other seeds, in folders of their own."""
+    paths = []
+    for seed in (0, 1):
+        path = best.parent / str(seed) / "x_best.pth"
+        path.parent.mkdir()
+        shutil.copy(best, path)
+        rewrite(path, lambda content, seed=seed: content["config"].update(seed=seed))  # type: ignore[misc]
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("typed", ["twice", "list"])
+def test_several_files_are_evaluated_and_seeds_are_one_table(
+    trained: TrainedRun, best: Path, tmp_path: Path, typed: str
+) -> None:
+    paths = [*map(str, seeds_of(best)), str(best)]  # the last one has seed 0 as well
+    arguments = [f"path={path}" for path in (*paths, paths[0])]
+    if typed == "list":
+        arguments = [f"path=[{','.join(paths)}]"]
+    output = tmp_path / "out.json"
+    outcome = evaluate(*arguments, "device=cpu", f"output={output}", "messages=true")
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[:2] == paths[:2]
+    heads = [line.split() for line in lines if line.startswith("set ")]
+    assert heads[0][3:8] == ["seed", "0", "seed", "1", "mean"]
+    assert paths[2] in lines
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert list(content["runs"]) == paths
+    assert trained.results is not None
+    for results in content["runs"].values():
+        assert results["test"] == trained.results["test"]
+    (group,) = content["seeds"]
+    assert group["runs"] == paths[:2]
+    mean = trained.results["test"]["reconstruction"]["grids"]
+    assert group["means"][0]["values"] == [mean, mean]
+    assert group["means"][0]["interval"] == pytest.approx([mean, mean])
+    for path in map(Path, paths):
+        columns = read_messages(path.with_name("mine_messages.jsonl"))
+        splits = list(columns["split"])
+        results = trained.results
+        for split in ("test", "validation"):
+            assert splits.count(split) == results[split]["reconstruction"]["targets"]
+
+
+def test_a_file_of_several_that_cannot_be_read_is_named_first(best: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent.pth"
+    outcome = evaluate(f"path={best}", f"path={absent}", "device=cpu")
+    assert outcome.complaint == f"{absent}: no such file"
+    assert outcome.out == ""
+
+
+def test_the_results_before_a_fault_are_shown(best: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copy(best, tmp_path / "other.pth"))
+    rewrite(other, lambda content: content["config"]["data"].update(path=str(tmp_path / "gone")))
+    outcome = evaluate(f"path={best}", f"path={other}", "device=cpu")
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].startswith("error: ")
+    assert "gone" in outcome.err.splitlines()[-1]
+    assert "test " in outcome.out
+
+
+def test_two_files_do_not_write_the_same_messages(best: Path, tmp_path: Path) -> None:
+    other = shutil.copy(best, tmp_path / "other.pth")
+    complaint = evaluate(f"path={best}", f"path={other}", "messages=true").complaint
+    assert complaint.startswith(f"messages=true: {best} and {other} both write mine_messages.jsonl")
+    assert list(tmp_path.glob("*messages*")) == []
+
+
+def test_messages_that_cannot_be_written_are_an_error_before_the_evaluation(best: Path) -> None:
+    rewrite(best, lambda content: content["config"].update(run_name="a" * 100))
+    with patch("arc.runs.files.Path.touch", side_effect=OSError(30, "Read-only file system")):
+        complaint = evaluate(f"path={best}", "device=cpu", "messages=true").complaint
+    assert complaint.endswith("_messages.jsonl: cannot be written: Read-only file system")
+
+
+def test_a_stopped_evaluation_writes_no_messages(
+    best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return message_rows(*arguments, **options)
+
+    monkeypatch.setattr("arc.runs.results.message_rows", interrupted)
+    outcome = evaluate(f"path={best}", "device=cpu", "messages=true")
+    assert outcome.status == 143
+    assert "the test was stopped" in outcome.out
+    assert [path.name for path in best.parent.iterdir()] == [best.name]
 
 
 def test_a_signal_ends_the_evaluation_and_prints_the_results_so_far(
@@ -113,6 +206,8 @@ REFUSED = {
     "added key": (["path=x", "+foo=1"], ["foo:", "output"]),
     "a key of training": (["path=x", "task=selection"], ["task"]),
     "not a path": (["path=3"], ["path=3:", "string"]),
+    "no path in a list": (["path=[]"], ["path=[]:", "at least 1"]),
+    "not a list of paths": (["path=[a,3]"], ["path.1=3:", "string"]),
 }
 
 

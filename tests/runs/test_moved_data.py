@@ -12,7 +12,7 @@ from helpers_cli import Recorder, call, differences, run_here, tiny
 from helpers_data import SavePuzzles
 
 import arc.evaluate
-from arc.api import TrainedRun, evaluate
+from arc.api import TrainedRun, corpus, evaluate
 from arc.checkpointing import load
 from arc.config.files import ConfigError
 from arc.data import DataError
@@ -131,15 +131,45 @@ def test_moved_additional_puzzles_can_be_named(
 
 def test_another_test_set_can_be_evaluated(whole: TrainedRun, arc_folder: Path) -> None:
     path = str(whole.checkpoints.last)
-    other = f"data.test={arc_folder / 'training'}"
-    outcome = call(arc.evaluate.main, f"path={path}", "device=cpu", other)
-    assert outcome.status != 0  # nothing would be left to train on
-    assert "12 puzzles removed because pairs of them are in the test set" in outcome.complaint
     results = evaluate(path, f"data.test={arc_folder / 'evaluation' / 'e01.json'}", device="cpu")
     assert whole.results is not None
     targets = [each["test"]["reconstruction"]["targets"] for each in (results, whole.results)]
     assert targets == [8, 24]
+    assert results["validation"] == whole.results["validation"]
+    assert results["leaked"] == 0
     assert results["config"]["data"]["test"].endswith("e01.json")
+
+
+def test_examples_that_the_run_was_trained_on_are_no_test(
+    whole: TrainedRun, arc_folder: Path
+) -> None:
+    assert whole.checkpoints.last is not None
+    trained = corpus(whole.config).training
+    typed = (f"path={whole.checkpoints.last}", "device=cpu")
+    outcome = call(arc.evaluate.main, *typed, f"data.test={arc_folder / 'training'}")
+    assert outcome.status == 0, outcome.err
+    assert "data differ" not in outcome.err
+    (line,) = (line for line in outcome.err.splitlines() if "was trained on their grids" in line)
+    leaked = int(line.split("test: ")[1].split()[0])
+    results = evaluate(whole, f"data.test={arc_folder / 'training'}", device="cpu")
+    targets = results["test"]["reconstruction"]["targets"]
+    assert results["leaked"] == leaked
+    assert leaked + targets == 96  # of the 12 puzzles
+    assert len(trained) <= leaked < 96
+
+
+def test_another_test_set_takes_the_place_of_one_that_is_gone(
+    tmp_path: Path, train_small: Train, arc_folder: Path
+) -> None:
+    gone = shutil.copytree(arc_folder / "evaluation", tmp_path / "gone")
+    run = train_small(tmp_path, *SMALL, "training.max_steps=1", f"data.test={gone}")
+    shutil.rmtree(gone)
+    path = f"path={run.checkpoints.last}"
+    assert "gone" in call(arc.evaluate.main, path, "device=cpu").complaint
+    other = f"data.test={arc_folder / 'evaluation' / 'e01.json'}"
+    outcome = call(arc.evaluate.main, path, "device=cpu", other)
+    assert outcome.status == 0, outcome.err
+    assert "the data of the run cannot be loaded as they were: data.test=" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,21 @@ import torch
 from helpers_cli import Make
 
 from arc.runs.results import evaluate_run, write_results
-from arc.runs.tables import format_language, format_results
+from arc.runs.tables import (
+    format_language,
+    format_results,
+    format_seeds,
+    over_seeds,
+    seed_groups,
+)
 
 LANGUAGE = {"message_entropy_bits": 5.25, "unique_messages": 40, "symbols_used": 23.2193}
 
 
 def metric(value: float | None, targets: int, **baselines: float) -> dict[str, Any]:
-    return {"accuracy": value, "targets": targets, "baselines": baselines}
+    interval = None if value is None or targets < 50 else [value - 1, value + 1]
+    intervals = {"accuracy": interval}
+    return {"accuracy": value, "targets": targets, "intervals": intervals, "baselines": baselines}
 
 
 def content(language: dict[str, float]) -> dict[str, Any]:
@@ -40,10 +48,10 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
 def test_the_table_has_a_row_for_each_metric_that_covers_examples() -> None:
     text = format_results(content({}))
     found = rows(text)
-    assert found["set", "metric"] == ["targets", "accuracy", "chance", "random codes"]
-    assert found["test", "random 99"] == ["400", "87.7", "1.0", "99.9"]
-    assert found["validation", "random 99"] == ["40", "90.0", "1.0", "–"]
-    assert found["shuffled messages", "random 99"][:3] == ["400", "1.2", "1.0"]
+    assert found["set", "metric"] == ["targets", "accuracy", "95 %", "chance", "random codes"]
+    assert found["test", "random 99"] == ["400", "87.7", "86.7–88.7", "1.0", "99.9"]
+    assert found["validation", "random 99"] == ["40", "90.0", "–", "1.0", "–"]
+    assert found["shuffled messages", "random 99"][:4] == ["400", "1.2", "0.2–2.2", "1.0"]
     assert ("test", "same size 49") not in found
     assert "skipped (too few distractors): test same size 49" in text
     assert "language" not in text
@@ -58,6 +66,59 @@ def test_a_metric_with_several_values_has_a_row_for_each() -> None:
     assert found["test", "grids"] == ["400", "90.0", "82.0", "65.0"]
     assert found["test", "cells"] == ["400", "80.0", "72.0", "–"]
     assert found["test", "exact"] == ["400", "10.0", "46.0", "–"]
+
+
+def test_results_without_intervals_have_no_column_for_them() -> None:
+    older = content({})
+    for metrics in (older["test"], older["validation"], older["controls"]["shuffled_messages"]):
+        for each in metrics.values():
+            del each["intervals"]
+    assert rows(format_results(older))["test", "random 99"] == ["400", "87.7", "1.0", "99.9"]
+
+
+def run_of(value: float, **config: Any) -> dict[str, Any]:
+    """The results of a run, by ``config``."""
+    start = {"seed": 0, "run_name": "x", "encoder": {"pretrained": None}, "training": {"steps": 9}}
+    config = {**start, "pretrain": {"init_from": None}, **config}
+    test = {"random_99": metric(value, 400, chance=1.0), "random_9": metric(None, 0)}
+    language = {"unique_messages": int(value)}
+    return {**content(language), "test": test, "config": config}
+
+
+def test_runs_of_several_seeds_are_one_table() -> None:
+    results = [run_of(value, seed=seed) for seed, value in enumerate((97, 98, 99))]
+    text = format_seeds(results)
+    found = rows(text)
+    seeds = ["seed 0", "seed 1", "seed 2"]
+    assert found["set", "metric"] == ["targets", *seeds, "mean", "95 %", "chance"]
+    line = ["400", "97.0", "98.0", "99.0", "98.0", "95.5–100.5", "1.0"]
+    assert found["test", "random 99"] == line
+    assert ("test", "random 9") not in found
+    assert text.splitlines()[-1].split() == [
+        "unique",
+        "messages",
+        "97",
+        "98",
+        "99",
+        "98",
+        "95.52–100.5",
+    ]
+    (first, *_) = over_seeds(results)
+    assert (first["set"], first["values"], first["mean"]) == ("test", [97, 98, 99], 98)
+    assert first["interval"] == pytest.approx((98 - 2.4841, 98 + 2.4841), abs=1e-3)
+
+
+def test_only_runs_that_differ_in_their_seed_are_a_group() -> None:
+    runs = {
+        "a": run_of(1.0),
+        "b": run_of(1.0, seed=1, run_name="y"),
+        "again": run_of(1.0, seed=1),  # its last file, for example
+        "longer": run_of(1.0, seed=2, training={"steps": 10}),
+        "pretrained": run_of(1.0, seed=3, encoder={"pretrained": "p.pth"}),
+        "pretrained too": run_of(1.0, seed=4, encoder={"pretrained": "q.pth"}),
+    }
+    groups = [["a", "b"], ["again"], ["longer"], ["pretrained", "pretrained too"]]
+    assert seed_groups(runs) == groups
 
 
 def test_the_language_metrics_are_below_the_table() -> None:

@@ -61,7 +61,11 @@ def controls(config: dict[str, Any]) -> set[str]:
 def check_metrics(metrics: dict[str, Any], task: str) -> None:
     assert next(iter(metrics.values()))["targets"] > 0
     for metric in metrics.values():
-        assert list(metric) == [*VALUES[task], "targets", "baselines"]
+        assert list(metric) == [*VALUES[task], "targets", "intervals", "baselines"]
+        assert list(metric["intervals"]) == VALUES[task]
+        for interval in metric["intervals"].values():
+            low, high = (0, 0) if metric["targets"] == 0 else interval
+            assert 0 <= low <= high <= 100
         values = [metric[name] for name in VALUES[task]]
         if metric["targets"] == 0:
             assert values == [None] * len(values)
