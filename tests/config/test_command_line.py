@@ -8,6 +8,7 @@ from helpers_cli import CHECKOUT, run, run_here, tiny
 
 from arc.api import compose
 from arc.config.files import ConfigError
+from arc.config.hydra_main import gathered
 
 # Each: an override, and what the one line of the error message must contain.
 REFUSED = {
@@ -125,3 +126,21 @@ def test_help_lists_the_groups_and_at_least_five_valid_commands(tmp_path: Path) 
         first_job = [word.split(",")[0] for word in line.split()[3:] if word != "-m"]
         assert compose(*first_job) is not None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["path=a", "device=cpu"], ["path=a", "device=cpu"]),
+        (["path=a", "device=cpu", "path=b"], ["device=cpu", "path=['a','b']"]),
+        (["path=[a,b]", "path='c d'"], ["path=['a','b','c d']"]),
+        ([r"path='it\'s'", "path=b"], [r"path=['it\'s','b']"]),
+        (["path=a,b", "path=c"], ["path=a,b", "path=c"]),  # a sweep
+        (["path=[a", "path=b"], ["path=[a", "path=b"]),  # for Hydra to explain
+        (["paths=a", "path=b"], ["paths=a", "path=b"]),
+    ],
+)
+def test_a_key_that_is_typed_several_times_is_one_list(
+    typed: list[str], expected: list[str]
+) -> None:
+    assert gathered("path", typed) == expected

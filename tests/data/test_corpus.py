@@ -4,9 +4,10 @@ import itertools
 from typing import Any
 
 import pytest
+from helpers_cli import Make
 from helpers_data import MakeCorpus, SavePuzzles, contents, grid, puzzles_of
 
-from arc.data import Corpus, DataError, Split
+from arc.data import Corpus, DataError, Split, SplitSpec, load_corpus, with_test
 from arc.data.grids import content_key
 
 WAYS = [
@@ -205,6 +206,25 @@ def test_an_empty_training_set_is_an_error_with_its_reason(make_corpus: MakeCorp
 def test_validation_takes_its_fraction_of_puzzles(make_corpus: MakeCorpus, fraction: float) -> None:
     corpus = make_corpus(f"data.validation_fraction={fraction}")
     assert len(corpus.validation.puzzle_ids) == round(12 * fraction)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_another_test_set_has_no_grid_of_the_training_set(
+    make_config: Make, save_puzzles: SavePuzzles, pairs: bool
+) -> None:
+    """A pair leaks if one of its grids does; the training puzzles stay whole."""
+    own = {"p": ([(grid(1), grid(2))], [])}
+    other = {"q": ([(grid(1), grid(2)), (grid(3), grid(4)), (grid(2), grid(5))], [])}
+    typed = [f"data.path={save_puzzles(own)}", "data.validation_fraction=0"]
+    spec = SplitSpec(pairs, "puzzles")
+    corpus = load_corpus(make_config(*typed).data, spec)
+    config = make_config(*typed, f"data.test={save_puzzles(other, 'other')}")
+    found = with_test(corpus, config.data, spec)
+    names = ["train 1"] if pairs else ["train 1 input", "train 1 output", "train 2 output"]
+    assert found.test.example_ids == tuple(f"q {name}" for name in names)
+    assert found.leaked == (2 if pairs else 3)
+    assert (found.training, found.fingerprint) == (corpus.training, corpus.fingerprint)
+    assert f"test: {found.leaked} of {3 if pairs else 6} examples left out" in found.notes[-1]
 
 
 def test_short_representations(make_corpus: MakeCorpus) -> None:
