@@ -185,8 +185,16 @@ def load_corpus(
     )
     num_puzzles = len({example.puzzle for example in parts[0]})
     fingerprint = _fingerprint(parts)
-    shares = {"synthetic": config.synthetic, "crop": config.crop}
-    return Corpus(training, validation, test, num_puzzles, fingerprint, notes, **shares)
+    return Corpus(
+        training,
+        validation,
+        test,
+        num_puzzles,
+        fingerprint,
+        notes,
+        synthetic=config.synthetic,
+        crop=config.crop,
+    )
 
 
 def with_test(corpus: Corpus, config: DataConfig, spec: SplitSpec) -> Corpus:

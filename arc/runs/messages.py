@@ -32,12 +32,14 @@ def message_rows(
 
     ``puzzle``, ``example`` and ``split``; the ``message`` (a list of symbols) with its ``length``,
     or the ``vector`` that was sent; ``accuracy``: the example's share of the headline metric, in
-    percent, None if the metric does not cover it; and what ``task.outcomes`` returns.
+    percent, None if the metric does not cover it or has no shares; and what ``task.outcomes``
+    returns.
     """
     if len(split) == 0:
         return
-    headline = next(iter(evaluation.task_metrics.headline.shares.values()))
-    accuracy = (100 * headline[0] / headline[1]).round(decimals=4).tolist()
+    accuracy: list[float | None] = [None] * len(split)
+    for right, counted in list(evaluation.task_metrics.headline.shares.values())[:1]:
+        accuracy = (100 * right / counted).round(decimals=4).tolist()
     sent = _sent(evaluation)
     outcomes = task.outcomes(model, split, evaluation.signal)
     for number, (example, outcome) in enumerate(zip(split.example_ids, outcomes, strict=True)):

@@ -142,7 +142,7 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for (name, metric), first in tables[0].items():
         found = [table.get((name, metric), {}) for table in tables]
-        values = [row.get("accuracy") for row in found]
+        values: list[Any] = [row.get("accuracy") for row in found]
         if None in values:
             continue
         rows.append(

@@ -48,10 +48,10 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
     server["server"] |= {"autostart": True, "required": False}
     assert parse(ProcessConfig, server).resume == path
     places = {"path": "~/x", "test": "~/x", "also": ["~/x"]}
-    evaluation = {"path": "~/x", "output": "~/x", "device": "cpu", "data": places}
-    parsed = parse(EvaluateConfig, evaluation)
-    assert parsed.path == parsed.output == parsed.data.path == parsed.data.test == path
-    assert parsed.data.also == [path]
+    evaluation = {"path": "~/x", "output": "~/x", "device": "cpu", "messages": False}
+    parsed = parse(EvaluateConfig, evaluation | {"data": places})
+    assert parsed.output == parsed.data.path == parsed.data.test == path
+    assert parsed.path == parsed.data.also == [path]
 
 
 def test_a_run_and_its_evaluation_in_the_home_folder(

@@ -213,8 +213,10 @@ def test_another_test_set_has_no_grid_of_the_training_set(
     make_config: Make, save_puzzles: SavePuzzles, pairs: bool
 ) -> None:
     """A pair leaks if one of its grids does; the training puzzles stay whole."""
-    own = {"p": ([(grid(1), grid(2))], [])}
-    other = {"q": ([(grid(1), grid(2)), (grid(3), grid(4)), (grid(2), grid(5))], [])}
+    own: dict[str, Any] = {"p": ([(grid(1), grid(2))], [])}
+    other: dict[str, Any] = {
+        "q": ([(grid(1), grid(2)), (grid(3), grid(4)), (grid(2), grid(5))], [])
+    }
     typed = [f"data.path={save_puzzles(own)}", "data.validation_fraction=0"]
     spec = SplitSpec(pairs, "puzzles")
     corpus = load_corpus(make_config(*typed).data, spec)

@@ -45,6 +45,7 @@ def test_the_task_the_metric_and_the_logger_work(tmp_path: Path, arc_folder: Pat
     assert "most frequent" in outcome.out
     results = json.loads((tmp_path / "checkpoints" / "x_results.json").read_text())
     assert results["test"]["count"]["targets"] > 0
+    assert len(results["test"]["count"]["intervals"]["accuracy"]) == 2
     assert 0 < results["language"]["top_share"] <= 100
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))

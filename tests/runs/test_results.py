@@ -81,7 +81,7 @@ def run_of(value: float, **config: Any) -> dict[str, Any]:
     start = {"seed": 0, "run_name": "x", "encoder": {"pretrained": None}, "training": {"steps": 9}}
     config = {**start, "pretrain": {"init_from": None}, **config}
     test = {"random_99": metric(value, 400, chance=1.0), "random_9": metric(None, 0)}
-    language = {"unique_messages": int(value)}
+    language = {"unique_messages": value}
     return {**content(language), "test": test, "config": config}
 
 
