@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from arc.config.files import config_folder
+from arc.config.hydra_main import gathered
 from arc.config.schema import EvaluateConfig, ProcessConfig, parse, parse_config
 
 COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})
@@ -58,7 +59,7 @@ def test_a_training_command_composes(line: str, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("line", commands(r"-m arc\.evaluate"))
 def test_an_evaluation_command_composes(line: str) -> None:
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        parse(EvaluateConfig, compose("evaluate", overrides(line)))
+        parse(EvaluateConfig, compose("evaluate", gathered("path", overrides(line))))
 
 
 @pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/\w+\.py", str(COMMANDS)))))
