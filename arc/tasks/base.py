@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
@@ -16,6 +17,7 @@ from arc.data.augment import random_crops
 from arc.data.corpus import HoldOut
 from arc.data.synthetic import synthetic_grids
 from arc.models import ARCAutoencoder, Message
+from arc.models.ragged import cell_values
 from arc.registry import ComponentConfig, Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
@@ -215,6 +217,21 @@ class Task(ABC):
         the prediction cannot be scored.
         """
         return [{"correct": None} for _ in examples]
+
+
+def cell_loss(logits: Tensor, grids: Grids, grid_weight: str = "sqrt") -> Tensor:
+    """Return the mean cross-entropy of the cells of ``grids``, for training.
+
+    ``logits`` are float32 [cells, num_colors]. With ``sqrt`` the weight of a grid of n cells is
+    the square root of n, with ``linear`` it is n, so that all cells are equal and the few large
+    grids, which are hardly ever exact, dominate.
+    """
+    losses = F.cross_entropy(logits, cell_values(grids), reduction="none")
+    if grid_weight == "linear":
+        return losses.mean()
+    cells = grids.sizes.prod(1)
+    weights = cells.float().rsqrt().repeat_interleave(cells, output_size=len(losses))
+    return (losses * weights).sum() / weights.sum()
 
 
 def transformed(grids: Grids, transform: Transform | None) -> Grids:
