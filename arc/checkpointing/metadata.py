@@ -93,7 +93,7 @@ def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
     task = config.get("task")
     by_task: dict[str, dict[str, Any]] = {
         "selection": {"label_smoothing": 0.0},
-        "reconstruction": {"palette": "none"},
+        "reconstruction": {"palette": "none", "grid_weight": "linear"},
     }
     if isinstance(task, dict) and task.get("name") in by_task:
         config["task"] = {**task, **by_task[task["name"]]}

@@ -14,6 +14,7 @@ from arc.server.status import RunStatus
 
 QUERY_SHARE = 0.05  # of a run's time
 ANSWER_SECONDS = 30.0
+LONGEST_PAUSE = 10.0  # seconds between two queries, so that the second is answered in time
 T = TypeVar("T")
 Version = tuple[int, int | None, bool]
 
@@ -73,12 +74,16 @@ class QueryQueue:
         return answer
 
     def answer_within_budget(self, viewer: SampleViewer | None) -> None:
-        """Answer at most one query, and none while queries exceed their share of the time."""
+        """Answer at most one query, and none while queries exceed their share of the time.
+
+        After a long query, the pause is LONGEST_PAUSE, and the share is exceeded.
+        """
         if not self._queries or (began := self._clock()) < self._next_at:
             return
         self.answer_next(viewer)
         ended = self._clock()
-        self._next_at = ended + (ended - began) * (1 / QUERY_SHARE - 1)
+        pause = (ended - began) * (1 / QUERY_SHARE - 1)
+        self._next_at = ended + min(pause, LONGEST_PAUSE)
 
     def answer_next(self, viewer: SampleViewer | None) -> None:
         """Answer the oldest query, if there is one."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from arc.data import Corpus, DataError, Grids, Split, Transform
@@ -19,6 +20,7 @@ from arc.data.corpus import HoldOut
 from arc.data.synthetic import synthetic_grids
 from arc.metrics import share_percent
 from arc.models import ARCAutoencoder, Message
+from arc.models.ragged import cell_values
 from arc.registry import ComponentConfig, Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
@@ -275,6 +277,21 @@ def ranked(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rank = (~(others < own) & (others != -math.inf)).sum(1) + 1
     choice = torch.where(rank == 1, target, others.argmax(1))
     return rank, scores.softmax(1).gather(1, column)[:, 0], choice
+
+
+def cell_loss(logits: Tensor, grids: Grids, grid_weight: str = "sqrt") -> Tensor:
+    """Return the mean cross-entropy of the cells of ``grids``, for training.
+
+    ``logits`` are float32 [cells, num_colors]. With ``sqrt`` the weight of a grid of n cells is
+    the square root of n, with ``linear`` it is n, so that all cells are equal and the few large
+    grids, which are hardly ever exact, dominate.
+    """
+    losses = F.cross_entropy(logits, cell_values(grids), reduction="none")
+    if grid_weight == "linear":
+        return losses.mean()
+    cells = grids.sizes.prod(1)
+    weights = cells.float().rsqrt().repeat_interleave(cells, output_size=len(losses))
+    return (losses * weights).sum() / weights.sum()
 
 
 def transformed(grids: Grids, transform: Transform | None) -> Grids:

@@ -29,6 +29,7 @@ from arc.tasks.base import (
     Task,
     TaskConfig,
     TaskMetrics,
+    cell_loss,
     percent,
 )
 
@@ -39,11 +40,14 @@ class ReconstructionConfig(TaskConfig):
     """Keys of conf/task/reconstruction.yaml."""
 
     palette: Literal["rank", "none"]
+    grid_weight: Literal["sqrt", "linear"]
 
 
 @TASKS.register("reconstruction", config=ReconstructionConfig)
 class ReconstructionTask(Task):
-    """Every cell has the same weight; all sizes of a batch are decoded in one pass."""
+    """All sizes of a batch are decoded in one pass."""
+
+    config: ReconstructionConfig
 
     def __init__(self, config: ReconstructionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
@@ -61,7 +65,7 @@ class ReconstructionTask(Task):
         generator: torch.Generator,
         transform: Transform | None = None,
     ) -> StepOutput:
-        """Compute the cross-entropy over all cells of the batch's targets."""
+        """Compute the cross-entropy of the batch's targets, weighted by ``grid_weight``."""
         target = self.training_grids(examples, generator, transform)
         sent = target
         if self.config.use_input_output_pairs:
@@ -69,7 +73,7 @@ class ReconstructionTask(Task):
         message = model(sent)
         logits, wanted = model.receiver(message.signal, target.sizes), cell_values(target)
         return StepOutput(
-            loss=F.cross_entropy(logits, wanted) + message.aux_loss,
+            loss=cell_loss(logits, target, self.config.grid_weight) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == wanted),
             message=message,
         )

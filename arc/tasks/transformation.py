@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor
 
-from arc.data import Corpus, GridPairs, Grids, Split, Transform
+from arc.data import Corpus, GridPairs, Split, Transform
 from arc.data.features import color_counts
 from arc.metrics import cell_percentages, cell_shares, right_cells, share
 from arc.models import ARCAutoencoder
@@ -26,6 +26,7 @@ from arc.tasks.base import (
     Task,
     TaskConfig,
     TaskMetrics,
+    cell_loss,
     percent,
     transformed,
 )
@@ -46,10 +47,9 @@ class TransformationConfig(TaskConfig):
 
 @TASKS.register("transformation", config=TransformationConfig)
 class TransformationTask(Task):
-    """In training, the weight of a grid of n cells is the square root of n.
+    """The weight of a grid of n cells in the training loss is the square root of n.
 
-    With equal weights of all cells, the few large grids, which are hardly ever exact, would
-    dominate the loss. If the size is predicted, its loss is added.
+    If the size is predicted, its loss is added.
     """
 
     config: TransformationConfig
@@ -80,7 +80,7 @@ class TransformationTask(Task):
         pairs = self.sender_input(self.corpus.training, examples, generator, transform)
         message = model(pairs)
         built = model.receiver(message.signal, pairs.inputs, pairs.outputs.sizes)
-        loss = _training_loss(built, pairs.outputs)
+        loss = cell_loss(built.logits, pairs.outputs)
         if built.size_logits is not None:
             loss = loss + _size_loss(built)
         return StepOutput(
@@ -165,14 +165,6 @@ def _pairs(split: Split, examples: Tensor, transform: Transform | None = None) -
     """Return the pairs of ``examples``, int64 [batch]."""
     inputs, outputs = split.grids[split.sender[examples]], split.grids[split.target[examples]]
     return GridPairs.of(transformed(inputs, transform), transformed(outputs, transform))
-
-
-def _training_loss(built: BuiltGrids, outputs: Grids) -> Tensor:
-    """Return the weighted mean of the cross-entropy of all cells."""
-    losses = F.cross_entropy(built.logits, cell_values(outputs), reduction="none")
-    cells = outputs.sizes.prod(1)
-    weights = cells.float().rsqrt().repeat_interleave(cells)
-    return (losses * weights).sum() / weights.sum()
 
 
 def _right_cells(built: BuiltGrids, pairs: GridPairs) -> tuple[Tensor, Tensor]:

@@ -92,7 +92,7 @@ def test_version_2_becomes_version_4(task: str) -> None:
     }
     assert migrated["config"]["task"] == {
         "name": task,
-        **(trained if task == "selection" else {"palette": "none"}),
+        **(trained if task == "selection" else {"palette": "none", "grid_weight": "linear"}),
     }
     assert stored["encoder_architecture"] == sizes
 

@@ -97,21 +97,22 @@ def test_clients_in_a_loop_get_one_query_per_step(
     assert len(answered) >= 0.8 * QUERY_SHARE * clock.now / QUERY_SECONDS
 
 
-def test_the_next_query_waits_for_19_times_the_last(
-    queue: QueryQueue, clock: Clock, in_background: Background
+@pytest.mark.parametrize(("seconds", "pause"), [(0.4, 7.6), (1.0, 10.0), (5.0, 10.0)])
+def test_the_next_query_waits_for_19_times_the_last_at_most_ten_seconds(
+    queue: QueryQueue, clock: Clock, in_background: Background, seconds: float, pause: float
 ) -> None:
     def ask_twice() -> None:
         for _ in range(2):
-            queue.ask(lambda viewer: setattr(clock, "now", clock.now + 1.0), seconds=30)
+            queue.ask(lambda viewer: setattr(clock, "now", clock.now + seconds), seconds=30)
 
     in_background(ask_twice)
     wait_for_query(queue)
     queue.answer_within_budget(VIEWER)
     wait_for_query(queue)
-    clock.now = 19.9
+    clock.now = seconds + pause - 0.1
     queue.answer_within_budget(VIEWER)
     assert queue
-    clock.now = 20.1
+    clock.now = seconds + pause + 0.1
     queue.answer_within_budget(VIEWER)
     assert not queue
 

@@ -90,15 +90,20 @@ def test_a_transform_applies_to_the_target(make_run: MakeRun, pairs: str) -> Non
 
 
 @torch.no_grad()
-def test_each_pair_has_its_own_transform(make_run: MakeRun) -> None:
+@pytest.mark.parametrize(("grid_weight", "power"), [("linear", 1.0), ("sqrt", 0.5)])
+def test_each_pair_has_its_own_transform_and_weight(
+    make_run: MakeRun, grid_weight: str, power: float
+) -> None:
     """The loss of a batch with a transform for each pair is that of the pairs one by one."""
-    run = make_run("task=reconstruction", "task.use_input_output_pairs=true")
+    pairs = ("task=reconstruction", "task.use_input_output_pairs=true")
+    run = make_run(*pairs, f"task.grid_weight={grid_weight}")
     split, generator = run.corpus.training, torch.Generator().manual_seed(0)
     many = Transform.sample(generator, 12)
     together = run.task.step(run.model, torch.arange(12), generator, many).loss
-    cells = split.grids.sizes[split.target[:12]].prod(1)
+    weight = split.grids.sizes[split.target[:12]].prod(1).double() ** power
     alone = []
     for index in torch.arange(12).split(1):
         one = Transform(*(part[index] for part in vars(many).values()))
         alone.append(run.task.step(run.model, index, generator, one).loss)
-    torch.testing.assert_close(together, (torch.stack(alone) * cells).sum() / cells.sum())
+    wanted = (torch.stack(alone) * weight).sum() / weight.sum()
+    torch.testing.assert_close(together, wanted.float())

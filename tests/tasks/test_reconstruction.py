@@ -106,11 +106,13 @@ def test_each_split_has_its_own_baselines(build: MakeRun) -> None:
 
 
 @torch.no_grad()
-def test_the_loss_is_the_mean_over_cells_not_over_grids(build: MakeRun) -> None:
-    run = build(TASK, puzzles={"p": ([(np.full((1, 1), 3), np.full((10, 10), 4))], [])})
+@pytest.mark.parametrize(("weight", "large_weight"), [("linear", 100), ("sqrt", 10)])
+def test_a_grid_is_weighted_by_its_cells(build: MakeRun, weight: str, large_weight: float) -> None:
+    overrides = (TASK, f"task.grid_weight={weight}")
+    run = build(*overrides, puzzles={"p": ([(np.full((1, 1), 3), np.full((10, 10), 4))], [])})
     small, large, both = (
         float(run.task.step(run.model, torch.tensor(examples), torch.Generator()).loss)
         for examples in ([0], [1], [0, 1])
     )
-    assert both == pytest.approx((small + 100 * large) / 101, rel=1e-4)
-    assert both != pytest.approx((small + large) / 2, rel=1e-3)
+    mean = (small + large_weight * large) / (1 + large_weight)
+    assert both == pytest.approx(mean, rel=1e-4)
