@@ -1,0 +1,166 @@
+"""Entropy of messages, and their mutual information with grids and concepts, in bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator
+
+from arc.metrics.concepts import Array, ConceptTable
+from arc.metrics.language.base import Language, register
+
+
+def entropy_bits(counts: Array) -> float:
+    """Return the plug-in entropy H = -sum p log2 p of the distribution given by ``counts``."""
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * np.log2(share)).sum()) + 0.0
+
+
+def conditional_bits(of: Array, given: Array) -> float:
+    """Return H(of | given) of two integer arrays [N], at least 0."""
+    pairs = np.unique(np.stack([of, given], 1), axis=0, return_counts=True)[1]
+    return max(0.0, entropy_bits(pairs) - entropy_bits(np.bincount(given)))
+
+
+@dataclass(frozen=True)
+class InformationTable:
+    """The mutual information of P columns with C concepts, in bits.
+
+    ``information``: the plug-in estimate I(x; y) = H(x) + H(y) - H(x, y), float64 [P, C].
+    ``corrected``: the estimate of Miller & Madow (1955), which adds (values that occur - 1) /
+    (2 N ln 2) to each entropy; at least 0. ``column_entropy`` [P] and ``concept_entropy`` [C]:
+    plug-in. ``concepts``: the names.
+    """
+
+    information: Array
+    corrected: Array
+    column_entropy: Array
+    concept_entropy: Array
+    concepts: tuple[str, ...]
+
+
+def information_table(columns: Array, concepts: ConceptTable) -> InformationTable:
+    """Compute the information of each column of int [N, P] on each concept."""
+    numbers = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns.T]
+    x, x_kinds = _entropies(numbers)
+    y, y_kinds = _entropies(concepts.codes)
+    both, both_kinds = np.zeros((2, len(x), len(y)))
+    for row, number in enumerate(numbers):
+        for column, code in enumerate(concepts.codes):
+            counts = np.bincount(number * len(concepts.levels[column]) + code)
+            both[row, column] = entropy_bits(counts)
+            both_kinds[row, column] = np.count_nonzero(counts)
+    information = np.maximum(0.0, x[:, None] + y - both)
+    bias = (x_kinds[:, None] + y_kinds - both_kinds - 1) / (2 * len(columns) * math.log(2))
+    corrected = np.maximum(0.0, information + bias)
+    return InformationTable(information, corrected, x, y, concepts.names)
+
+
+def position_concepts(language: Language) -> InformationTable:
+    """Return the information of the symbol at each position on each concept, ``puzzle`` included.
+
+    The end of a message counts as a symbol of its own. Compare with ``shuffled`` messages.
+    """
+    return information_table(language.symbols, language.concepts)
+
+
+@register("information", "fast")
+def information(language: Language, generator: Generator) -> dict[str, float]:
+    """Return entropies and mutual information (Shannon, 1948), in bits where not a share.
+
+    - ``message_entropy``: H(message), plug-in; in [0, log2 N].
+    - ``message_entropy_corrected``: the same by Miller & Madow (1955), which adds
+      (distinct messages - 1) / (2 N ln 2).
+    - ``position_entropy``: the entropy of the symbol at a position, mean over positions; in
+      [0, log2(V + 1)], or log2 V at full length.
+    - ``grid_information``: I(message; grid) = H(message) + H(grid) - H(message, grid). Equal to
+      H(message) if equal grids have equal messages.
+    - ``capacity_used``: grid_information / (L log2 V), in [0, 1] at full length; 0 if V is 1.
+    - ``position_information``: the information of a position on the concept that it tells most
+      about, corrected (``InformationTable``), mean over positions.
+    - ``concept_information``: the share of a concept's entropy that the best position for it
+      tells, corrected, mean over concepts; in [0, 1]. 1 if each concept has a position of its own.
+
+    The last two leave out ``puzzle``.
+    """
+    ids = language.message_ids
+    counts = np.bincount(ids)
+    grid_information = entropy_bits(counts) - conditional_bits(ids, language.grid_ids)
+    capacity = language.max_length * math.log2(language.vocab_size)
+    table = information_table(language.symbols, language.concepts.attributes)
+    known = table.concept_entropy > 0
+    shares = table.corrected.max(0)[known] / table.concept_entropy[known]
+    return {
+        "message_entropy": entropy_bits(counts),
+        "message_entropy_corrected": entropy_bits(counts)
+        + (len(counts) - 1) / (2 * len(ids) * math.log(2)),
+        "position_entropy": float(table.column_entropy.mean()),
+        "grid_information": grid_information,
+        "capacity_used": grid_information / capacity if capacity else 0.0,
+        "position_information": float(table.corrected.max(1).mean()),
+        "concept_information": float(shares.clip(0, 1).mean()) if known.any() else 0.0,
+    }
+
+
+@register("adjusted_mutual_information", "slow")
+def adjusted_mutual_information(language: Language, generator: Generator) -> dict[str, float]:
+    """Return mutual information adjusted for chance (Vinh et al., 2010), by scikit-learn.
+
+    AMI = (I - E[I]) / (mean(H(x), H(y)) - E[I]), where E[I] is the expectation under random
+    permutations. 1: the same partition of the examples; about 0 by chance; 0 if either is constant.
+
+    - ``ami_messages``: of whole messages and a concept, mean over concepts.
+    - ``ami_positions``: of the symbol at a position and the concept that fits best, mean over
+      positions.
+    """
+    codes = language.concepts.attributes.codes
+    messages = [_adjusted(language.message_ids, code) for code in codes]
+    positions = [max(_adjusted(column, code) for code in codes) for column in language.symbols.T]
+    return {
+        "ami_messages": float(np.mean(messages)),
+        "ami_positions": float(np.mean(positions)),
+    }
+
+
+def shuffled_information(
+    language: Language, generator: Generator, repetitions: int = 20
+) -> Array:
+    """Return the plug-in information of ``position_concepts`` expected by chance: [L, C].
+
+    The mean over ``repetitions`` random assignments of the messages to the examples.
+    """
+    total = np.zeros((language.max_length, len(language.concepts.names)))
+    for _ in range(repetitions):
+        order = torch.randperm(len(language), generator=generator).numpy()
+        total += information_table(language.symbols[order], language.concepts).information
+    return total / repetitions
+
+
+def _adjusted(x: Array, y: Array) -> float:
+    from sklearn.metrics.cluster import (  # imported here: it takes 3 s
+        contingency_matrix,
+        expected_mutual_information,
+    )
+
+    if (x == x[0]).all() or (y == y[0]).all():
+        return 0.0
+    table = contingency_matrix(x, y, sparse=True).astype(np.int64)
+    first, second, both = (
+        entropy_bits(np.asarray(counts).ravel()) * math.log(2)
+        for counts in (table.sum(1), table.sum(0), table.data)
+    )
+    expected = expected_mutual_information(table, len(x))
+    room = (first + second) / 2 - expected
+    if room < 1e-9:  # every permutation gives the same information
+        return 0.0
+    return float(np.clip((first + second - both - expected) / room, -1.0, 1.0))
+
+
+def _entropies(columns: list[Array] | Array) -> tuple[Array, Array]:
+    """Return the entropy of each array of codes and the number of values that occur."""
+    counts = [np.bincount(column) for column in columns]
+    kinds = [np.count_nonzero(count) for count in counts]
+    return np.array([entropy_bits(count) for count in counts]), np.array(kinds)
