@@ -59,7 +59,7 @@ class ConceptTable:
         values = np.asarray(self.values)
         if values.ndim != 2 or values.dtype.kind not in "iu" or 0 in values.shape:
             got = f"{values.dtype} {list(values.shape)}"
-            raise ValueError(f"values: integers [examples, concepts], at least one each, got {got}")
+            raise ValueError(f"values: integers [examples, concepts] are needed, got {got}")
         if len(set(self.names)) != values.shape[1] or len(self.names) != values.shape[1]:
             wanted = f"{values.shape[1]} different names"
             raise ValueError(f"names: {wanted} are needed, got {', '.join(self.names) or 'none'}")
@@ -90,6 +90,11 @@ class ConceptTable:
     def levels(self) -> list[Array]:
         """The values of each concept that occur, ascending."""
         return [np.unique(column) for column in self.values.T]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of values of each concept that occur."""
+        return [len(levels) for levels in self.levels]
 
     @cached_property
     def codes(self) -> Array:

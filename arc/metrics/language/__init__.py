@@ -2,7 +2,7 @@
 
 ``measure_language`` computes all of them. The functions of a family give more: the dictionary
 (``best_match``), the information of positions on concepts (``position_concepts``), the interval and
-the p-value of a similarity (``test_similarity``), and boundaries in messages (``boundaries``).
+the p-value of a similarity (``similarity_test``), and boundaries in messages (``boundaries``).
 """
 
 from arc.metrics.language.base import MEASURES, Language, Measure

@@ -51,7 +51,9 @@ class Language:
         symbols = _array(messages)
         if symbols.ndim != 2 or 0 in symbols.shape or symbols.dtype.kind not in "iu":
             got = f"{symbols.dtype} {list(symbols.shape)}"
-            raise ValueError(f"messages: integers [examples, symbols], at least one each, got {got}")
+            raise ValueError(
+                f"messages: integers [examples, symbols], at least one each, got {got}"
+            )
         number, longest = symbols.shape
         sent = np.full(number, longest) if lengths is None else _array(lengths)
         if sent.shape != (number,) or sent.dtype.kind not in "iu":
@@ -67,9 +69,9 @@ class Language:
         if vectors is not None and (vectors.ndim != 2 or not np.isfinite(vectors).all()):
             raise ValueError("embeddings: finite numbers [examples, dimensions] are needed")
         rows = {"concepts": concepts, "grids": grids, "embeddings": vectors}
-        for name, value in rows.items():
-            if value is not None and len(value) != number:
-                raise ValueError(f"{name}: {len(value)} rows for {number} messages")
+        for name, table in rows.items():
+            if table is not None and len(table) != number:
+                raise ValueError(f"{name}: {len(table)} rows for {number} messages")
         fields = (symbols.astype(np.int64), sent.astype(np.int64), vocab_size, concepts)
         for name, value in zip(self.__dataclass_fields__, (*fields, grids, vectors), strict=True):
             object.__setattr__(self, name, value)

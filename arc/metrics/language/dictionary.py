@@ -118,9 +118,7 @@ def _matches(language: Language, by_position: bool) -> _Matches:
     for name, levels, codes in zip(
         attributes.names, attributes.levels, attributes.codes, strict=True
     ):
-        cells = np.bincount(
-            word * len(levels) + codes[example], minlength=len(keys) * len(levels)
-        )
+        cells = np.bincount(word * len(levels) + codes[example], minlength=len(keys) * len(levels))
         blocks.append(cells.reshape(len(keys), len(levels)))
         values += [(name, int(value)) for value in levels]
         value_counts.append(np.bincount(codes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,41 +30,60 @@ class InformationTable:
     """The mutual information of P columns with C concepts, in bits.
 
     ``information``: the plug-in estimate I(x; y) = H(x) + H(y) - H(x, y), float64 [P, C].
-    ``corrected``: the estimate of Miller & Madow (1955), which adds (values that occur - 1) /
-    (2 N ln 2) to each entropy; at least 0. ``column_entropy`` [P] and ``concept_entropy`` [C]:
-    plug-in. ``concepts``: the names.
+    ``column_entropy`` [P] and ``concept_entropy`` [C]: plug-in. ``concepts``: the names.
+    ``chance``, [P, C]: the mean of the same estimate over random assignments of the columns to the
+    examples; it is large for concepts with many values.
     """
 
     information: Array
-    corrected: Array
     column_entropy: Array
     concept_entropy: Array
     concepts: tuple[str, ...]
+    chance: Array | None = None
+
+    @property
+    def corrected(self) -> Array:
+        """The information less what is expected by chance, at least 0: [P, C]."""
+        assert self.chance is not None
+        return np.maximum(0.0, self.information - self.chance)
 
 
 def information_table(columns: Array, concepts: ConceptTable) -> InformationTable:
-    """Compute the information of each column of int [N, P] on each concept."""
+    """Compute the information of each column of int [N, P] on each concept, without ``chance``."""
+    number = len(columns)
+    terms = np.arange(number + 1) * np.log2(np.arange(number + 1).clip(1))  # n log2 n
+
+    def bits(codes: Array) -> float:
+        counts = np.bincount(codes)
+        constant = counts.max() == number  # exactly 0, without a rounding error
+        return 0.0 if constant else math.log2(number) - float(terms[counts].sum()) / number
+
     numbers = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns.T]
-    x, x_kinds = _entropies(numbers)
-    y, y_kinds = _entropies(concepts.codes)
-    both, both_kinds = np.zeros((2, len(x), len(y)))
-    for row, number in enumerate(numbers):
-        for column, code in enumerate(concepts.codes):
-            counts = np.bincount(number * len(concepts.levels[column]) + code)
-            both[row, column] = entropy_bits(counts)
-            both_kinds[row, column] = np.count_nonzero(counts)
-    information = np.maximum(0.0, x[:, None] + y - both)
-    bias = (x_kinds[:, None] + y_kinds - both_kinds - 1) / (2 * len(columns) * math.log(2))
-    corrected = np.maximum(0.0, information + bias)
-    return InformationTable(information, corrected, x, y, concepts.names)
+    both = [
+        [bits(x * size + y) for size, y in zip(concepts.sizes, concepts.codes, strict=True)]
+        for x in numbers
+    ]
+    x, y = (
+        np.array([entropy_bits(np.bincount(z)) for z in codes])
+        for codes in (numbers, concepts.codes)
+    )
+    return InformationTable(np.maximum(0.0, x[:, None] + y - both), x, y, concepts.names)
 
 
-def position_concepts(language: Language) -> InformationTable:
+def position_concepts(
+    language: Language, generator: Generator, repetitions: int = 5
+) -> InformationTable:
     """Return the information of the symbol at each position on each concept, ``puzzle`` included.
 
-    The end of a message counts as a symbol of its own. Compare with ``shuffled`` messages.
+    The end of a message counts as a symbol of its own. ``chance`` is the mean over ``repetitions``
+    shuffles of the messages.
     """
-    return information_table(language.symbols, language.concepts)
+    table = information_table(language.symbols, language.concepts)
+    orders = [
+        torch.randperm(len(language), generator=generator).numpy() for _ in range(repetitions)
+    ]
+    tables = [information_table(language.symbols[order], language.concepts) for order in orders]
+    return replace(table, chance=np.mean([each.information for each in tables], axis=0))
 
 
 @register("information", "fast")
@@ -80,19 +99,21 @@ def information(language: Language, generator: Generator) -> dict[str, float]:
       H(message) if equal grids have equal messages.
     - ``capacity_used``: grid_information / (L log2 V), in [0, 1] at full length; 0 if V is 1.
     - ``position_information``: the information of a position on the concept that it tells most
-      about, corrected (``InformationTable``), mean over positions.
+      about, mean over positions.
     - ``concept_information``: the share of a concept's entropy that the best position for it
-      tells, corrected, mean over concepts; in [0, 1]. 1 if each concept has a position of its own.
+      tells, mean over concepts; in [0, 1].
 
-    The last two leave out ``puzzle``.
+    From the last two, the information of shuffled messages is subtracted
+    (``InformationTable.corrected``). They leave out ``puzzle``.
     """
     ids = language.message_ids
     counts = np.bincount(ids)
     grid_information = entropy_bits(counts) - conditional_bits(ids, language.grid_ids)
     capacity = language.max_length * math.log2(language.vocab_size)
-    table = information_table(language.symbols, language.concepts.attributes)
-    known = table.concept_entropy > 0
-    shares = table.corrected.max(0)[known] / table.concept_entropy[known]
+    table = position_concepts(language, generator)
+    described = [name in language.concepts.attributes.names for name in table.concepts]
+    corrected, entropy = table.corrected[:, described], table.concept_entropy[described]
+    shares = corrected.max(0)[entropy > 0] / entropy[entropy > 0]
     return {
         "message_entropy": entropy_bits(counts),
         "message_entropy_corrected": entropy_bits(counts)
@@ -100,8 +121,8 @@ def information(language: Language, generator: Generator) -> dict[str, float]:
         "position_entropy": float(table.column_entropy.mean()),
         "grid_information": grid_information,
         "capacity_used": grid_information / capacity if capacity else 0.0,
-        "position_information": float(table.corrected.max(1).mean()),
-        "concept_information": float(shares.clip(0, 1).mean()) if known.any() else 0.0,
+        "position_information": float(corrected.max(1).mean()),
+        "concept_information": float(shares.mean()) if len(shares) else 0.0,
     }
 
 
@@ -125,20 +146,6 @@ def adjusted_mutual_information(language: Language, generator: Generator) -> dic
     }
 
 
-def shuffled_information(
-    language: Language, generator: Generator, repetitions: int = 20
-) -> Array:
-    """Return the plug-in information of ``position_concepts`` expected by chance: [L, C].
-
-    The mean over ``repetitions`` random assignments of the messages to the examples.
-    """
-    total = np.zeros((language.max_length, len(language.concepts.names)))
-    for _ in range(repetitions):
-        order = torch.randperm(len(language), generator=generator).numpy()
-        total += information_table(language.symbols[order], language.concepts).information
-    return total / repetitions
-
-
 def _adjusted(x: Array, y: Array) -> float:
     from sklearn.metrics.cluster import (  # imported here: it takes 3 s
         contingency_matrix,
@@ -157,10 +164,3 @@ def _adjusted(x: Array, y: Array) -> float:
     if room < 1e-9:  # every permutation gives the same information
         return 0.0
     return float(np.clip((first + second - both - expected) / room, -1.0, 1.0))
-
-
-def _entropies(columns: list[Array] | Array) -> tuple[Array, Array]:
-    """Return the entropy of each array of codes and the number of values that occur."""
-    counts = [np.bincount(column) for column in columns]
-    kinds = [np.count_nonzero(count) for count in counts]
-    return np.array([entropy_bits(count) for count in counts]), np.array(kinds)

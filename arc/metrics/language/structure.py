@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from torch import Generator
 
-from arc.metrics.concepts import Array
+from arc.metrics.concepts import Array, ConceptTable
 from arc.metrics.language.base import Language, register
 
 
@@ -23,15 +25,7 @@ def tree_reconstruction_error(language: Language, generator: Generator) -> dict[
     out.
     """
     attributes = language.concepts.attributes
-    sizes = [len(levels) for levels in attributes.levels]
-    starts = np.cumsum([0, *sizes[:-1]])
-    number, count = len(language), sum(sizes)
-    design = np.zeros((number, count))
-    for start, codes in zip(starts, attributes.codes, strict=True):
-        design[np.arange(number), start + codes] = 1
-    eigenvalues, vectors = np.linalg.eigh(design.T @ design)
-    kept = eigenvalues > 1e-9 * eigenvalues[-1]
-    basis = vectors[:, kept] / np.sqrt(eigenvalues[kept])  # design @ basis is orthonormal
+    sizes, number, basis = attributes.sizes, len(language), _basis(attributes)
     total = explained = 0.0
     for column in language.symbols.T:
         used, symbol = np.unique(column, return_inverse=True)
@@ -61,8 +55,8 @@ def semantic_consistency(language: Language, generator: Generator) -> dict[str, 
     ids, number = language.message_ids, len(language)
     groups = np.bincount(ids)
     total = within = 0.0
-    for codes in language.concepts.attributes.codes:
-        size = int(codes.max()) + 1
+    attributes = language.concepts.attributes
+    for codes, size in zip(attributes.codes, attributes.sizes, strict=True):
         cells = np.unique(ids * size + codes, return_counts=True)
         squares = np.bincount(cells[0] // size, cells[1].astype(np.float64) ** 2)
         total += number - _squares(np.bincount(codes)) / number
@@ -71,6 +65,17 @@ def semantic_consistency(language: Language, generator: Generator) -> dict[str, 
     expected = (len(groups) - 1) / max(number - 1, 1)
     adjusted = (value - expected) / (1 - expected) if expected < 1 and total > 1e-9 else 0.0
     return {"semantic_consistency": value, "semantic_consistency_adjusted": adjusted}
+
+
+@lru_cache(maxsize=1)
+def _basis(concepts: ConceptTable) -> Array:
+    """Return a matrix that makes the one-hot vectors of all values orthonormal: [values, rank]."""
+    starts = np.cumsum([0, *concepts.sizes[:-1]])
+    design = np.zeros((len(concepts), sum(concepts.sizes)))
+    design[np.arange(len(concepts)), concepts.codes + starts[:, None]] = 1
+    eigenvalues, vectors = np.linalg.eigh(design.T @ design)
+    kept = eigenvalues > 1e-9 * eigenvalues[-1]
+    return vectors[:, kept] / np.sqrt(eigenvalues[kept])
 
 
 def _squares(counts: Array) -> float:

@@ -231,7 +231,7 @@ class SimilarityTest:
     p_value: float
 
 
-def test_similarity(
+def similarity_test(
     language: Language,
     message: Distance,
     meaning: Distance,
@@ -247,7 +247,9 @@ def test_similarity(
     Pairs of an example with itself are left out of resamples. Takes seconds for 3,000 examples.
     """
     value = float(spearman(joint_counts(language, message, meaning)))
-    names = np.arange(len(language)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    names = (
+        np.arange(len(language)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    )
     number = int(names.max()) + 1
     draws = torch.randint(number, (resamples, number), generator=generator).numpy()
     weights = np.stack([np.bincount(draw, minlength=number)[names] for draw in draws])
@@ -297,9 +299,7 @@ def _permuted(
         return float(spearman(joint.reshape(left.size, right.size)))
 
     observed = value(np.arange(len(chosen)))
-    orders = (
-        torch.randperm(len(chosen), generator=generator).numpy() for _ in range(permutations)
-    )
+    orders = (torch.randperm(len(chosen), generator=generator).numpy() for _ in range(permutations))
     at_least = sum(value(order) >= observed - 1e-12 for order in orders)
     return (1 + at_least) / (1 + permutations)
 
