@@ -51,9 +51,7 @@ class Language:
         symbols = _array(messages)
         if symbols.ndim != 2 or 0 in symbols.shape or symbols.dtype.kind not in "iu":
             got = f"{symbols.dtype} {list(symbols.shape)}"
-            raise ValueError(
-                f"messages: integers [examples, symbols], at least one each, got {got}"
-            )
+            raise ValueError(f"messages: integers [examples, symbols] are needed, got {got}")
         number, longest = symbols.shape
         sent = np.full(number, longest) if lengths is None else _array(lengths)
         if sent.shape != (number,) or sent.dtype.kind not in "iu":

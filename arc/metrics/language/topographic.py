@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +26,10 @@ from arc.metrics.language.base import Language, register
 
 TILE = 256  # examples on each side of a block of pairs; its distances stay in the cache
 MAX_EXAMPLES = 5_000  # more are sampled
-MAX_STEPS = 5e9  # of the edit distances of all pairs; fewer examples are taken of long messages
+MAX_STEPS = 6e9  # of the edit distances of all pairs; fewer examples are taken of long messages
 COSINE_STEP = 1e-4
 
 # The distances between examples [rows] and [columns]: integers [rows, columns], 0 to size - 1.
-# The examples of either have messages of one length.
 Block = Callable[[Array, Array], Array]
 
 
@@ -56,42 +56,62 @@ def hamming(columns: Array) -> Distance:
     return Distance(len(lines) + 1, block)
 
 
+def concepts(language: Language) -> Distance:
+    """Return the number of concepts that differ; ``puzzle`` is left out."""
+    return hamming(language.concepts.attributes.codes.T)
+
+
 def edit(language: Language) -> Distance:
     """Return the smallest number of insertions, deletions and replacements (Levenshtein, 1966)."""
-    symbols, kind = _compact(language.symbols), np.uint8 if language.max_length < 255 else np.uint16
-
-    def block(rows: Array, others: Array) -> Array:
-        left, right = symbols[rows], symbols[others]
-        height, width = language.lengths[rows[0]], language.lengths[others[0]]
-        shape = (len(rows), len(others))
-        line = [np.full(shape, step, kind) for step in range(width + 1)]
-        for row in range(height):
-            corner, line[0] = line[0], np.full(shape, row + 1, kind)
-            for column in range(width):
-                best = np.minimum(line[column + 1], line[column])
-                best += 1
-                corner += left[:, row, None] != right[:, column]
-                np.minimum(best, corner, out=best)
-                corner, line[column + 1] = line[column + 1], best
-        return line[width]
-
-    return Distance(language.max_length + 1, block)
+    symbols = _compact(language.symbols)
+    order = np.argsort(language.lengths, kind="stable")  # blocks have messages of similar length
+    kind = np.uint8 if language.max_length < 255 else np.uint16
+    distances = np.zeros((len(order), len(order)), kind)
+    for rows, others in _tiles([order]):
+        part = _edits(
+            symbols[rows], language.lengths[rows], symbols[others], language.lengths[others], kind
+        )
+        distances[rows[:, None], others] = part
+        distances[others[:, None], rows] = part.T
+    return Distance(language.max_length + 1, lambda rows, others: distances[rows[:, None], others])
 
 
-def edit_by_length(language: Language) -> Distance:
-    """Return the edit distance divided by the mean length of both messages, as a sorted index."""
-    edits = edit(language)
+def _edits(left: Array, heights: Array, right: Array, widths: Array, kind: Any) -> Array:
+    """Return the edit distances between the messages of two arrays, by dynamic programming."""
+    shape = (len(left), len(right))
+    result = np.zeros(shape, kind)
+    lines = np.empty((int(widths.max()) + 1, *shape), kind)  # the table's row, for every pair
+    lines[:] = np.arange(len(lines))[:, None, None]
+    best, corner, above = np.empty((3, *shape), kind)
+    for row in range(int(heights.max())):
+        corner[:] = lines[0]
+        lines[0] = row + 1
+        for column in range(len(lines) - 1):
+            above[:] = lines[column + 1]
+            np.minimum(above, lines[column], out=best)
+            best += 1
+            corner += left[:, row, None] != right[:, column]
+            np.minimum(best, corner, out=lines[column + 1])
+            corner, above = above, corner
+        ended = np.flatnonzero(heights == row + 1)
+        result[ended] = lines[widths, ended[:, None], np.arange(len(right))]
+    return result
+
+
+def edit_by_length(language: Language, edits: Distance) -> Distance:
+    """Return ``edits`` divided by the mean length of both messages, as an index of the quotient."""
     used = np.unique(language.lengths)
-    ratio = np.arange(edits.size) / (np.arange(2 * used[-1] + 1)[:, None].clip(1) / 2)
     sums = np.unique(used[:, None] + used)
-    values = np.unique(ratio[sums])
-    index = np.searchsorted(values, ratio)  # [sum of lengths, edit distance]
+    quotients = np.arange(edits.size) / (sums[:, None] / 2)
+    values = np.unique(quotients)
+    index = np.zeros((int(sums[-1]) + 1, edits.size), np.int64)  # [sum of lengths, edit distance]
+    index[sums] = np.searchsorted(values, quotients)
 
     def block(rows: Array, others: Array) -> Array:
-        lengths = language.lengths[rows[0]] + language.lengths[others[0]]
-        return index[lengths][edits.block(rows, others)]
+        lengths = language.lengths[rows, None] + language.lengths[others]
+        return index[lengths, edits.block(rows, others)]
 
-    return Distance(len(values) + 1, block)
+    return Distance(len(values), block)
 
 
 def colors(language: Language) -> Distance:
@@ -143,7 +163,7 @@ def cosine(language: Language) -> Distance:
 def joint_counts(language: Language, left: Distance, right: Distance) -> Array:
     """Count the pairs of examples with each combination of distances: int64 [left, right]."""
     total = np.zeros(left.size * right.size, np.int64)
-    for rows, others in _tiles(language, right.groups):
+    for rows, others in _tiles(right.groups or [np.arange(len(language))]):
         counts = np.bincount(_codes(left, right, rows, others), minlength=len(total))
         if rows is others:  # each pair is counted twice, and each example with itself
             counts[0] -= len(rows)
@@ -180,7 +200,7 @@ def topographic_similarity(language: Language, generator: Generator) -> dict[str
     correlation is that of Lazaridou et al. (2018).
     """
     part = _sample(language, generator)
-    value = spearman(joint_counts(part, hamming(part.symbols), _concepts(part)))
+    value = spearman(joint_counts(part, hamming(part.symbols), concepts(part)))
     return {"topsim_hamming": float(value)}
 
 
@@ -188,19 +208,19 @@ def topographic_similarity(language: Language, generator: Generator) -> dict[str
 def edit_similarity(language: Language, generator: Generator) -> dict[str, float]:
     """Return topographic similarity by edit distance, against every distance of meanings.
 
-    - ``topsim_edit``: against concepts that differ. A language that names three attributes of five
-      values by one symbol each has 0.948.
+    - ``topsim_edit``: against concepts that differ. A language that names three attributes by one
+      symbol each has 0.942149 if they have 5 values, and 0.948490 if they have 6.
     - ``topsim_edit_length``: the same, the edit distance divided by the mean length.
     - ``topsim_edit_colors``, ``topsim_edit_cells``: against the colour histogram, and against the
       cells of grids of equal size, if the language has grids.
     - ``topsim_edit_embeddings``: against the cosine distance of embeddings, if it has them.
 
     In [-1, 1], as ``topsim_hamming``. The number of examples drawn is less than 5,000 for messages
-    of more than 14 symbols.
+    of more than 15 symbols.
     """
     part = _sample(language, generator, language.max_length)
     edits = edit(part)
-    meanings = {"topsim_edit": _concepts(part)}
+    meanings = {"topsim_edit": concepts(part)}
     if part.grids is not None:
         meanings |= {"topsim_edit_colors": colors(part), "topsim_edit_cells": cells(part)}
     if part.embeddings is not None:
@@ -211,7 +231,7 @@ def edit_similarity(language: Language, generator: Generator) -> dict[str, float
     }
     values["topsim_edit_length"] = values["topsim_edit"]
     if len(np.unique(part.lengths)) > 1:
-        ratios = joint_counts(part, edit_by_length(part), _concepts(part))
+        ratios = joint_counts(part, edit_by_length(part, edits), concepts(part))
         values["topsim_edit_length"] = float(spearman(ratios))
     return values
 
@@ -233,19 +253,22 @@ class SimilarityTest:
 
 def similarity_test(
     language: Language,
-    message: Distance,
-    meaning: Distance,
     generator: Generator,
     *,
+    message: Distance | None = None,
+    meaning: Distance | None = None,
     groups: Array | None = None,
     resamples: int = 200,
     permutations: int = 999,
 ) -> SimilarityTest:
-    """Return the correlation of two distances with a bootstrap interval and a p-value.
+    """Return a topographic similarity with a bootstrap interval and a p-value.
 
-    ``groups``: int [N], such as the puzzle of each example; whole groups are then resampled.
-    Pairs of an example with itself are left out of resamples. Takes seconds for 3,000 examples.
+    ``message`` and ``meaning`` are distances of this module, such as ``edit(language)`` and
+    ``cosine(language)``; the default is the one of ``topsim_hamming``. ``groups``: int [N], such
+    as the puzzle of each example; whole groups are then resampled. Pairs of an example with itself
+    are left out of resamples. Takes about ten seconds for 3,500 examples.
     """
+    message, meaning = message or hamming(language.symbols), meaning or concepts(language)
     value = float(spearman(joint_counts(language, message, meaning)))
     names = (
         np.arange(len(language)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -261,7 +284,7 @@ def similarity_test(
 def _resampled(language: Language, left: Distance, right: Distance, weights: Array) -> Array:
     """Return the correlation with each row of ``weights``, int [resamples, N]: [resamples]."""
     totals = np.zeros((len(weights), left.size * right.size))
-    for rows, others in _tiles(language, right.groups):
+    for rows, others in _tiles(right.groups or [np.arange(len(language))]):
         codes = _codes(left, right, rows, others)
         for total, weight in zip(totals, weights.astype(np.float64), strict=True):
             pairs = weight[rows, None] * weight[others]
@@ -277,21 +300,18 @@ def _permuted(
 ) -> float:
     """Return the one-sided p-value of a permutation test (Mantel, 1967)."""
     chosen = torch.randperm(len(language), generator=generator)[:500].numpy()
-    chosen = chosen[np.argsort(language.lengths[chosen], kind="stable")]
-    one, other = np.zeros((2, len(chosen), len(chosen)), np.int64)
-    valid = np.zeros(one.shape, bool)
-    place = np.full(len(language), -1)
-    place[chosen] = np.arange(len(chosen))
-    for rows, others in _tiles(language, None, chosen):
-        for here, there in ((rows, others), (others, rows)):
-            spot = np.ix_(place[here], place[there])
-            one[spot] = left.block(here, there)
-    for rows, others in _tiles(language, right.groups, chosen):
-        for here, there in ((rows, others), (others, rows)):
-            spot = np.ix_(place[here], place[there])
-            other[spot], valid[spot] = right.block(here, there), True
+    group = np.zeros(len(language))
+    for number, members in enumerate(right.groups or []):
+        group[members] = number
+    one, valid = left.block(chosen, chosen).astype(np.int64), group[chosen, None] == group[chosen]
     np.fill_diagonal(valid, False)
-    keys = other[valid]
+    place = np.nonzero(valid)
+    keys = np.zeros(len(place[0]), np.int64)
+    for number in np.unique(group[chosen]):
+        members = group[chosen] == number
+        inside = members[place[0]]
+        part = right.block(chosen[members], chosen[members])
+        keys[inside] = part[~np.eye(len(part), dtype=bool)]
 
     def value(order: Array) -> float:
         codes = one[np.ix_(order, order)][valid] * right.size + keys
@@ -304,10 +324,6 @@ def _permuted(
     return (1 + at_least) / (1 + permutations)
 
 
-def _concepts(language: Language) -> Distance:
-    return hamming(language.concepts.attributes.codes.T)
-
-
 def _sample(language: Language, generator: Generator, steps_per_side: int = 1) -> Language:
     limit = min(MAX_EXAMPLES, int(MAX_STEPS**0.5 / steps_per_side))
     if len(language) <= limit:
@@ -315,21 +331,13 @@ def _sample(language: Language, generator: Generator, steps_per_side: int = 1) -
     return language[torch.randperm(len(language), generator=generator)[:limit].numpy()]
 
 
-def _tiles(
-    language: Language, groups: list[Array] | None, examples: Array | None = None
-) -> Iterator[tuple[Array, Array]]:
+def _tiles(groups: list[Array]) -> Iterator[tuple[Array, Array]]:
     """Yield blocks of examples (rows, columns) that cover each pair of a group once.
 
-    The messages of a block of examples have one length. Where the pairs are those within a block,
-    the two are one object.
+    Where the pairs are those within a block, the two are one object.
     """
-    examples = np.arange(len(language)) if examples is None else examples
-    for group in [examples] if groups is None else groups:
-        group = group if groups is None else group[np.isin(group, examples)]
-        parts = []
-        for length in np.unique(language.lengths[group]):
-            same = group[language.lengths[group] == length]
-            parts += [same[start : start + TILE] for start in range(0, len(same), TILE)]
+    for group in groups:
+        parts = [group[start : start + TILE] for start in range(0, len(group), TILE)]
         for number, rows in enumerate(parts):
             yield from ((rows, others) for others in parts[number:])
 
