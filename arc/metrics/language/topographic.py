@@ -164,9 +164,10 @@ def joint_counts(language: Language, left: Distance, right: Distance) -> Array:
     """Count the pairs of examples with each combination of distances: int64 [left, right]."""
     total = np.zeros(left.size * right.size, np.int64)
     for rows, others in _tiles(right.groups or [np.arange(len(language))]):
-        counts = np.bincount(_codes(left, right, rows, others), minlength=len(total))
+        codes = _codes(left, right, rows, others)
+        counts = np.bincount(codes, minlength=len(total))
         if rows is others:  # each pair is counted twice, and each example with itself
-            counts[0] -= len(rows)
+            counts -= np.bincount(codes[:: len(rows) + 1], minlength=len(total))
             counts //= 2
         total += counts
     return total.reshape(left.size, right.size)
