@@ -356,7 +356,7 @@ def test_measures_of_1000_languages_agree_with_their_definitions(language: Langu
 def finite(numbers: range) -> None:
     for seed in numbers:
         rng = np.random.default_rng([seed, 1])
-        number, longest, vocab_size, concepts = (rng.integers(1, most) for most in (20, 7, 6, 5))
+        number, longest, vocab_size, concepts = rng.integers(1, (20, 7, 6, 5)).tolist()
         language = small(seed, number, longest, vocab_size, concepts, bool(seed % 2))
         for name, each in measure_language(language).items():
             values = (each.value, each.shuffled, each.random)
