@@ -353,7 +353,19 @@ def test_measures_of_1000_languages_agree_with_their_definitions(language: Langu
     agree(language)
 
 
-def finite(numbers: range) -> None:
+UNIT = {  # measures in [0, 1]
+    *("posdis", "bosdis", "context_independence", "context_independence_positions"),
+    *("concept_best_match", "concept_best_match_positions", "concept_information"),
+    *("unique_ratio", "redundancy", "synonymy", "homonymy", "tre", "semantic_consistency"),
+}
+SIGNED = {  # measures in [-1, 1]
+    *("topsim_hamming", "topsim_edit", "topsim_edit_length", "topsim_edit_colors"),
+    *("topsim_edit_cells", "topsim_edit_embeddings", "ami_messages", "ami_positions"),
+    "abbreviation",
+}
+
+
+def check_values(numbers: range) -> None:
     for seed in numbers:
         rng = np.random.default_rng([seed, 1])
         number, longest, vocab_size, concepts = rng.integers(1, (20, 7, 6, 5)).tolist()
@@ -361,6 +373,8 @@ def finite(numbers: range) -> None:
         for name, each in measure_language(language).items():
             values = (each.value, each.shuffled, each.random)
             assert all(map(math.isfinite, values)), (seed, name, values)
+            if name in UNIT | SIGNED:
+                assert -(name in SIGNED) <= min(values) <= max(values) <= 1, (seed, name, values)
         if seed % 10 == 0:
             test = similarity_test(
                 language,
@@ -372,10 +386,10 @@ def finite(numbers: range) -> None:
             assert all(map(math.isfinite, (test.value, test.low, test.high, test.p_value)))
 
 
-def test_every_value_is_finite() -> None:
-    finite(range(50))
+def test_every_value_is_finite_and_in_its_range() -> None:
+    check_values(range(50))
 
 
 @pytest.mark.slow
-def test_every_value_of_10000_languages_is_finite() -> None:
-    finite(range(10_000))
+def test_every_value_of_10000_languages_is_finite_and_in_its_range() -> None:
+    check_values(range(10_000))

@@ -1,5 +1,6 @@
 """Measures of languages: known values, degenerate languages, floors and changed messages."""
 
+import doctest
 import itertools
 import math
 from typing import Any
@@ -20,6 +21,7 @@ from arc.metrics.language import (
     random_codes,
     replaced,
     shuffled,
+    suite,
 )
 from arc.metrics.language.dictionary import best_match
 from arc.metrics.language.information import position_concepts
@@ -302,3 +304,7 @@ def test_tensors_are_accepted() -> None:
     messages = torch.tensor(BAG)
     whole = Language(messages, torch.full((16,), 3), 8, table(SQUARE))
     assert values(whole) == values(language(BAG, SQUARE))
+
+
+def test_the_example_of_the_documentation() -> None:
+    assert doctest.testmod(suite) == (0, 7)

@@ -48,4 +48,5 @@ def _gap(columns: Array, concepts: ConceptTable) -> float:
     varied = table.column_entropy > 0
     if not varied.any():
         return 0.0
-    return float(((ordered[:, 0] - second)[varied] / table.column_entropy[varied]).mean())
+    gaps = (ordered[:, 0] - second)[varied] / table.column_entropy[varied]
+    return min(1.0, float(gaps.mean()))

@@ -108,7 +108,7 @@ def information(language: Language, generator: Generator) -> dict[str, float]:
     """
     ids = language.message_ids
     counts = np.bincount(ids)
-    grid_information = entropy_bits(counts) - conditional_bits(ids, language.grid_ids)
+    grid_information = max(0.0, entropy_bits(counts) - conditional_bits(ids, language.grid_ids))
     capacity = language.max_length * math.log2(language.vocab_size)
     table = position_concepts(language, generator)
     described = [name in language.concepts.attributes.names for name in table.concepts]
@@ -122,7 +122,7 @@ def information(language: Language, generator: Generator) -> dict[str, float]:
         "grid_information": grid_information,
         "capacity_used": grid_information / capacity if capacity else 0.0,
         "position_information": float(corrected.max(1).mean()),
-        "concept_information": float(shares.mean()) if len(shares) else 0.0,
+        "concept_information": min(1.0, float(shares.mean())) if len(shares) else 0.0,
     }
 
 

@@ -260,7 +260,7 @@ def similarity_test(
     meaning: Distance | None = None,
     groups: Array | None = None,
     resamples: int = 200,
-    permutations: int = 999,
+    permutations: int = 499,
 ) -> SimilarityTest:
     """Return a topographic similarity with a bootstrap interval and a p-value.
 
