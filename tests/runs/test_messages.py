@@ -126,7 +126,6 @@ def test_messages_are_read_as_columns(tmp_path: Path) -> None:
 
 
 def test_messages_are_also_parquet(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     path = write_messages(tmp_path / "x_messages.jsonl", ROWS)[1]
     assert path.name == "x_messages.parquet"
     check_columns(read_messages(path))

@@ -1,0 +1,66 @@
+"""Changed messages: the floors of measures, and the interventions on a receiver's input."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from arc.metrics.language.base import Language
+
+
+def shuffled(language: Language, generator: Generator) -> Language:
+    """Return the language with its messages randomly assigned to the examples."""
+    order = torch.randperm(len(language), generator=generator).numpy()
+    return language.saying(language.messages[order], language.lengths[order])
+
+
+def random_codes(language: Language, generator: Generator) -> Language:
+    """Return random messages whose lengths and symbols at each position are as frequent.
+
+    Among the messages of each length, the symbols at each position are permuted on their own, so
+    that a stop symbol stays at the end.
+    """
+    messages = language.messages.copy()
+    for length in np.unique(language.lengths):
+        rows = np.flatnonzero(language.lengths == length)
+        for position in range(length):
+            order = torch.randperm(len(rows), generator=generator).numpy()
+            messages[rows, position] = messages[rows[order], position]
+    return shuffled(language.saying(messages, language.lengths), generator)
+
+
+def replaced(messages: Tensor, position: int, generator: Generator) -> Tensor:
+    """Return messages whose symbol at ``position`` is that of another message, drawn at random.
+
+    ``messages``: int64 [N, L]. A single message is returned as it is. The symbol of a message
+    comes from after its end where the other message is shorter.
+    """
+    order = torch.randperm(len(messages), generator=generator).to(messages.device)
+    changed = messages.clone()
+    changed[order, position] = messages[order.roll(1), position]
+    return changed
+
+
+def permuted(messages: Tensor, generator: Generator, lengths: Tensor | None = None) -> Tensor:
+    """Return messages whose symbols are in random order, drawn for each message.
+
+    ``messages``: int64 [N, L]. ``lengths``, int64 [N]: only so many symbols of each message are
+    permuted; subtract 1 to keep a stop symbol in its place. None stands for all.
+    """
+    keys = torch.rand(messages.shape, generator=generator).to(messages.device)
+    if lengths is not None:
+        place = torch.arange(messages.shape[1], device=messages.device)
+        outside = place >= lengths.to(messages.device)[:, None]
+        keys = torch.where(outside, place + 1.0, keys)  # later symbols keep their place
+    return messages.gather(1, keys.argsort(1))
+
+
+def dropped(messages: Tensor, position: int, fill: int = 0) -> Tensor:
+    """Return messages without the symbol at ``position``.
+
+    ``messages``: int64 [N, L]. Later symbols move forward by one; ``fill`` becomes the last
+    symbol (0 is the stop symbol of bottlenecks that have one).
+    """
+    last = messages.new_full((len(messages), 1), fill)
+    return torch.cat([messages[:, :position], messages[:, position + 1 :], last], 1)
