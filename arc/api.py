@@ -24,6 +24,7 @@ from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
 from arc.runs import Outcome, build_run, run_to_end
+from arc.runs.measures import Measures
 from arc.runs.messages import read_messages
 from arc.runs.plan import plan_from, read_source, with_overrides
 from arc.runs.results import evaluate_checkpoint
@@ -113,22 +114,26 @@ def evaluate(
     source: str | Path | TrainedRun,
     *overrides: str,
     device: str = "auto",
+    measures: Measures = "fast",
     messages: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, or the best one of a run, on its test and validation sets.
 
     ``overrides`` replace keys of the section ``data``, such as ``"data.path=my_puzzles"`` or
     ``"data.test=arc2"``. Returns the content of a results file: accuracies in percent with their
-    intervals, baselines and controls. With ``messages``, ``<run_name>_messages.jsonl`` is written
-    beside the file, for ``read_messages``. Raises CheckpointError or DataError if the file or its
-    data cannot be loaded.
+    intervals, baselines and controls. ``measures`` of discrete messages: all, fast or none; ``all``
+    adds the accuracy after interventions. With ``messages``, ``<run_name>_messages.jsonl`` is
+    written beside the file, for ``read_messages``. Raises CheckpointError or DataError if the file
+    or its data cannot be loaded.
     """
     path = source.checkpoints.best if isinstance(source, TrainedRun) else source
     if path is None:
         raise ValueError("the run has no best checkpoint to evaluate")
     configure_allocator()
     typed = list(map(expand_home, overrides))
-    return evaluate_checkpoint(path, pick_device(device), overrides=typed, messages=messages)
+    return evaluate_checkpoint(
+        path, pick_device(device), overrides=typed, messages=messages, measures=measures
+    )
 
 
 def corpus(config: RunConfig, *, device: str = "cpu") -> Corpus:

@@ -45,6 +45,7 @@ def evaluate_files(tree: DictConfig) -> int:
                 report=progress.on_event,
                 should_stop=lambda: control.stop_requested,
                 messages=config.messages,
+                measures=config.measures,
             ):
                 runs[path] = results
     finally:

@@ -230,6 +230,7 @@ class EvaluateConfig(Settings):
     path: Annotated[list[PathName], Field(min_length=1)]
     device: str
     output: PathName | None
+    measures: Literal["all", "fast", "none"]
     messages: bool
     data: EvaluateDataConfig
 

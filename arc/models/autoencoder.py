@@ -135,6 +135,10 @@ class ARCAutoencoder(nn.Module):
         ranks = color_ranks(grids)
         return self.bottleneck(self.encoder(grids.recolored(ranks)), ranks)
 
+    def latent(self, grids: Grids) -> Tensor:
+        """Return the encoder's latent vectors of ``grids`` [batch]: float32 [batch, latent_dim]."""
+        return self.encoder(grids.recolored(color_ranks(grids)) if self.by_rank else grids)
+
     @torch.no_grad()
     def send(self, grids: Grids | Sequence[Any]) -> Tensor:
         """Return the messages for ``grids``: Grids, or 2-D integer arrays, tensors or lists.

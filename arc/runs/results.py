@@ -23,6 +23,7 @@ from arc.data import DataError, Split
 from arc.metrics import bootstrap_interval
 from arc.models import ARCAutoencoder
 from arc.runs.files import check_writable, replace_file
+from arc.runs.measures import Measures, intervene, measure_chunks, measure_messages
 from arc.runs.messages import message_rows, messages_path, write_messages
 from arc.runs.plan import with_overrides
 from arc.tasks import Task, TaskMetrics
@@ -87,13 +88,15 @@ def evaluate_run(
     report: Callable[[EvaluationEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     messages: Path | None = None,
+    measures: Measures = "none",
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
 
     Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. Without
     a test set the controls are evaluated on validation. The untrained sender is initialised with
     the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
-    with ``"stopped": true``. ``messages``: a file for the message of each example.
+    with ``"stopped": true``. ``messages``: a file for the message of each example. ``measures``
+    adds ``measures`` of the messages, and with ``all`` the accuracy after ``interventions``.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -103,6 +106,7 @@ def evaluate_run(
     # about one chunk each to send, embed and score; the controls send twice and score three times
     stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
     stages["controls"] = 5 * _chunks(main)
+    stages["measures"] = measure_chunks(_chunks(main), model.bottleneck.max_length, measures)
     if messages is not None:
         stages["messages"] = _chunks(corpus.test) + _chunks(corpus.validation)
     results = _empty_results(config, minutes, steps)
@@ -120,6 +124,13 @@ def evaluate_run(
         pair = config.model.shared_encoder or config.model.shared_init
         controls = evaluate_controls(model, task, main, evaluation, untrained, pair=pair)
         results["controls"] = {name: _metrics(each, main) for name, each in controls.items()}
+        if measures != "none":
+            progress.begin("measures")
+            results["measures"] = measure_messages(
+                model, task, main, evaluation, untrained, measures
+            )
+        if measures == "all":
+            results["interventions"] = intervene(model, task, main, evaluation)
         if messages is not None:
             progress.begin("messages")
             rows = [*message_rows(model, task, corpus.test, test)]
@@ -137,6 +148,7 @@ def evaluate_checkpoints(
     report: Callable[[EvaluationEvent], None],
     should_stop: Callable[[], bool],
     messages: bool = False,
+    measures: Measures = "none",
     overrides: Sequence[str] = (),
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
@@ -164,6 +176,7 @@ def evaluate_checkpoints(
             report=report if len(chosen) == 1 else shared,
             should_stop=should_stop,
             messages=messages,
+            measures=measures,
             tasks=tasks,
         )
         yield path, results
@@ -194,16 +207,17 @@ def evaluate_checkpoint(
     report: Callable[[EvaluationEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     messages: bool = False,
+    measures: Measures = "none",
     tasks: dict[str, Task] | None = None,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
     ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
     set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. ``tasks`` keeps the task, with its data
-    and baselines, for further files with the same ``overrides``. Raises CheckpointError,
-    ConfigError or DataError if the file or its data cannot be loaded, ValueError if the messages
-    cannot be written.
+    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``: see evaluate_run. ``tasks``
+    keeps the task, with its data and baselines, for further files with the same ``overrides``.
+    Raises CheckpointError, ConfigError or DataError if the file or its data cannot be loaded,
+    ValueError if the messages cannot be written.
     """
     for override in overrides:
         if not key_of(override).startswith("data."):
@@ -244,6 +258,7 @@ def evaluate_checkpoint(
         report=report,
         should_stop=should_stop,
         messages=target,
+        measures=measures,
     )
     leaked = task.corpus.leaked
     return results if leaked is None else results | {"leaked": leaked}

@@ -29,6 +29,10 @@ def format_results(results: Mapping[str, Any]) -> str:
         parts.append(f"skipped (too few distractors): {', '.join(skipped)}")
     if results["language"]:
         parts.append(format_language(results["language"]))
+    if results.get("measures"):
+        parts.append(_measures_table(results["measures"]))
+    if results.get("interventions"):
+        parts.append(_interventions_table(results))
     if results.get("stopped"):
         parts.append("the test was stopped: the remaining results were not computed")
     return "\n\n".join(parts)
@@ -102,6 +106,31 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     return tabulate(shown, headers="keys", floatfmt=".1f", missingval="–")
 
 
+def _measures_table(measures: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a row for each measure: its value and its floors."""
+    rows = [
+        {"measure": name, **{key.replace("_", " "): value for key, value in row.items()}}
+        for name, row in measures.items()
+    ]
+    return tabulate(rows, headers="keys", floatfmt=".3f")
+
+
+def _interventions_table(results: Mapping[str, Any]) -> str:
+    """Return the headline accuracy after each change of the messages, a row for each position."""
+    changes: Mapping[str, float] = results["interventions"]
+    rows = [
+        {
+            "position": position,
+            "replaced": changes[f"replaced_{position}"],
+            "dropped": changes[f"dropped_{position}"],
+        }
+        for position in range(1, len(changes) // 2 + 1)
+    ]
+    table = tabulate(rows, headers="keys", floatfmt=".1f")
+    heading = "accuracy after a symbol is replaced by that of another message, or dropped:"
+    return f"{heading}\n{table}\nall symbols in random order: {changes['permuted']:.1f}"
+
+
 # -- seeds -------------------------------------------------------------------------------
 
 
@@ -162,9 +191,10 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    values = {name: row["value"] for name, row in results.get("measures", {}).items()}
     language = [
         {"set": "language", "metric": name, "targets": None, "accuracy": value, "baselines": {}}
-        for name, value in results["language"].items()
+        for name, value in (results["language"] | values).items()
     ]
     return result_rows(results) + language
 
