@@ -61,8 +61,10 @@ def best_match(language: Language, *, by_position: bool = True) -> tuple[float, 
     for word, value in zip(*linear_sum_assignment(found.counts, maximize=True), strict=True):
         if count := int(found.counts[word, value]):
             precision, recall = count / found.word_counts[word], count / found.value_counts[value]
-            names = (*found.words[word], *found.values[value])
-            entries.append(Entry(*names, count, float(precision), float(recall)))
+            symbol, position = found.words[word]
+            concept, level = found.values[value]
+            shares = (float(precision), float(recall))
+            entries.append(Entry(symbol, position, concept, level, count, *shares))
     entries.sort(key=lambda entry: -entry.count)
     return sum(entry.count for entry in entries) / found.pairs, entries
 

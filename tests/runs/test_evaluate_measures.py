@@ -10,7 +10,7 @@ from helpers_cli import Make, call
 import arc.evaluate
 from arc.api import TrainedRun
 from arc.metrics.language import MEASURES
-from arc.runs.measures import intervene, measure_messages
+from arc.runs.measures import Measures, intervene, measure_messages
 from arc.runs.tables import format_results
 from arc.training import evaluate_split
 
@@ -19,10 +19,11 @@ FLOORS = ["value", "shuffled", "random", "untrained_sender"]
 
 @pytest.mark.parametrize("measures", ["fast", "all"])
 def test_every_measure_of_a_run_has_its_floors(
-    make_run: Make, task_and_bottleneck: list[str], measures: str
+    make_run: Make, task_and_bottleneck: list[str], measures: Measures
 ) -> None:
     run = make_run(*task_and_bottleneck)
-    split, calls = run.corpus.validation, []
+    split = run.corpus.validation
+    calls: list[None] = []
     evaluation = evaluate_split(run.model, run.task, split)
     run.task.on_chunk = lambda: calls.append(None)
     arguments = (run.model, run.task, split, evaluation)
