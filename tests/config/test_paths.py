@@ -48,7 +48,13 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
     server["server"] |= {"autostart": True, "required": False}
     assert parse(ProcessConfig, server).resume == path
     places = {"path": "~/x", "test": "~/x", "also": ["~/x"]}
-    evaluation = {"path": "~/x", "output": "~/x", "device": "cpu", "messages": False}
+    evaluation = {
+        "path": "~/x",
+        "output": "~/x",
+        "device": "cpu",
+        "measures": "fast",
+        "messages": False,
+    }
     parsed = parse(EvaluateConfig, evaluation | {"data": places})
     assert parsed.output == parsed.data.path == parsed.data.test == path
     assert parsed.path == parsed.data.also == [path]
