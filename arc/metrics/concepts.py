@@ -1,8 +1,9 @@
-"""Concepts of grids: properties that a message could be about, each an integer per grid.
+"""Concepts of grids: properties that a message can describe, each an integer per grid.
 
-Colours are 0 to 9, and NO_COLOR where there is none. Of colours that are equally frequent, the
-smallest number counts. An object is a connected set of cells of one colour other than the
-background, with 4 or 8 neighbours per cell. Sets of colours are bit masks: bit c stands for c.
+Colours are 0 to 9, and NO_COLOR where there is none. If several colours are equally
+frequent, the smallest number is taken. An object is a connected set of cells of one colour other
+than the background, with 4 or 8 neighbours per cell. Sets of colours are bit masks: bit c stands
+for colour c.
 
 ====================  ====================  ======================================================
 name                  range                 meaning

@@ -52,7 +52,7 @@ def bootstrap_interval(share: Tensor, puzzle: Tensor) -> Interval | None:
 
 
 def _resampled(totals: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return ``count`` values of the share whose ``totals`` [..., 2, puzzles] are resampled."""
+    """Return the share in ``count`` resamples of its ``totals`` per puzzle [..., 2, puzzles]."""
     puzzles = totals.shape[-1]
     drawn = torch.randint(puzzles, (count, puzzles), generator=generator)
     drawn += puzzles * torch.arange(count)[:, None]

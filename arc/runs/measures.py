@@ -1,4 +1,4 @@
-"""Measures of a run's messages: what they are like, and what the receiver needs of them."""
+"""Language measures of a run's messages, and the accuracy after changes to the messages."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def measure_messages(
     """Return each measure's ``value`` and its floors by name; empty for vectors.
 
     The floors: messages that are ``shuffled`` among the examples, ``random`` messages with the
-    same distribution of symbols, and those of the ``untrained_sender``. The concepts, and the
-    grids whose distances are compared, are those of the grid that the sender sees, in
-    transformation of the input.
+    same distribution of lengths and of symbols at each position, and those of the
+    ``untrained_sender``. Concepts and distances are those of the grid that the sender sees; in
+    transformation, this is the input.
     """
     symbols, vocab_size = evaluation.messages, model.bottleneck.vocab_size
     if symbols is None or vocab_size is None or len(split) == 0:
@@ -72,8 +72,8 @@ def intervene(
 ) -> dict[str, float]:
     """Return the headline accuracy with changed messages, in percent, by the change.
 
-    ``replaced_2``: the second symbol is that of another message. ``dropped_2``: it is left out.
-    ``permuted``: the symbols are in random order. Empty for vectors.
+    ``replaced_2``: the second symbol is replaced by that of another message. ``dropped_2``: it is
+    left out. ``permuted``: the symbols are in random order. Empty for vectors.
     """
     symbols = evaluation.messages
     if symbols is None or len(split) == 0:
@@ -96,7 +96,7 @@ def _accuracy(model: ARCAutoencoder, task: Task, split: Split, content: Tensor) 
 
 
 def measure_chunks(chunks: int, max_length: int | None, measures: Measures) -> int:
-    """Return about how many chunks the functions above take for a split of ``chunks``."""
+    """Estimate the number of chunks that the functions above process for a split of ``chunks``."""
     if measures == "none" or max_length is None:
         return 0
     own = 3 + chunks

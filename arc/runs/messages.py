@@ -32,8 +32,8 @@ def message_rows(
 
     ``puzzle``, ``example`` and ``split``; the ``message`` (a list of symbols) with its ``length``,
     or the ``vector`` that was sent; ``accuracy``: the example's share of the headline metric, in
-    percent, None if the metric does not cover it or has no shares; and what ``task.outcomes``
-    returns.
+    percent, None if the metric does not cover it or has no shares; and the keys that
+    ``task.outcomes`` yields.
     """
     if len(split) == 0:
         return
@@ -65,7 +65,8 @@ def _sent(evaluation: Evaluation) -> dict[str, list[Any]]:
 def write_messages(path: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
     """Write ``rows`` to ``path``, a line of JSON each, and as Parquet if PyArrow is installed.
 
-    Each file is written atomically. Returns the files. Raises ValueError if one cannot be written.
+    Each file is written atomically. Returns the paths of the files. Raises
+    ValueError if one cannot be written.
     """
     lines = [json.dumps(json_plain(row)) + "\n" for row in rows]
     replace_file(path, "".join(lines).encode())

@@ -138,7 +138,7 @@ def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Group the names of ``runs`` (name to results) by configuration, apart from the seed.
 
     The name of the run and the path of its pretrained encoder may differ too. Files of one seed
-    are not independent, so that each of them is in a group of its own.
+    are not independent, so a group has at most one file of each seed.
     """
     groups: list[tuple[Any, set[int], list[str]]] = []
     for name, results in runs.items():
@@ -220,4 +220,4 @@ def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:
     parts = [_table(accuracies)] if accuracies else []
     if language:
         parts.append(tabulate(language, headers="keys", disable_numparse=True))
-    return "\n\n".join(parts) or "no value that all of these runs have"
+    return "\n\n".join(parts) or "no value is common to all of these runs"

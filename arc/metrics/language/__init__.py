@@ -1,8 +1,8 @@
 """Measures of a language, one file per family, and the floors to compare them with.
 
-``measure_language`` computes all of them. The functions of a family give more: the dictionary
-(``best_match``), the information of positions on concepts (``position_concepts``), the interval and
-the p-value of a similarity (``similarity_test``), and boundaries in messages (``boundaries``).
+``measure_language`` computes all of them. The functions of a family return more: the dictionary
+(``best_match``), the information of positions about concepts (``position_concepts``), the interval
+and the p-value of a similarity (``similarity_test``), and boundaries in messages (``boundaries``).
 """
 
 from arc.metrics.language.base import MEASURES, Language, Measure

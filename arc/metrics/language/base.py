@@ -25,8 +25,8 @@ class Language:
     ``messages``: int64 [N, L], symbols 0 to ``vocab_size - 1``. ``lengths``: int64 [N], the number
     of symbols sent, 1 to L, the stop symbol included; later symbols are not part of the message.
     None stands for messages of full length. ``concepts``: a row for each example. ``grids`` and
-    ``embeddings`` (float [N, D], such as the encoder's latent vectors) are optional; they give
-    further distances of meanings.
+    ``embeddings`` (float [N, D], such as the encoder's latent vectors) are optional and
+    add further distances of meanings.
 
     Arrays and tensors are accepted; the attributes are NumPy arrays. Raises ValueError, naming the
     argument, if a shape or a value does not fit.

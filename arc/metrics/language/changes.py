@@ -16,7 +16,7 @@ def shuffled(language: Language, generator: Generator) -> Language:
 
 
 def random_codes(language: Language, generator: Generator) -> Language:
-    """Return random messages whose lengths and symbols at each position are as frequent.
+    """Return random messages with the same frequencies of lengths and of symbols per position.
 
     Among the messages of each length, the symbols at each position are permuted on their own, so
     that a stop symbol stays at the end.
@@ -33,8 +33,8 @@ def random_codes(language: Language, generator: Generator) -> Language:
 def replaced(messages: Tensor, position: int, generator: Generator) -> Tensor:
     """Return messages whose symbol at ``position`` is that of another message, drawn at random.
 
-    ``messages``: int64 [N, L]. A single message is returned as it is. The symbol of a message
-    comes from after its end where the other message is shorter.
+    ``messages``: int64 [N, L]. A single message is returned unchanged. If the other message ends
+    before ``position``, the symbol is the one stored after its end.
     """
     order = torch.randperm(len(messages), generator=generator).to(messages.device)
     changed = messages.clone()
@@ -45,8 +45,8 @@ def replaced(messages: Tensor, position: int, generator: Generator) -> Tensor:
 def permuted(messages: Tensor, generator: Generator, lengths: Tensor | None = None) -> Tensor:
     """Return messages whose symbols are in random order, drawn for each message.
 
-    ``messages``: int64 [N, L]. ``lengths``, int64 [N]: only so many symbols of each message are
-    permuted; subtract 1 to keep a stop symbol in its place. None stands for all.
+    ``messages``: int64 [N, L]. ``lengths``, int64 [N]: the number of symbols to permute, from the
+    first; subtract 1 to keep a stop symbol in its place. None: all symbols are permuted.
     """
     keys = torch.rand(messages.shape, generator=generator).to(messages.device)
     if lengths is not None:

@@ -50,8 +50,8 @@ def best_match(language: Language, *, by_position: bool = True) -> tuple[float, 
 
     Words and values are assigned one to one so that the number of matches is largest (Hungarian
     algorithm, by SciPy). The score is this number, divided by the sum over examples of the larger
-    of the number of different words in the message and the number of concepts. In [0, 1]; a
-    language that names each concept by a word of its own has 1. Carmeli et al. (2024,
+    of the number of different words in the message and the number of concepts. In [0, 1]; 1
+    if each value has a word of its own and messages have no other words. Carmeli et al. (2024,
     arXiv:2403.14705). ``puzzle`` is left out.
     """
     from scipy.optimize import linear_sum_assignment  # imported here: it takes 1 s
@@ -70,11 +70,12 @@ def best_match(language: Language, *, by_position: bool = True) -> tuple[float, 
 
 
 def context_independence(language: Language, *, by_position: bool = True) -> float:
-    """Return how exclusively words and values stand for each other (Bogin et al., 2018).
+    """Return how exclusively words and values occur together (Bogin et al., 2018).
 
-    The mean over values c of p(w | c) p(c | w), where w is the word most frequent with c: the arg
-    max over words of p(w | c). (The arg max of p(c | w) would choose words that occur once.) In
-    [0, 1]; 1 if each value has a word that always and only occurs with it. ``puzzle`` is left out.
+    The mean over values c of p(w | c) p(c | w), where w is the word that is most frequent
+    with c: the arg max over words of p(w | c). (The arg max of p(c | w) would choose words that
+    occur once.) In [0, 1]; 1 if each value has a word that always and only occurs with it.
+    ``puzzle`` is left out.
     """
     found = _matches(language, by_position)
     best, every = found.counts.argmax(0), np.arange(len(found.values))

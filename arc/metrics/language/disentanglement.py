@@ -12,7 +12,7 @@ from arc.metrics.language.information import information_table
 
 @register("disentanglement", "fast")
 def disentanglement(language: Language, generator: Generator) -> dict[str, float]:
-    """Return how far each part of a message tells about one concept only.
+    """Return how far each part of a message has information about one concept only.
 
     - ``posdis``: a part is the symbol at a position; the end of a message is a symbol of its own.
     - ``bosdis``: a part is the number of times that a symbol of the vocabulary occurs.
@@ -20,8 +20,8 @@ def disentanglement(language: Language, generator: Generator) -> dict[str, float
     The gap of a part s is [I(s; first) - I(s; second)] / H(s), where first and second are the
     concepts with the largest mutual information with s (second is 0 if there is one concept). The
     value is the mean gap over the parts with H(s) > 0, as in EGG, and 0 if there are none. In
-    [0, 1]. Related concepts, such as height and area, lower it; select unrelated ones to compare
-    with other work.
+    [0, 1]. Correlated concepts, such as height and area, lower it; select independent ones to
+    compare with other work.
 
     Known values: ``posdis`` of two attributes of 10 values, named by a symbol each, is 0.978656 on
     EGG's 1,000 examples; ``bosdis`` is 1 for the 16 messages of appendix 8.2 of the paper.

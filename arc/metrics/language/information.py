@@ -49,7 +49,7 @@ class InformationTable:
 
 
 def information_table(columns: Array, concepts: ConceptTable) -> InformationTable:
-    """Compute the information of each column of int [N, P] on each concept, without ``chance``."""
+    """Compute the information of each column of int [N, P] about each concept; no ``chance``."""
     number = len(columns)
     terms = np.arange(number + 1) * np.log2(np.arange(number + 1).clip(1))  # n log2 n
 
@@ -73,7 +73,7 @@ def information_table(columns: Array, concepts: ConceptTable) -> InformationTabl
 def position_concepts(
     language: Language, generator: Generator, repetitions: int = 5
 ) -> InformationTable:
-    """Return the information of the symbol at each position on each concept, ``puzzle`` included.
+    """Return the information of each position's symbol about each concept, ``puzzle`` included.
 
     The end of a message counts as a symbol of its own. ``chance`` is the mean over ``repetitions``
     shuffles of the messages.
@@ -98,13 +98,13 @@ def information(language: Language, generator: Generator) -> dict[str, float]:
     - ``grid_information``: I(message; grid) = H(message) + H(grid) - H(message, grid). Equal to
       H(message) if equal grids have equal messages.
     - ``capacity_used``: grid_information / (L log2 V), in [0, 1] at full length; 0 if V is 1.
-    - ``position_information``: the information of a position on the concept that it tells most
-      about, mean over positions.
-    - ``concept_information``: the share of a concept's entropy that the best position for it
-      tells, mean over concepts; in [0, 1].
+    - ``position_information``: the mutual information of a position and a concept; largest over
+      concepts, mean over positions.
+    - ``concept_information``: the same as a share of the concept's entropy; largest over positions,
+      mean over concepts; in [0, 1].
 
-    From the last two, the information of shuffled messages is subtracted
-    (``InformationTable.corrected``). They leave out ``puzzle``.
+    The last two leave out ``puzzle``. The information of shuffled messages is subtracted first
+    (``InformationTable.corrected``).
     """
     ids = language.message_ids
     counts = np.bincount(ids)

@@ -21,8 +21,8 @@ def tree_reconstruction_error(language: Language, generator: Generator) -> dict[
       give a message as the sum of its values' vectors. The residual sum of squares is divided by
       that of the mean message. In [0, 1]: 0 if every message is such a sum, or all are equal.
 
-    A fit with many values is close to any messages; compare with the floors. ``puzzle`` is left
-    out.
+    With many values, the fit is close for any messages; compare with the floors. ``puzzle`` is
+    left out.
     """
     attributes = language.concepts.attributes
     sizes, number, basis = attributes.sizes, len(language), _basis(attributes)

@@ -38,10 +38,10 @@ def measure_language(
 
     ``fast`` leaves out measures that take seconds for thousands of messages; ``none`` gives an
     empty dict. The default ``generator`` has seed 0. For the floor of an untrained sender, measure
-    its messages as another language. Raises ValueError for another word in ``measures``.
+    its messages as another language. Raises ValueError for any other ``measures``.
 
-    In a language that names the digits of 00 to 99 in their order, each position determines one
-    concept, which shuffled messages do not:
+    In a language whose messages are the digits of 00 to 99, each position determines one concept.
+    In shuffled messages it does not:
 
     >>> import numpy as np
     >>> from arc.metrics.concepts import ConceptTable

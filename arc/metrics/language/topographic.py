@@ -1,10 +1,10 @@
 """Topographic similarity: do similar messages have similar meanings?
 
-The distance of two messages is the number of positions where they differ (Hamming; one ended
-message differs from any symbol), their edit distance (Levenshtein), or their edit distance divided
-by their mean length. The distance of two meanings is the number of concepts that differ, the number
-of cells by which the colour histograms differ, the number of different cells of two grids of equal
-size, or the cosine distance of embeddings, rounded to 0.0001.
+The distance of two messages is the number of positions where they differ (Hamming; the end
+of a message differs from any symbol), their edit distance (Levenshtein), or their edit distance
+divided by their mean length. The distance of two meanings is the number of concepts that differ,
+the number of cells by which the colour histograms differ, the number of different cells of two
+grids of equal size, or the cosine distance of embeddings, rounded to 0.0001.
 
 All distances are integers, or indices of sorted values, of a small range. A table that counts the
 pairs of each combination of the two distances gives Spearman's correlation exactly, ties included,
@@ -26,7 +26,7 @@ from arc.metrics.language.base import Language, register
 
 TILE = 256  # examples on each side of a block of pairs; its distances stay in the cache
 MAX_EXAMPLES = 5_000  # more are sampled
-MAX_STEPS = 6e9  # of the edit distances of all pairs; fewer examples are taken of long messages
+MAX_STEPS = 6e9  # of the edit distances of all pairs; long messages: fewer examples are sampled
 COSINE_STEP = 1e-4
 
 # The distances between examples [rows] and [columns]: integers [rows, columns], 0 to size - 1.
@@ -242,8 +242,9 @@ class SimilarityTest:
     """A topographic similarity with its interval and its p-value.
 
     ``low`` and ``high``: the 2.5 and 97.5 percentiles over bootstrap resamples of the examples, or
-    of the groups. ``p_value``: the share of random assignments of messages to examples, this one
-    included, with at least the same value; for more than 500 examples, in a sample of 500.
+    of the groups. ``p_value``: the share of random assignments of messages to examples, the
+    actual one included, with at least the same value; for more than 500 examples, in a sample of
+    500.
     """
 
     value: float
