@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_cli import placed
-from helpers_data import Run
+from helpers_data import Run, random_grids
 from hydra._internal.config_repository import ConfigRepository
 from hydra.plugins.config_source import ConfigResult
 
@@ -61,14 +61,6 @@ def compose_small(*overrides: str) -> RunConfig:
     """Compose a tiny run; of several overrides of one key, the last one counts."""
     settings = dict(override.split("=", 1) for override in (*SMALL, *overrides))
     return _compose(tuple("=".join(setting) for setting in settings.items()))
-
-
-def random_grids(count: int, seed: int = 0, sides: tuple[int, ...] = (3, 5)) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [
-        rng.integers(0, 10, size=(rng.choice(sides), rng.choice(sides)), dtype=np.uint8)
-        for _ in range(count)
-    ]
 
 
 def as_puzzle(train: Pairs, test: Pairs = ()) -> dict[str, Any]:

@@ -19,6 +19,14 @@ from arc.tasks import TASKS, TaskMetrics
 from arc.training import Trainer
 
 
+def random_grids(count: int, seed: int = 0, sides: tuple[int, ...] = (3, 5)) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [
+        rng.integers(0, 10, size=(rng.choice(sides), rng.choice(sides)), dtype=np.uint8)
+        for _ in range(count)
+    ]
+
+
 @dataclass
 class Run:
     """The parts of a run, without callbacks."""

@@ -234,6 +234,7 @@ def test_diff_shows_both_states_and_what_differs_in_the_configurations(
     assert rows.keys() == {
         *("run_name", "task.name", "task.num_distractors", "task.distractors"),
         *("task.negatives", "task.near_copies", "task.label_smoothing", "task.score"),
+        "task.grid_weight",
         "task.palette",
         "training.learning_rate",
     }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from arc.data import Split
 from arc.models import ARCAutoencoder
+from arc.models.bottlenecks.discrete import STOP
 from arc.tasks import Task
 from arc.training import Evaluation
 
@@ -82,7 +83,10 @@ def intervene(
 
     generator = torch.Generator().manual_seed(0)
     lengths = evaluation.lengths
-    changed = {"permuted": permuted(symbols, generator, None if lengths is None else lengths - 1)}
+    if lengths is not None and model.bottleneck.stop_token:  # a stop symbol stays in its place
+        last = symbols.gather(1, lengths[:, None] - 1)[:, 0]
+        lengths = lengths - (last == STOP).long()
+    changed = {"permuted": permuted(symbols, generator, lengths)}
     for position in range(symbols.shape[1]):
         changed[f"replaced_{position + 1}"] = replaced(symbols, position, generator)
     for position in range(symbols.shape[1]):

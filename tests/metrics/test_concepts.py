@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import random_grids
+from helpers_data import random_grids
 
 from arc.data import Corpus, Grids
 from arc.metrics.concepts import NO_COLOR, Array, ConceptTable, grid_concepts, split_concepts

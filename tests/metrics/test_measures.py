@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import random_grids
+from helpers_data import random_grids
 
 from arc.data import Grids
 from arc.metrics.concepts import Array, ConceptTable

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -54,6 +55,31 @@ def test_replacing_a_symbol_that_is_always_the_same_changes_nothing(make_run: Ma
         changed = intervene(run.model, run.task, split, evaluation)
     assert len(evaluation.messages[:, 1].unique()) == 1
     assert changed["replaced_2"] == evaluation.task_metrics.accuracy
+
+
+@pytest.mark.parametrize("stop_token", [False, True])
+def test_all_symbols_but_the_stop_symbol_are_put_in_random_order(
+    make_run: Make, stop_token: bool
+) -> None:
+    settings = ("bottleneck.max_message_length=4", f"bottleneck.stop_token={stop_token}")
+    run = make_run("task=reconstruction", *settings)
+    split = run.corpus.validation
+    evaluation = evaluate_split(run.model, run.task, split)
+    sent: list[torch.Tensor] = []
+    read = run.model.bottleneck.read
+    with patch.object(run.model.bottleneck, "read", lambda c: (sent.append(c), read(c))[1]):
+        intervene(run.model, run.task, split, evaluation)
+    before, after = evaluation.messages, sent[0]
+    assert before is not None
+    assert evaluation.lengths is not None
+    assert torch.equal(before.sort(1).values, after.sort(1).values)
+    if not stop_token:
+        assert not torch.equal(before[:, -1], after[:, -1])
+        return
+    for old, new, length in zip(before, after, evaluation.lengths, strict=True):
+        if old[length - 1] == 0:
+            assert new[length - 1] == 0
+            assert (new[: length - 1] != 0).all()
 
 
 def test_the_command_prints_and_writes_the_measures(

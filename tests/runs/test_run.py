@@ -113,7 +113,7 @@ def test_every_task_and_bottleneck(
         trained.results, task, discrete="bottleneck=autoencoder" not in task_and_bottleneck
     )
     check_files(checkpoints, task, steps=2)
-    assert comparable(evaluate(trained)) == comparable(trained.results)
+    assert comparable(evaluate(trained, measures="none")) == comparable(trained.results)
 
 
 def test_arc_with_the_default_task_in_a_new_process_and_in_this_one(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ class Bottleneck(nn.Module, ABC):
     vocab_size: int | None = None
     max_length: int | None = None
     capacity_bits: float | None = None
+    stop_token: bool = False
     progress: float = 0.0
 
     @abstractmethod

@@ -37,7 +37,7 @@ class PaletteBottleneck(Bottleneck):
     def __init__(self, bottleneck: Bottleneck) -> None:
         super().__init__()
         self.bottleneck = bottleneck
-        self.vocab_size = bottleneck.vocab_size
+        self.vocab_size, self.stop_token = bottleneck.vocab_size, bottleneck.stop_token
         self.palette_length = palette_length(self.vocab_size)
         if bottleneck.max_length is not None:
             self.max_length = self.palette_length + bottleneck.max_length
