@@ -67,7 +67,12 @@ def test_all_symbols_but_the_stop_symbol_are_put_in_random_order(
     evaluation = evaluate_split(run.model, run.task, split)
     sent: list[torch.Tensor] = []
     read = run.model.bottleneck.read
-    with patch.object(run.model.bottleneck, "read", lambda c: (sent.append(c), read(c))[1]):
+
+    def record(content: torch.Tensor) -> torch.Tensor:
+        sent.append(content)
+        return read(content)
+
+    with patch.object(run.model.bottleneck, "read", record):
         intervene(run.model, run.task, split, evaluation)
     before, after = evaluation.messages, sent[0]
     assert before is not None
