@@ -27,7 +27,7 @@ from arc.runs import Outcome, build_run, run_to_end
 from arc.runs.measures import Measures
 from arc.runs.messages import read_messages
 from arc.runs.plan import plan_from, read_source, with_overrides
-from arc.runs.results import evaluate_checkpoint
+from arc.runs.saved import evaluate_checkpoint
 from arc.training import Callback, RunControl, pick_device
 from arc.training.allocator import configure_allocator
 

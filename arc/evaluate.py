@@ -22,7 +22,8 @@ def evaluate_files(tree: DictConfig) -> int:
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
     from arc.runs.files import check_writable
-    from arc.runs.results import evaluate_checkpoints, write_results
+    from arc.runs.results import write_results
+    from arc.runs.saved import evaluate_checkpoints
     from arc.runs.signals import on_signal, stops
     from arc.training import RunControl, pick_device
     from arc.training.allocator import configure_allocator

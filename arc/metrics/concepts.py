@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from arc.data import Split
+from arc.data.features import color_counts
 from arc.data.grids import NUM_COLORS, Grids
 
 Array = np.ndarray[Any, Any]
@@ -114,7 +115,7 @@ def grid_concepts(
     grids = grids.to("cpu")
     sizes, inside = grids.sizes.numpy(), grids.inside.numpy()
     cells = np.where(inside, grids.cells.numpy(), NO_COLOR).astype(np.int64)
-    counts = color_counts(grids)
+    counts = color_counts(grids).numpy()
     background = counts.argmax(1)
     others = counts.copy()
     others[np.arange(len(counts)), background] = 0
@@ -146,13 +147,6 @@ def split_concepts(split: Split) -> ConceptTable:
     return ConceptTable(
         (*table.names, "output", "puzzle"), np.concatenate([table.values, of_example], 1)
     )
-
-
-def color_counts(grids: Grids) -> Array:
-    """Count the cells of each colour in each grid: int64 [grids, 10]."""
-    colors, inside = grids.cells.cpu().numpy(), grids.inside.cpu().numpy()
-    keys = np.arange(len(grids))[:, None, None] * NUM_COLORS + colors
-    return np.bincount(keys[inside], minlength=len(grids) * NUM_COLORS).reshape(-1, NUM_COLORS)
 
 
 def _objects(cells: Array, background: Array) -> dict[str, Array]:

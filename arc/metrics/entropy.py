@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,8 @@ def entropy(messages: Messages) -> dict[str, float]:
     }
 
 
-def entropy_bits(counts: Tensor) -> float:
-    """Return the entropy in bits of the distribution proportional to ``counts``."""
+def entropy_bits(counts: Tensor | np.ndarray) -> float:
+    """Return the entropy H = -sum p log2 p, in bits, of p proportional to ``counts`` [n]."""
+    counts = torch.as_tensor(counts)
     share = counts[counts > 0].double() / counts.sum()
     return float(-(share * share.log2()).sum()) + 0.0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from arc.data.features import color_ranks
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, GridPairs, Grids
-from arc.models.bottlenecks import BOTTLENECKS, Message
+from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message
 from arc.models.bottlenecks.palette import PaletteBottleneck, palette_length
 from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, ReceiverShape
@@ -61,16 +61,9 @@ class ARCAutoencoder(nn.Module):
             raise ValueError(f"unknown palette {palette!r}; choose one of: {', '.join(PALETTES)}")
         self.encoder = encoder
         self.by_rank = palette == "rank"
-        latent_dim = encoder.latent_dim
-        if self.by_rank:
-            latent_dim, max_length = _without_palette(vocab_size, max_length, latent_dim)
-        bottleneck = BOTTLENECKS[bottleneck_type](
-            latent_dim=latent_dim,
-            vocab_size=vocab_size,
-            max_length=max_length,
-            **(bottleneck_options or {}),
-        )
-        self.bottleneck = PaletteBottleneck(bottleneck) if self.by_rank else bottleneck
+        lengths = (vocab_size, max_length, encoder.latent_dim)
+        options = bottleneck_options or {}
+        self.bottleneck = _build_bottleneck(bottleneck_type, *lengths, options, self.by_rank)
         self.receiver = RECEIVERS[task_type](
             ReceiverShape(
                 signal_width=self.bottleneck.signal_width,
@@ -165,6 +158,23 @@ class ARCAutoencoder(nn.Module):
         """
         content = torch.as_tensor(message, device=self.device)
         return self.receiver.receive(self.bottleneck.read(content), **context)
+
+
+def _build_bottleneck(
+    name: str,
+    vocab_size: int | None,
+    max_length: int | None,
+    latent_dim: int,
+    options: Mapping[str, Any],
+    by_rank: bool,
+) -> Bottleneck:
+    """Return the bottleneck; with ``by_rank`` its messages include the palette."""
+    if by_rank:
+        latent_dim, max_length = _without_palette(vocab_size, max_length, latent_dim)
+    bottleneck = BOTTLENECKS[name](
+        latent_dim=latent_dim, vocab_size=vocab_size, max_length=max_length, **options
+    )
+    return PaletteBottleneck(bottleneck) if by_rank else bottleneck
 
 
 def _without_palette(

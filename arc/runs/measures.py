@@ -48,20 +48,16 @@ def measure_messages(
         symbols, evaluation.lengths, vocab_size, split_concepts(split), grids, embeddings
     )
     content, _, lengths = task.send_all(untrained, split)
-    full = torch.full((len(split),), symbols.shape[1])
-    floor = language.saying(
-        content.cpu().numpy(), (full if lengths is None else lengths.cpu()).numpy()
-    )
     task.on_chunk()
     values = measure_language(language, measures)
     task.on_chunk()
-    untrained_values = measure_language(floor, measures)
+    floors = measure_language(language.saying(content, lengths), measures)
     return {
         name: {
             "value": measured.value,
             "shuffled": measured.shuffled,
             "random": measured.random,
-            "untrained_sender": untrained_values[name].value,
+            "untrained_sender": floors[name].value,
         }
         for name, measured in values.items()
     }

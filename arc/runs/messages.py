@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from arc.runs.files import replace_file
 from arc.tasks import Task
 from arc.training import Evaluation
 from arc.trees import json_plain
+
+log = logging.getLogger(__name__)
 
 
 def messages_path(checkpoint: str | Path, run_name: str | None) -> Path:
@@ -65,19 +68,21 @@ def _sent(evaluation: Evaluation) -> dict[str, list[Any]]:
 def write_messages(path: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
     """Write ``rows`` to ``path``, a line of JSON each, and as Parquet if PyArrow is installed.
 
-    Each file is written atomically. Returns the paths of the files. Raises
-    ValueError if one cannot be written.
+    Each file is written atomically and logged. Returns the paths of the files. Raises ValueError if
+    one cannot be written.
     """
     lines = [json.dumps(json_plain(row)) + "\n" for row in rows]
-    replace_file(path, "".join(lines).encode())
-    if importlib.util.find_spec("pyarrow") is None:
-        return [path]
-    from pyarrow import Table, parquet
+    contents = {path: "".join(lines).encode()}
+    if importlib.util.find_spec("pyarrow") is not None:
+        from pyarrow import Table, parquet
 
-    buffer = io.BytesIO()
-    parquet.write_table(Table.from_pylist(json_plain(list(rows))), buffer)
-    replace_file(path.with_suffix(".parquet"), buffer.getvalue())
-    return [path, path.with_suffix(".parquet")]
+        buffer = io.BytesIO()
+        parquet.write_table(Table.from_pylist(json_plain(list(rows))), buffer)
+        contents[path.with_suffix(".parquet")] = buffer.getvalue()
+    for file, content in contents.items():
+        replace_file(file, content)
+        log.info(f"messages {file}")
+    return list(contents)
 
 
 def read_messages(path: str | Path) -> dict[str, Any]:

@@ -6,26 +6,21 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from arc.checkpointing import load, portable_tree, read_metadata
-from arc.checkpointing.loader import Loaded
-from arc.config.builders import build_model, build_task
-from arc.config.files import ConfigError
-from arc.config.overrides import key_of
+from arc.checkpointing import portable_tree
+from arc.config.builders import build_model
 from arc.config.schema import RunConfig
-from arc.data import DataError, Split
+from arc.data import Split
 from arc.metrics import bootstrap_interval
 from arc.models import ARCAutoencoder
-from arc.runs.files import check_writable, replace_file
+from arc.runs.files import replace_file
 from arc.runs.measures import Measures, intervene, measure_chunks, measure_messages
-from arc.runs.messages import message_rows, messages_path, write_messages
-from arc.runs.plan import with_overrides
+from arc.runs.messages import message_rows, write_messages
 from arc.tasks import Task, TaskMetrics
 from arc.tasks.base import CHUNK
 from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
@@ -133,155 +128,11 @@ def evaluate_run(
             results["interventions"] = intervene(model, task, main, evaluation)
         if messages is not None:
             progress.begin("messages")
-            rows = [*message_rows(model, task, corpus.test, test)]
-            rows += message_rows(model, task, corpus.validation, validation)
-            for path in write_messages(messages, rows):
-                log.info(f"messages {path}")
+            evaluated = ((corpus.test, test), (corpus.validation, validation))
+            rows = [row for pair in evaluated for row in message_rows(model, task, *pair)]
+            write_messages(messages, rows)
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
-
-
-def evaluate_checkpoints(
-    paths: Sequence[str],
-    device: torch.device,
-    *,
-    report: Callable[[EvaluationEvent], None],
-    should_stop: Callable[[], bool],
-    messages: bool = False,
-    measures: Measures = "none",
-    overrides: Sequence[str] = (),
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
-
-    A path that is named twice is evaluated once. Progress and time left are those of all files.
-    After a stop, the remaining files are not evaluated. Raises CheckpointError before the first
-    evaluation if a file cannot be read, and ConfigError if two files would write the same messages.
-    """
-    chosen = {Path(path).resolve(): path for path in dict.fromkeys(paths)}.values()
-    writers: dict[Path, str] = {}
-    for path in chosen:
-        target = messages_path(path, read_metadata(path)["config"].get("run_name")).resolve()
-        if messages and (other := writers.setdefault(target, path)) != path:
-            raise ConfigError(
-                f"messages=true: {other} and {path} both write {target.name}; evaluate them one "
-                "by one"
-            )
-    start, tasks = time.monotonic(), dict[str, Task]()
-    for number, path in enumerate(chosen):
-        shared = partial(_report_part, report, start, Path(path).name, number, len(chosen))
-        results = evaluate_checkpoint(
-            path,
-            device,
-            overrides=overrides,
-            report=report if len(chosen) == 1 else shared,
-            should_stop=should_stop,
-            messages=messages,
-            measures=measures,
-            tasks=tasks,
-        )
-        yield path, results
-        if should_stop():
-            return
-
-
-def _report_part(
-    report: Callable[[EvaluationEvent], None],
-    start: float,
-    name: str,
-    number: int,
-    count: int,
-    event: EvaluationEvent,
-) -> None:
-    """Report the progress of one file as a part of the progress of ``count`` files."""
-    progress, seconds = (number + event.progress) / count, time.monotonic() - start
-    left = seconds / progress - seconds if progress > 0 else None
-    stage = f"{event.stage} of {name} ({number + 1} of {count})"
-    report(EvaluationEvent(stage, progress, left))
-
-
-def evaluate_checkpoint(
-    path: str | Path,
-    device: torch.device,
-    *,
-    overrides: Sequence[str] = (),
-    report: Callable[[EvaluationEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    messages: bool = False,
-    measures: Measures = "none",
-    tasks: dict[str, Task] | None = None,
-) -> dict[str, Any]:
-    """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
-
-    ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
-    set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``: see evaluate_run. ``tasks``
-    keeps the task, with its data and baselines, for further files with the same ``overrides``.
-    Raises CheckpointError, ConfigError or DataError if the file or its data cannot be loaded,
-    ValueError if the messages cannot be written.
-    """
-    for override in overrides:
-        if not key_of(override).startswith("data."):
-            raise ConfigError(f"{override}: only data.… can be set for an evaluation")
-    loaded = load(path, device)
-    config = loaded.config
-    if overrides:
-        config = with_overrides(loaded.metadata["config"], overrides)
-    target = messages_path(path, config.run_name) if messages else None
-    if target is not None:
-        check_writable(target)
-    tasks = {} if tasks is None else tasks
-    key = str([loaded.metadata["config"][section] for section in ("task", "bottleneck", "data")])
-    if key not in tasks:
-        tasks[key] = _task_of(loaded, config, overrides, device)
-    task = tasks[key]
-    classes = getattr(config.task, "num_classes", None)
-    if task.num_classes != classes:
-        raise DataError(
-            f"{path}: classifies {classes} classes, the data have {task.num_classes}; set "
-            "data.path to the puzzles of its training"
-        )
-    if task.corpus.fingerprint != loaded.metadata.get("data_fingerprint"):
-        log.warning(
-            "the data differ from those that this run was trained on; it may have been trained on "
-            "some of these examples"
-        )
-    for note in task.corpus.notes + task.notes:
-        log.info(f"data: {note}")
-    log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
-    seconds = loaded.metadata.get("seconds")
-    results = evaluate_run(
-        config,
-        loaded.model,
-        task,
-        minutes=None if seconds is None else seconds / 60,
-        steps=loaded.metadata.get("step"),
-        report=report,
-        should_stop=should_stop,
-        messages=target,
-        measures=measures,
-    )
-    leaked = task.corpus.leaked
-    return results if leaked is None else results | {"leaked": leaked}
-
-
-def _task_of(
-    loaded: Loaded, config: RunConfig, overrides: Sequence[str], device: torch.device
-) -> Task:
-    """Build the task of ``config``, which differs from the stored one by ``overrides``.
-
-    With another ``data.test``, the training and validation sets stay those of the run, unless the
-    run's own test set cannot be read any more.
-    """
-    others = [override for override in overrides if key_of(override) != "data.test"]
-    if len(others) == len(overrides):
-        return build_task(config, device)
-    own = with_overrides(loaded.metadata["config"], others)
-    try:
-        return build_task(own, device, test=config)
-    except DataError as error:
-        task = build_task(config, device)
-        log.warning(f"the data of the run cannot be loaded as they were: {error}")
-        return task
 
 
 def evaluate_pretraining(

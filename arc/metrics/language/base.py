@@ -91,7 +91,7 @@ class Language:
             None if self.embeddings is None else self.embeddings[examples],
         )
 
-    def saying(self, messages: Array, lengths: Array) -> Language:
+    def saying(self, messages: Array | Tensor, lengths: Array | Tensor | None) -> Language:
         """Return a language of other messages for the same examples."""
         return Language(
             messages, lengths, self.vocab_size, self.concepts, self.grids, self.embeddings

@@ -10,13 +10,8 @@ import torch
 from torch import Generator
 
 from arc.metrics.concepts import Array, ConceptTable
+from arc.metrics.entropy import entropy_bits
 from arc.metrics.language.base import Language, register
-
-
-def entropy_bits(counts: Array) -> float:
-    """Return the plug-in entropy H = -sum p log2 p of the distribution given by ``counts``."""
-    share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log2(share)).sum()) + 0.0
 
 
 def conditional_bits(of: Array, given: Array) -> float:

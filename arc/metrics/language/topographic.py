@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Generator
 
-from arc.metrics.concepts import Array, color_counts
+from arc.data.features import color_counts
+from arc.metrics.concepts import Array
 from arc.metrics.language.base import Language, register
 
 TILE = 256  # examples on each side of a block of pairs; its distances stay in the cache
@@ -117,7 +118,7 @@ def edit_by_length(language: Language, edits: Distance) -> Distance:
 def colors(language: Language) -> Distance:
     """Return the sum over colours of the difference in the number of cells, 0 to 1800."""
     assert language.grids is not None
-    counts = color_counts(language.grids).astype(np.int16)
+    counts = color_counts(language.grids).numpy().astype(np.int16)
 
     def block(rows: Array, others: Array) -> Array:
         total = np.zeros((len(rows), len(others)), np.int16)

@@ -8,8 +8,9 @@ import numpy as np
 from torch import Generator
 
 from arc.metrics.concepts import Array
+from arc.metrics.entropy import entropy_bits
 from arc.metrics.language.base import Language, register
-from arc.metrics.language.information import conditional_bits, entropy_bits
+from arc.metrics.language.information import conditional_bits
 from arc.metrics.language.topographic import spearman
 
 
