@@ -23,10 +23,12 @@ from arc.config.overrides import refuse_names
 from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
+from arc.report import check_report, report_path, write_report
 from arc.runs import Outcome, build_run, run_to_end
 from arc.runs.measures import Measures
 from arc.runs.messages import read_messages
 from arc.runs.plan import plan_from, read_source, with_overrides
+from arc.runs.results import Observed
 from arc.runs.saved import evaluate_checkpoint
 from arc.training import Callback, RunControl, pick_device
 from arc.training.allocator import configure_allocator
@@ -116,6 +118,7 @@ def evaluate(
     device: str = "auto",
     measures: Measures = "fast",
     messages: bool = False,
+    report: bool | str | Path = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, or the best one of a run, on its test and validation sets.
 
@@ -123,17 +126,28 @@ def evaluate(
     ``"data.test=arc2"``. Returns the content of a results file: accuracies in percent with their
     intervals, baselines and controls. ``measures`` of discrete messages: all, fast or none; ``all``
     adds the accuracy after interventions. With ``messages``, ``<run_name>_messages.jsonl`` is
-    written beside the file, for ``read_messages``. Raises CheckpointError or DataError if the file
-    or its data cannot be loaded.
+    written beside the file, for ``read_messages``. ``report`` writes ``<run_name>_report.html``
+    beside the file, or a path that ends in .html. Raises CheckpointError or DataError if the file
+    or its data cannot be loaded, ValueError if the report cannot be written.
     """
     path = source.checkpoints.best if isinstance(source, TrainedRun) else source
     if path is None:
         raise ValueError("the run has no best checkpoint to evaluate")
     configure_allocator()
-    typed = list(map(expand_home, overrides))
-    return evaluate_checkpoint(
-        path, pick_device(device), overrides=typed, messages=messages, measures=measures
+    target, observed = report_path(path, report), list[Observed]()
+    if target is not None:
+        check_report(target)
+    results = evaluate_checkpoint(
+        path,
+        pick_device(device),
+        overrides=list(map(expand_home, overrides)),
+        messages=messages,
+        measures=measures,
+        observe=None if target is None else observed.append,
     )
+    if target is not None:
+        write_report(target, {str(path): results}, observed)
+    return results
 
 
 def corpus(config: RunConfig, *, device: str = "cpu") -> Corpus:

@@ -21,11 +21,12 @@ def evaluate_files(tree: DictConfig) -> int:
     from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
+    from arc.report import check_report, report_path, write_report
     from arc.runs.files import check_writable
-    from arc.runs.results import write_results
+    from arc.runs.results import Observed, write_results
     from arc.runs.saved import evaluate_checkpoints
     from arc.runs.signals import on_signal, stops
-    from arc.training import RunControl, pick_device
+    from arc.training import EvaluationEvent, RunControl, pick_device
     from arc.training.allocator import configure_allocator
 
     console = TerminalConsole()
@@ -35,8 +36,12 @@ def evaluate_files(tree: DictConfig) -> int:
     output = None if config.output is None else Path(config.output)
     if output is not None:
         check_writable(output)
+    report = report_path(config.path[0], config.report)
+    if report is not None:
+        check_report(report)
     control, progress = RunControl(), ConsoleProgress(console)
     runs: dict[str, dict[str, Any]] = {}
+    observed: list[Observed] = []
     try:
         with on_signal(stops(control)) as received:
             for path, results in evaluate_checkpoints(
@@ -47,8 +52,13 @@ def evaluate_files(tree: DictConfig) -> int:
                 should_stop=lambda: control.stop_requested,
                 messages=config.messages,
                 measures=config.measures,
+                observe=None if report is None else observed.append,
             ):
                 runs[path] = results
+            if report is not None and len(observed) == len(runs):  # none was stopped
+                progress.on_event(EvaluationEvent("report", 1.0, None))
+                write_report(report, runs, observed)
+                log.info(f"report {report}")
     finally:
         progress.close()
         if runs:

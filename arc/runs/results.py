@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from arc.runs.measures import Measures, intervene, measure_chunks, measure_messa
 from arc.runs.messages import message_rows, write_messages
 from arc.tasks import Task, TaskMetrics
 from arc.tasks.base import CHUNK
-from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
+from arc.training import Evaluation, EvaluationEvent, evaluate_controls, evaluate_split
 
 log = logging.getLogger(__name__)
 REPORT_EVERY_SECONDS = 0.5
@@ -31,6 +32,20 @@ REPORT_EVERY_SECONDS = 0.5
 
 class EvaluationStopped(Exception):
     """The final evaluation was stopped; not an error."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a report shows of a run besides its results: the evaluated examples and messages.
+
+    ``rows``: those of ``message_rows`` for each example of ``split``. ``vocab_size`` is None for
+    vectors.
+    """
+
+    split: Split
+    evaluation: Evaluation
+    vocab_size: int | None
+    rows: list[dict[str, Any]]
 
 
 class EvaluationProgress:
@@ -84,6 +99,7 @@ def evaluate_run(
     should_stop: Callable[[], bool] = lambda: False,
     messages: Path | None = None,
     measures: Measures = "none",
+    observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
 
@@ -92,6 +108,7 @@ def evaluate_run(
     the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
     with ``"stopped": true``. ``messages``: a file for the message of each example. ``measures``
     adds ``measures`` of the messages, and with ``all`` the accuracy after ``interventions``.
+    ``observe`` is called with the test set, or without one with validation, at the end.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -104,6 +121,8 @@ def evaluate_run(
     stages["measures"] = measure_chunks(_chunks(main), model.bottleneck.max_length, measures)
     if messages is not None:
         stages["messages"] = _chunks(corpus.test) + _chunks(corpus.validation)
+    if observe is not None:
+        stages["report"] = _chunks(main)
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -131,6 +150,10 @@ def evaluate_run(
             evaluated = ((corpus.test, test), (corpus.validation, validation))
             rows = [row for pair in evaluated for row in message_rows(model, task, *pair)]
             write_messages(messages, rows)
+        if observe is not None:
+            progress.begin("report")
+            rows = list(message_rows(model, task, main, evaluation))
+            observe(Observed(main, evaluation, model.bottleneck.vocab_size, rows))
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
 

@@ -22,7 +22,7 @@ from arc.runs.files import check_writable
 from arc.runs.measures import Measures
 from arc.runs.messages import messages_path
 from arc.runs.plan import with_overrides
-from arc.runs.results import evaluate_run
+from arc.runs.results import Observed, evaluate_run
 from arc.tasks import Task
 from arc.training import EvaluationEvent
 
@@ -38,6 +38,7 @@ def evaluate_checkpoints(
     messages: bool = False,
     measures: Measures = "none",
     overrides: Sequence[str] = (),
+    observe: Callable[[Observed], None] | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
 
@@ -66,6 +67,7 @@ def evaluate_checkpoints(
             messages=messages,
             measures=measures,
             tasks=tasks,
+            observe=observe,
         )
         yield path, results
         if should_stop():
@@ -97,13 +99,15 @@ def evaluate_checkpoint(
     messages: bool = False,
     measures: Measures = "none",
     tasks: dict[str, Task] | None = None,
+    observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
     ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
     set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``: see evaluate_run. ``tasks``
-    keeps the task, with its data and baselines, for further files with the same ``overrides``.
+    writes ``<run_name>_messages.jsonl`` beside the file. ``measures`` and ``observe``: see
+    evaluate_run. ``tasks`` keeps the task, with its data and baselines, for further files with the
+    same ``overrides``.
     Raises CheckpointError, ConfigError or DataError if the file or its data cannot be loaded,
     ValueError if the messages cannot be written.
     """
@@ -135,6 +139,7 @@ def evaluate_checkpoint(
         should_stop=should_stop,
         messages=target,
         measures=measures,
+        observe=observe,
     )
     leaked = task.corpus.leaked
     return results if leaked is None else results | {"leaked": leaked}
