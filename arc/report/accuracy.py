@@ -101,10 +101,11 @@ def accuracy(runs: Sequence[ReportedRun]) -> Section:
         + ("Baselines are those of the first run." if len(runs) > 1 else ""),
     )
     items = []
+    counts = sorted({count for run in runs for _, count in _games(run)})
     for kind in dict.fromkeys(kind for run in runs for kind, _ in _games(run)):
         lines = _against_distractors(runs, kind)
         title = f"{words(kind).capitalize()} distractors"
-        svg = figures.accuracy_against_distractors(lines)
+        svg = figures.accuracy_against_distractors(lines, counts)
         items.append(section.draw(f"accuracy_{kind}", svg, title))
     others = [run for run in runs if not _games(run)]
     if others:

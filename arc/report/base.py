@@ -149,7 +149,8 @@ def shown(value: Any, digits: int = 2) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.{digits}f}"
+        digits = 0 if abs(value) >= 1000 else digits
+        return f"{round(value, digits) + 0.0:,.{digits}f}"  # no -0
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, list | tuple):

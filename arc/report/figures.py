@@ -31,6 +31,7 @@ INK, SOFT, RULE, EDGE = (PALETTE[name] for name in ("ink", "soft", "rule", "edge
 SERIES = [PALETTE[name] for name in ("accent", "second", "more", "good")]
 MARKERS = "osD^vP"
 DASHES = ("-", "--", ":", "-.")
+REFERENCE = r'(?<=url\(|ef=")#([\w.-]+)'  # to an element of the same document, as in href="#a"
 WIDTH = 360  # px; a figure that is wider scrolls on a phone
 LOGIT_FROM = 95.0  # accuracies above this are shown on a logit scale
 LEAST, MOST = 0.05, 99.99  # ends of the logit scale, in percent
@@ -82,15 +83,15 @@ class Line:
     is_reference: bool = False
 
 
-def accuracy_against_distractors(lines: Sequence[Line]) -> str:
-    """Draw accuracies in percent against the number of distractors."""
-    counts = sorted({x for line in lines for x in line.x})
+def accuracy_against_distractors(lines: Sequence[Line], counts: Sequence[int]) -> str:
+    """Draw accuracies in percent against the number of distractors; ``counts`` are on the axis."""
     with _figure(240 + _legend_height(lines)) as (figure, axes):
         scale = _accuracy_scale(axes.yaxis, lines)
         for line, style in _styled(lines):
             _line(axes, line, style, clip=scale)
         axes.set_xscale("log")
-        axes.set_xticks(counts, [f"{count:g}" for count in counts])
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.set_xlim(min(counts) / 1.4, max(counts) * 1.4)
         axes.minorticks_off()
         axes.set_xlabel("distractors")
         axes.set_ylabel("accuracy, %")
@@ -131,6 +132,7 @@ def curves(
             _line(axes, line, style)
         if is_log:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(x_label)
         axes.set_ylabel(label)
         _legend(figure, axes, lines)
@@ -195,13 +197,13 @@ def inline(svg: str, name: str, title: str) -> Markup:
     """
     text = svg[svg.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    used = set(re.findall(r'#([\w.-]+)(?=["\')])', text))
+    used = set(re.findall(REFERENCE, text))
 
     def renamed(match: re.Match[str]) -> str:
         return f' id="{name}-{match[1]}"' if match[1] in used else ""
 
     text = re.sub(r' id="([^"]*)"', renamed, text)
-    text = re.sub(r'#([\w.-]+)(?=["\')])', rf"#{name}-\1", text)
+    text = re.sub(REFERENCE, rf"#{name}-\1", text)
     for key, color in PALETTE.items():
         text = text.replace(color, f"var(--{key})")
     head, body = text.split(">", 1)

@@ -33,14 +33,16 @@ LINES = "#4a4a4a"
 SIZE, LARGEST_CELL = 112, 14  # px
 
 
-def grid_svg(grid: np.ndarray, label: str, target: np.ndarray | None = None) -> Markup:
+def grid_svg(
+    grid: np.ndarray, label: str, target: np.ndarray | None = None, size: int = SIZE
+) -> Markup:
     """Return ``grid`` as an SVG element; cells that differ from ``target`` are crossed out.
 
-    ``label`` names the grid for screen readers.
+    ``label`` names the grid for screen readers. ``size``: the largest height and width, in pixels.
     """
     rows, columns = grid.shape
-    cell = min(SIZE / max(rows, columns), LARGEST_CELL)
-    size = f'width="{columns * cell:.0f}" height="{rows * cell:.0f}"'
+    cell = min(size / max(rows, columns), LARGEST_CELL)
+    box = f'width="{columns * cell:.0f}" height="{rows * cell:.0f}"'
     parts = [f'<path fill="{COLORS[color]}" d="{_runs(grid == color)}"/>' for color in _used(grid)]
     lines = "".join(f"M0 {row}h{columns}" for row in range(rows + 1))
     lines += "".join(f"M{column} 0v{rows}" for column in range(columns + 1))
@@ -55,7 +57,7 @@ def grid_svg(grid: np.ndarray, label: str, target: np.ndarray | None = None) -> 
             parts.append(f'<path stroke="{color}" stroke-width="{width}" d="{crosses}"/>')
     name = escape(f"{label}, {_described(grid, target)}")
     return Markup(
-        f'<svg class="grid" role="img" aria-label="{name}" viewBox="0 0 {columns} {rows}" {size} '
+        f'<svg class="grid" role="img" aria-label="{name}" viewBox="0 0 {columns} {rows}" {box} '
         f'preserveAspectRatio="none">{"".join(parts)}</svg>'
     )
 

@@ -89,8 +89,8 @@ def write_report(
     names = [each["config"].get("run_name") or Path(key).stem for key, each in results.items()]
     labels = names if len(set(names)) == len(names) else list(results)
     curves = [find_curves(Path(key), read_metadata(key)) for key in results]
-    parts = zip(map(escaped, labels), map(Path, results), results.values(), observed, curves)
-    runs = [ReportedRun(*part) for part in parts]
+    columns = (map(escaped, labels), map(Path, results), results.values(), observed, curves)
+    runs = [ReportedRun(*values) for values in zip(*columns, strict=True)]
     sections = [section for make in SECTIONS if (section := make(runs)).blocks]
     page = _page(runs, sections)
     _write_folder(path.with_suffix(""), sections)

@@ -29,6 +29,7 @@ from arc.report.grids import COLOR_NAMES, grid_svg
 
 SYMBOLS = 60  # rows of the heat map of symbols
 ENTRIES = 12  # of the dictionary of a run
+SMALL = 72  # px, of an example of the dictionary
 COLOR_CONCEPTS = ("background", "foreground", "largest_color")
 YES_OR_NO = ("left_right", "up_down", "diagonal", "antidiagonal", "rotation")
 
@@ -168,4 +169,6 @@ def _matching(run: ReportedRun, language: Language, entry: Entry) -> Markup:
     first = np.sort(np.unique(puzzles, return_index=True)[1])
     chosen = examples[first[np.linspace(0, len(first) - 1, min(3, len(first))).astype(int)]]
     names = run.observed.split.example_ids
-    return Markup(" ").join(grid_svg(run.sent_grid(each), names[each]) for each in chosen)
+    return Markup(" ").join(
+        grid_svg(run.sent_grid(each), names[each], size=SMALL) for each in chosen
+    )
