@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from markupsafe import Markup
 
 from arc.data.grids import NUM_COLORS
 from arc.metrics.concepts import NO_COLOR
@@ -15,13 +14,14 @@ from arc.metrics.language.dictionary import Entry, best_match
 from arc.metrics.language.information import position_concepts
 from arc.report import figures
 from arc.report.base import (
+    Block,
+    Card,
     ReportedRun,
     Row,
     Section,
     name_of_run,
     of_run,
     share_of,
-    table,
     with_language,
     words,
 )
@@ -118,18 +118,13 @@ def dictionary(runs: Sequence[ReportedRun]) -> Section:
         score, entries = best_match(language)
         rows = [_entry(language, entry) for entry in entries]
         section.add_rows("dictionary", (of_run(runs, run, row) for row in rows))
-        drawn = [
-            {**_worded(row), "examples": _matching(run, language, entry)}
-            for row, entry in zip(rows, entries[: share_of(ENTRIES, runs)], strict=False)
-        ]
+        cards = [_entry_card(run, language, entry) for entry in entries[: share_of(ENTRIES, runs)]]
         note = f"Concept best match: {score:.3f}. The file dictionary.csv has all entries."
-        title = name_of_run(runs, run)
-        section.blocks.append(table(drawn, title=title, note=note))
+        section.blocks.append(Block("cards", name_of_run(runs, run), note, cards))
     return section
 
 
 def _entry(language: Language, entry: Entry) -> Row:
-    column = language.concepts.values[:, language.concepts.names.index(entry.concept)]
     return {
         "position": None if entry.position is None else entry.position + 1,
         "symbol": "end" if entry.symbol == language.vocab_size else entry.symbol,
@@ -138,12 +133,8 @@ def _entry(language: Language, entry: Entry) -> Row:
         "matches": entry.count,
         "precision": entry.precision,
         "recall": entry.recall,
-        "chance": float((column == entry.value).mean()),
+        "chance": float((_values(language, entry) == entry.value).mean()),
     }
-
-
-def _worded(row: Row) -> Row:
-    return row | {"concept": words(row["concept"]), "value": value_of(row["concept"], row["value"])}
 
 
 def value_of(concept: str, value: int) -> str:
@@ -159,16 +150,30 @@ def value_of(concept: str, value: int) -> str:
     return str(value)
 
 
-def _matching(run: ReportedRun, language: Language, entry: Entry) -> Markup:
-    """Return up to three grids that have the word and the value, of different puzzles."""
+def _entry_card(run: ReportedRun, language: Language, entry: Entry) -> Card:
+    """Return an entry with up to three grids that have the word and the value.
+
+    They are of different puzzles.
+    """
+    row, column = _entry(language, entry), _values(language, entry)
     symbols = language.symbols
     places = symbols if entry.position is None else symbols[:, entry.position, None]
-    column = language.concepts.values[:, language.concepts.names.index(entry.concept)]
     examples = np.flatnonzero((places == entry.symbol).any(1) & (column == entry.value))
     puzzles = run.observed.split.puzzle.numpy()[examples]
     first = np.sort(np.unique(puzzles, return_index=True)[1])
     chosen = examples[first[np.linspace(0, len(first) - 1, min(3, len(first))).astype(int)]]
     names = run.observed.split.example_ids
-    return Markup(" ").join(
-        grid_svg(run.sent_grid(each), names[each], size=SMALL) for each in chosen
-    )
+    grids = [("", grid_svg(run.sent_grid(each), names[each], size=SMALL)) for each in chosen]
+    word = f"{row['symbol']} at position {row['position']}"
+    value = f"{words(entry.concept)} = {value_of(entry.concept, entry.value)}"
+    precision, chance, recall = (row[key] for key in ("precision", "chance", "recall"))
+    facts = [
+        f"precision {precision:.2f} (chance {chance:.2f}), recall {recall:.2f}",
+        f"{row['matches']} matches",
+    ]
+    return Card(f"{word}: {value}", grids, facts)
+
+
+def _values(language: Language, entry: Entry) -> np.ndarray:
+    """Return the value of the entry's concept in each example."""
+    return language.concepts.values[:, language.concepts.names.index(entry.concept)]
