@@ -156,9 +156,8 @@ def _entry_card(run: ReportedRun, language: Language, entry: Entry) -> Card:
     They are of different puzzles.
     """
     row, column = _entry(language, entry), _values(language, entry)
-    symbols = language.symbols
-    places = symbols if entry.position is None else symbols[:, entry.position, None]
-    examples = np.flatnonzero((places == entry.symbol).any(1) & (column == entry.value))
+    has_symbol = language.symbols[:, entry.position] == entry.symbol
+    examples = np.flatnonzero(has_symbol & (column == entry.value))
     puzzles = run.observed.split.puzzle.numpy()[examples]
     first = np.sort(np.unique(puzzles, return_index=True)[1])
     chosen = examples[first[np.linspace(0, len(first) - 1, min(3, len(first))).astype(int)]]
