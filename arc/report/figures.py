@@ -32,6 +32,7 @@ SERIES = [PALETTE[name] for name in ("accent", "second", "more", "good")]
 MARKERS = "osD^vP"
 DASHES = ("-", "--", ":", "-.")
 REFERENCE = r'(?<=url\(|ef=")#([\w.-]+)'  # to an element of the same document, as in href="#a"
+CHARACTER = 5.6  # px; the usual width of a letter of a label
 WIDTH = 360  # px; a figure that is wider scrolls on a phone
 LOGIT_FROM = 95.0  # accuracies above this are shown on a logit scale
 LEAST, MOST = 0.05, 99.99  # ends of the logit scale, in percent
@@ -85,7 +86,7 @@ class Line:
 
 def accuracy_against_distractors(lines: Sequence[Line], counts: Sequence[int]) -> str:
     """Draw accuracies in percent against the number of distractors; ``counts`` are on the axis."""
-    with _figure(240 + _legend_height(lines)) as (figure, axes):
+    with _figure(200, lines=lines) as axes:
         scale = _accuracy_scale(axes.yaxis, lines)
         for line, style in _styled(lines):
             _line(axes, line, style, clip=scale)
@@ -95,8 +96,7 @@ def accuracy_against_distractors(lines: Sequence[Line], counts: Sequence[int]) -
         axes.minorticks_off()
         axes.set_xlabel("distractors")
         axes.set_ylabel("accuracy, %")
-        _legend(figure, axes, lines)
-        return _svg(figure)
+        return _svg(axes)
 
 
 def dots(
@@ -107,7 +107,7 @@ def dots(
     ``x`` of a line are the numbers of its rows, ``y`` the values.
     """
     own = [line for line in lines if not line.is_reference]
-    with _figure(40 + 17 * len(names) + _legend_height(lines)) as (figure, axes):
+    with _figure(17 * len(names), lines=lines, labels=names) as axes:
         scale = _accuracy_scale(axes.xaxis, lines) if is_accuracy else None
         for line, style in _styled(lines):
             shift = 0.0
@@ -118,25 +118,27 @@ def dots(
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(label)
-        _legend(figure, axes, lines)
-        return _svg(figure)
+        return _svg(axes)
 
 
 def curves(
     lines: Sequence[Line], label: str, *, x_label: str = "step", is_log: bool = False
 ) -> str:
     """Draw lines; those of few points with a marker at each."""
-    with _figure(220 + _legend_height(lines)) as (figure, axes):
+    from matplotlib.ticker import LogFormatter
+
+    with _figure(180, lines=lines) as axes:
         for line, style in _styled(lines):
             style = {**style, "marker": None} if len(line.x) > 60 else style
             _line(axes, line, style)
         if is_log:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter())
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(x_label)
         axes.set_ylabel(label)
-        _legend(figure, axes, lines)
-        return _svg(figure)
+        return _svg(axes)
 
 
 def heat_map(
@@ -156,7 +158,7 @@ def heat_map(
     height, width = values.shape
     has_text = width <= 12
     room = max(WIDTH, 110 + 12 * width)
-    with _figure(44 + 15 * height, room) as (figure, axes):
+    with _figure(15 * height, width=room, labels=rows) as axes:
         shares = np.clip(values / top if top > 0 else values * 0, 0, 1) * STRONGEST
         cells = [Rectangle((x - 0.5, y - 0.5), 1, 1) for y in range(height) for x in range(width)]
         colors = [to_rgba(SERIES[0], round(float(share), 3)) for share in shares.ravel()]
@@ -174,20 +176,20 @@ def heat_map(
         for spine in axes.spines.values():
             spine.set_visible(False)
         axes.set_xlabel(label)
-        return _svg(figure)
+        return _svg(axes)
 
 
 def scatter(x: np.ndarray, y: np.ndarray, values: np.ndarray, labels: tuple[str, str]) -> str:
     """Draw points that are more opaque the larger their value, by its rank."""
     from matplotlib.colors import to_rgba
 
-    with _figure(300) as (figure, axes):
+    with _figure(260) as axes:
         ranks = np.searchsorted(np.sort(values), values, side="right") / len(values)
         colors = [to_rgba(SERIES[0], 0.15 + 0.75 * round(float(rank), 2)) for rank in ranks]
         axes.scatter(x, y, s=7, c=colors, linewidths=0)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        return _svg(figure)
+        return _svg(axes)
 
 
 def inline(svg: str, name: str, title: str) -> Markup:
@@ -219,20 +221,47 @@ def inline(svg: str, name: str, title: str) -> Markup:
 
 
 @contextmanager
-def _figure(height: float, width: float = WIDTH) -> Iterator[tuple[Any, Any]]:
-    """Yield a figure with axes, in pixels, in the style of the report."""
+def _figure(
+    height: float,
+    *,
+    width: float = WIDTH,
+    lines: Sequence[Line] = (),
+    labels: Sequence[str] = (),
+) -> Iterator[Any]:
+    """Yield axes of a ``height`` in pixels, in the style of the report.
+
+    There is room for a legend of ``lines`` above, and for the ``labels`` of rows at the left or,
+    without them, for numbers and the label of the axis.
+    """
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it reports its cache of fonts
     from matplotlib import style
     from matplotlib.figure import Figure
 
+    left = CHARACTER * max(map(len, labels)) + 12 if labels else 54
+    names = [_label(line.label) for line in lines]
+    above = 14 * -(-len(names) // _columns(names)) + 8 if names else 6
+    below = 36
     with style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
-        yield figure, figure.add_subplot()
+        total = above + height + below
+        figure = Figure(figsize=(width / 72, total / 72))
+        yield figure.add_axes(
+            (left / width, below / total, 1 - (left + 8) / width, height / total),
+        )
 
 
-def _svg(figure: Any) -> str:
+def _columns(labels: Sequence[str]) -> int:
+    """Return how many entries of the legend fit side by side."""
+    return max(1, min(3, int(WIDTH // (CHARACTER * max(map(len, labels)) + 36))))
+
+
+def _svg(axes: Any) -> str:
+    """Return the drawing, with a legend if it has lines."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        place = {"loc": "upper left", "borderaxespad": 0.1, "ncols": _columns(labels)}
+        axes.figure.legend(handles, labels, **place)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    axes.figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
@@ -341,17 +370,3 @@ def _label(text: str) -> str:
     """Return a label that Matplotlib shows: it leaves out those that begin with an underscore."""
     text = text if len(text) <= 40 else f"{text[:18]}…{text[-21:]}"
     return f" {text}" if text.startswith("_") else text
-
-
-def _legend_height(lines: Sequence[Line]) -> float:
-    return 14.0 * -(-len(lines) // _legend_columns(lines)) + 6
-
-
-def _legend_columns(lines: Sequence[Line]) -> int:
-    longest = max(len(_label(line.label)) for line in lines)
-    return max(1, min(3, int(WIDTH // (5.4 * longest + 36))))
-
-
-def _legend(figure: Any, axes: Any, lines: Sequence[Line]) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=_legend_columns(lines))

@@ -163,7 +163,7 @@ def _entry_card(run: ReportedRun, language: Language, entry: Entry) -> Card:
     chosen = examples[first[np.linspace(0, len(first) - 1, min(3, len(first))).astype(int)]]
     names = run.observed.split.example_ids
     grids = [("", grid_svg(run.sent_grid(each), names[each], size=SMALL)) for each in chosen]
-    word = f"{row['symbol']} at position {row['position']}"
+    word = f"symbol {row['symbol']}, position {row['position']}"
     value = f"{words(entry.concept)} = {value_of(entry.concept, entry.value)}"
     precision, chance, recall = (row[key] for key in ("precision", "chance", "recall"))
     facts = [
