@@ -169,7 +169,7 @@ def heat_map(
         axes.set_xlim(-0.5, width - 0.5)
         axes.set_ylim(height - 0.5, -0.5)
         axes.set_yticks(range(height), rows)
-        shown = range(0, width, -(-width // 40))
+        shown = range(0, width, -(-width // 20))
         axes.set_xticks(shown, [columns[place] for place in shown])
         axes.grid(False)
         axes.tick_params(length=0)
