@@ -189,7 +189,7 @@ def _quality(run: ReportedRun, number: int) -> tuple[float, ...]:
 
 
 def _one_of_each_puzzle(rows: Sequence[Row], numbers: Sequence[int], count: int) -> list[int]:
-    chosen = {}
+    chosen: dict[str, int] = {}
     for number in numbers:
         if len(chosen) < count:
             chosen.setdefault(rows[number]["puzzle"], number)
