@@ -29,6 +29,14 @@ from arc.config.schema import (
 
 MARKER = "<!-- configuration -->"
 PAGE = "reference/configuration"
+KINDS = {
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+    "array": "list",
+    "object": "mapping",
+    "null": "`null`",
+}
 SCHEMA_FIELDS = {**RunConfig.model_fields, **ProcessConfig.model_fields}
 
 
@@ -222,23 +230,14 @@ def _rows(
 def describe(field: dict[str, Any]) -> tuple[str, str]:
     """Return type and range of a field of a JSON schema, in words."""
     parts = field.get("anyOf", [field])
-    nullable = any(part.get("type") == "null" for part in parts)
-    (part,) = [part for part in parts if part.get("type") != "null"] or [{}]
-    allowed = [f"`{option}`" for option in part.get("enum", part.get("items", {}).get("enum", []))]
-    if "const" in part:
-        allowed = [f"`{part['const']}`"]
-    kind = {
-        "integer": "integer",
-        "number": "number",
-        "boolean": "boolean",
-        "array": "list",
-        "object": "mapping",
-    }.get(part.get("type", "string"), "string")
-    limits = ", ".join(allowed) or _limits(part)
-    return (f"{kind} or `null`" if nullable else kind), limits
+    kinds = [KINDS.get(part.get("type"), "string") for part in parts]
+    return " or ".join(kinds), ", ".join(filter(None, map(_limits, parts)))
 
 
 def _limits(part: dict[str, Any]) -> str:
+    allowed = part.get("enum", part.get("items", {}).get("enum", []))
+    if allowed or "const" in part:
+        return ", ".join(f"`{option}`" for option in allowed or [part["const"]])
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     if "minimum" in part and "maximum" in part:
         return f"{_number(part['minimum'])} to {_number(part['maximum'])}"
