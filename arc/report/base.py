@@ -15,7 +15,7 @@ from markupsafe import Markup
 from arc.metrics.concepts import split_concepts
 from arc.metrics.language import Language
 from arc.report.curves import Curves
-from arc.report.figures import inline
+from arc.report.drawing import inline
 from arc.runs.results import Observed
 
 Row = dict[str, Any]

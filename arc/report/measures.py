@@ -7,7 +7,7 @@ from typing import Any
 
 from arc.report import figures
 from arc.report.base import ReportedRun, Section, beside, of_run, table, words
-from arc.report.figures import Line
+from arc.report.drawing import Line
 
 BITS = (  # measures in bits; the other ones in the figure are shares and correlations
     "message_entropy",

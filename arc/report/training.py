@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from arc.config.hydra_main import compose_tree
 from arc.report import figures
 from arc.report.base import Block, ReportedRun, Row, Section, of_run, shown, table, words
-from arc.report.figures import Line
+from arc.report.drawing import Line
 from arc.runs.plan import group_choices
 from arc.trees import leaves
 

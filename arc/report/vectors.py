@@ -8,7 +8,7 @@ import numpy as np
 
 from arc.report import figures
 from arc.report.base import ReportedRun, Section, of_run
-from arc.report.figures import Line
+from arc.report.drawing import Line
 
 SCATTERED = 1000  # points
 COMPONENTS = 20
