@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
 
@@ -15,7 +16,6 @@ from arc.metrics.base import METRICS, Messages, MetricConfig
 from arc.metrics.concepts import ConceptTable, split_concepts
 from arc.metrics.language import MEASURES, Language, measure_language
 
-MAX_EXAMPLES = 1000
 FLOORS = ("shuffled", "random")
 
 
@@ -39,8 +39,9 @@ def language(messages: Messages, *, measures: list[str], max_examples: int) -> d
     """
     if messages.split is None:
         raise ValueError("metric language: needs the split that the messages were sent for")
-    spoken = sampled_language(
-        messages.split, messages.symbols, messages.lengths, messages.vocab_size, max_examples
+    chosen = sample(messages.split, max_examples)
+    spoken = chosen.language(
+        messages.symbols[chosen.examples], messages.lengths[chosen.examples], messages.vocab_size
     )
     values: dict[str, float] = {}
     for name, measured in measure_language(spoken, measures).items():
@@ -49,30 +50,26 @@ def language(messages: Messages, *, measures: list[str], max_examples: int) -> d
     return values
 
 
-def sampled_language(
-    split: Split,
-    symbols: Tensor,
-    lengths: Tensor | None,
-    vocab_size: int,
-    max_examples: int = MAX_EXAMPLES,
-) -> Language:
-    """Return the language of ``sample(split, max_examples)``, given the messages of all examples.
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Some ``examples`` of a split, int64 [N], with what the sender sees and its concepts."""
 
-    ``symbols``: int64 [examples, max_length]. ``lengths``: int64 [examples], or None.
-    """
-    chosen, concepts, grids = _meanings(split, max_examples)
-    sent = None if lengths is None else lengths[chosen]
-    return Language(symbols[chosen], sent, vocab_size, concepts, grids)
+    examples: Tensor
+    concepts: ConceptTable
+    grids: Grids
 
+    def language(self, symbols: Tensor, lengths: Tensor | None, vocab_size: int) -> Language:
+        """Return the language of the messages sent for these examples.
 
-def sample(split: Split, max_examples: int = MAX_EXAMPLES) -> Tensor:
-    """Return examples of ``split``, ascending: int64, at most ``max_examples``, always the same."""
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
-    return order[:max_examples].sort().values
+        ``symbols``: int64 [N, max_length]. ``lengths``: int64 [N], or None.
+        """
+        return Language(symbols, lengths, vocab_size, self.concepts, self.grids)
 
 
 @lru_cache(maxsize=2)
-def _meanings(split: Split, max_examples: int) -> tuple[Tensor, ConceptTable, Grids]:
-    """Return a sample of examples with its concepts and grids; they are the same each time."""
-    chosen = sample(split, max_examples)
-    return chosen, split_concepts(split, chosen), split.grids[split.sender[chosen]].to("cpu")
+def sample(split: Split, max_examples: int) -> Sample:
+    """Return at most ``max_examples`` examples of ``split``, in order and always the same."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    examples = order[:max_examples].sort().values
+    grids = split.grids[split.sender[examples]].to("cpu")
+    return Sample(examples, split_concepts(split, examples), grids)

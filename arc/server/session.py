@@ -25,7 +25,7 @@ from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
 from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
 from arc.runs.tables import format_results, result_rows
-from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
+from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue, Version
 from arc.server.samples import NO_LANGUAGE, SampleViewer
 from arc.server.status import RunStatus
 from arc.training import RunControl, StepEvent, ValidationEvent
@@ -67,6 +67,7 @@ class Session(Callback):
         self._start_waits = self._closed = False
         self.samples = AnswerCache(self.status, self._samples)
         self.language = AnswerCache(self.status, self._language)
+        self.concepts = AnswerCache(self.status, self._concepts, self._step_version)
         if not exit_after_run:
             self._publish_settings()
 
@@ -201,6 +202,17 @@ class Session(Callback):
         viewer = self._viewer
         tables = NO_LANGUAGE if viewer is None else viewer.language(self._messages)
         return {"run_id": run_id, "step": step, **tables}
+
+    def _concepts(self) -> dict[str, Any]:
+        import scipy.optimize  # noqa: F401 (takes 0.5 s, which the training thread need not wait)
+
+        status = self.status
+        return self.ask(
+            lambda viewer: {"run_id": status.run_id, "step": status.step, **viewer.concepts()}
+        )
+
+    def _step_version(self) -> Version:
+        return self.status.run_id, self.status.step, self.status.has_model
 
     # -- the training thread -----------------------------------------------------------------
 

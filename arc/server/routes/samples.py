@@ -50,6 +50,12 @@ def _message(text: str | None) -> list[int] | None:
         abort(400, "message: symbols are whole numbers, separated by commas")
 
 
+@blueprint.get("/concepts")
+def concepts() -> Response:
+    """Return the dictionary of symbols and concepts, and what positions say about concepts."""
+    return Response(session().concepts.get(), content_type="application/json")
+
+
 @blueprint.get("/language")
 def language() -> Response:
     """Return the messages of the last validation by frequency."""

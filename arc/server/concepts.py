@@ -1,0 +1,73 @@
+"""What messages say about concepts: a dictionary with examples, and information by position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from arc.metrics.language import Language, measure_language
+from arc.metrics.language.dictionary import Entry, best_match
+from arc.metrics.language.information import position_concepts
+
+LISTED_ENTRIES = 60
+EXAMPLES_PER_ENTRY = 4
+SCORE = ("concept_best_match", "concept_best_match_positions")  # a measure and one of its values
+
+
+def concept_tables(language: Language, names: Sequence[str]) -> dict[str, Any]:
+    """Return the dictionary of ``language`` and the information of its positions, in plain types.
+
+    ``names``: a name for each example. The entries of ``dictionary`` that have the most matches
+    above chance come first, at most LISTED_ENTRIES of all ``entries``; ``position`` counts from 1, and ``chance`` is the precision of shuffled
+    messages, p(value). ``score`` is the value and the floors of ``concept_best_match_positions``.
+    ``information`` holds, in bits by position and concept, the plug-in estimate of the mutual
+    information (``bits``) and its mean for shuffled messages (``shuffled``).
+    """
+    score = measure_language(language, [SCORE[0]])[SCORE[1]]
+    _, entries = best_match(language)
+    entries.sort(key=lambda entry: -_matches_above_chance(entry, len(language)))
+    table = position_concepts(language, torch.Generator().manual_seed(0))
+    assert table.chance is not None
+    return {
+        "examples": len(language),
+        "entries": len(entries),
+        "score": vars(score),
+        "dictionary": [_entry(entry, language, names) for entry in entries[:LISTED_ENTRIES]],
+        "information": {
+            "concepts": list(table.concepts),
+            "entropy": table.concept_entropy.tolist(),
+            "bits": table.information.tolist(),
+            "shuffled": table.chance.tolist(),
+        },
+    }
+
+
+def _chance(entry: Entry, examples: int) -> float:
+    """Return p(value): the expected precision if messages were assigned at random."""
+    return entry.count / entry.recall / examples
+
+
+def _matches_above_chance(entry: Entry, examples: int) -> float:
+    return entry.count * (1 - _chance(entry, examples) / entry.precision)
+
+
+def _entry(entry: Entry, language: Language, names: Sequence[str]) -> dict[str, Any]:
+    """Return an entry with some of the examples in which its symbol and its value match."""
+    assert entry.position is not None
+    assert language.grids is not None
+    values = language.concepts.select(entry.concept).values[:, 0]
+    has_both = (language.symbols[:, entry.position] == entry.symbol) & (values == entry.value)
+    some = np.flatnonzero(has_both)[:EXAMPLES_PER_ENTRY]
+    grids = language.grids[torch.from_numpy(some)].arrays()
+    return {
+        **vars(entry),
+        "position": entry.position + 1,
+        "chance": _chance(entry, len(language)),
+        "examples": [
+            {"example": names[example], "grid": grid.tolist()}
+            for example, grid in zip(some, grids, strict=True)
+        ],
+    }
