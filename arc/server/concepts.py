@@ -20,9 +20,10 @@ SCORE = ("concept_best_match", "concept_best_match_positions")  # a measure and 
 def concept_tables(language: Language, names: Sequence[str]) -> dict[str, Any]:
     """Return the dictionary of ``language`` and the information of its positions, in plain types.
 
-    ``names``: a name for each example. The entries of ``dictionary`` that have the most matches
-    above chance come first, at most LISTED_ENTRIES of all ``entries``; ``position`` counts from 1, and ``chance`` is the precision of shuffled
-    messages, p(value). ``score`` is the value and the floors of ``concept_best_match_positions``.
+    ``names``: a name for each example. ``dictionary`` lists at most LISTED_ENTRIES of all
+    ``entries``, those with the most matches above chance first; ``position`` counts from 1, and
+    ``chance`` is the precision of shuffled messages, p(value). ``score`` is the value and the
+    floors of ``concept_best_match_positions``.
     ``information`` holds, in bits by position and concept, the plug-in estimate of the mutual
     information (``bits``) and its mean for shuffled messages (``shuffled``).
     """
