@@ -26,7 +26,6 @@ FREE = {"page.index", "page.icon", "static", "metrics.status", "metrics.results"
 NO_TURN = {  # these wait for the training thread, or their file is sent by the server's thread
     "checkpoints.download",
     "samples.samples",
-    "samples.concepts",
     "samples.probe",
     "control.start_train",
     "control.start_pretrain",

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from arc.metrics.language import Language, measure_language
+from arc.metrics.language import Language, random_codes, shuffled
 from arc.metrics.language.dictionary import Entry, best_match
 from arc.metrics.language.information import position_concepts
 
 LISTED_ENTRIES = 60
 EXAMPLES_PER_ENTRY = 4
-SCORE = ("concept_best_match", "concept_best_match_positions")  # a measure and one of its values
+FLOORS = {"shuffled": shuffled, "random": random_codes}
+NO_CONCEPTS: dict[str, Any] = {"dictionary": [], "information": None}
 
 
 def concept_tables(language: Language, names: Sequence[str]) -> dict[str, Any]:
@@ -22,20 +23,21 @@ def concept_tables(language: Language, names: Sequence[str]) -> dict[str, Any]:
 
     ``names``: a name for each example. ``dictionary`` lists at most LISTED_ENTRIES of all
     ``entries``, those with the most matches above chance first; ``position`` counts from 1, and
-    ``chance`` is the precision of shuffled messages, p(value). ``score`` is the value and the
-    floors of ``concept_best_match_positions``.
-    ``information`` holds, in bits by position and concept, the plug-in estimate of the mutual
-    information (``bits``) and its mean for shuffled messages (``shuffled``).
+    ``chance`` is the precision expected of shuffled messages, p(value). ``score`` is the value of
+    ``concept_best_match_positions``, with its floors. ``information`` holds, in bits by position
+    and concept, the plug-in estimate of the mutual information (``bits``) and its mean for shuffled
+    messages (``shuffled``).
     """
-    score = measure_language(language, [SCORE[0]])[SCORE[1]]
-    _, entries = best_match(language)
+    generator = torch.Generator().manual_seed(0)
+    score, entries = best_match(language)
+    floors = {name: best_match(each(language, generator))[0] for name, each in FLOORS.items()}
     entries.sort(key=lambda entry: -_matches_above_chance(entry, len(language)))
-    table = position_concepts(language, torch.Generator().manual_seed(0))
+    table = position_concepts(language, generator)
     assert table.chance is not None
     return {
         "examples": len(language),
         "entries": len(entries),
-        "score": vars(score),
+        "score": {"value": score, **floors},
         "dictionary": [_entry(entry, language, names) for entry in entries[:LISTED_ENTRIES]],
         "information": {
             "concepts": list(table.concepts),

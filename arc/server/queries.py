@@ -103,21 +103,13 @@ class QueryQueue:
 
 
 class AnswerCache:
-    """Keeps one answer per version, in JSON, so that many clients cost one computation.
+    """Keeps one answer per run and validation, in JSON, so that many clients cost one computation.
 
-    ``version``: the run, what the answer depends on, and whether there is a model. By default, an
-    answer depends on the last validation. During the test phase, and while another thread computes
-    a new answer, the last one is served.
+    During the test phase, and while another thread computes a new answer, the last one is served.
     """
 
-    def __init__(
-        self,
-        status: RunStatus,
-        compute: Callable[[], dict[str, Any]],
-        version: Callable[[], Version] | None = None,
-    ) -> None:
+    def __init__(self, status: RunStatus, compute: Callable[[], dict[str, Any]]) -> None:
         self._status, self._compute = status, compute
-        self._version = version or (lambda: status.version)
         self._lock = threading.Lock()
         self._kept: tuple[Version, str] | None = None
 
@@ -131,7 +123,7 @@ class AnswerCache:
                 raise TimeoutError(f"no answer within {seconds:.0f} s")
             return kept[1]
         try:
-            version = self._version()
+            version = self._status.version
             if self._kept is None or not self._is_valid(self._kept[0], version):
                 self._kept = (version, to_json(self._compute()))
             return self._kept[1]

@@ -1,7 +1,7 @@
 """Examples, messages and the language of a run, in plain types.
 
 A ``SampleViewer`` uses the model in place, so its ``samples`` and ``sample`` are called from the
-training thread, between two steps. So is ``concepts``.
+training thread, between two steps.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from torch import Tensor
 from arc.data import Split
 from arc.metrics.over_time import sample
 from arc.models import ARCAutoencoder
-from arc.server.concepts import concept_tables
+from arc.server.concepts import NO_CONCEPTS, concept_tables
 from arc.server.requests import displayed
 from arc.tasks import Task
-from arc.tasks.base import CHUNK
 
 SAMPLES = 6
 MEASURED_EXAMPLES = 1000
@@ -79,28 +78,26 @@ class SampleViewer:
             **language_table(self.task.corpus.validation, messages.tolist(), vocab_size),
         }
 
-    @torch.no_grad()
-    def concepts(self) -> dict[str, Any]:
-        """Return the tables of ``concept_tables`` for the current messages.
+    def concepts(self, messages: Tensor | None, lengths: Tensor | None) -> dict[str, Any]:
+        """Return the tables of ``concept_tables`` for the messages of the validation set.
 
-        Of a large validation set, a fixed sample is sent. Raises ValueError if the messages are
-        vectors or the validation set is empty.
+        ``messages`` as in ``language``; ``lengths``: int64 [examples], or None. Of a large set, a
+        fixed sample is used. Without messages the tables are empty. Raises ValueError if messages
+        are vectors or there is no validation set. Does not use the model.
         """
         split, vocab_size = self.task.corpus.validation, self.model.bottleneck.vocab_size
         if vocab_size is None:
             raise ValueError("messages are vectors: there are no symbols to match with concepts")
         if len(split) == 0:
             raise ValueError("no validation set: set data.validation_fraction above 0")
-        self.model.eval()
-        chosen, generator = sample(split, MEASURED_EXAMPLES), torch.Generator().manual_seed(0)
-        sent = [
-            self.model(self.task.sender_input(split, part, generator))
-            for part in chosen.examples.split(CHUNK)
-        ]
-        lengths = [each.lengths.cpu() for each in sent if each.lengths is not None]
-        symbols = torch.cat([each.content.cpu() for each in sent])
-        spoken = chosen.language(symbols, torch.cat(lengths) if lengths else None, vocab_size)
-        return concept_tables(spoken, [split.example_ids[i] for i in chosen.examples.tolist()])
+        if messages is None:
+            return NO_CONCEPTS
+        chosen = sample(split, MEASURED_EXAMPLES)
+        examples = chosen.examples
+        spoken = chosen.language(
+            messages[examples], None if lengths is None else lengths[examples], vocab_size
+        )
+        return concept_tables(spoken, [split.example_ids[i] for i in examples.tolist()])
 
     @torch.no_grad()
     def _view(self, examples: Tensor, message: Sequence[int] | None) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def _message(text: str | None) -> list[int] | None:
 
 @blueprint.get("/concepts")
 def concepts() -> Response:
-    """Return the dictionary of symbols and concepts, and what positions say about concepts."""
+    """Return what the messages of the last validation say about concepts."""
     return Response(session().concepts.get(), content_type="application/json")
 
 

@@ -34,18 +34,21 @@ export function conceptTables(app, tab, open) {
   let [latest, shown, all] = [null, null, false];
 
   async function load() {
-    const { status } = app;
-    if (!status?.device || status.mode === "pretrain" || (status.vocab_size ?? null) === null) {
-      clear(status?.device ? "Continuous bottleneck: no symbols to match with concepts." : "No model yet.");
+    if (app.status?.mode === "pretrain" || (app.status?.vocab_size ?? null) === null) {
+      clear("Continuous bottleneck: no symbols to match with concepts.");
       return;
     }
-    if (!latest) clear("Waiting for the model …");
+    if (!latest) clear("Waiting for the messages …");
     const answer = await get("/concepts").catch((error) => {
       if (!latest) clear(error.message, "bad");
       throw error;
     });
     const stamp = `${answer.run_id} ${answer.step}`;
     if (stamp === shown && latest) return;
+    if (!answer.information) {
+      clear("No messages yet.");
+      return;
+    }
     [latest, shown] = [answer, stamp];
     showInformation();
     showDictionary();
@@ -99,7 +102,7 @@ export function conceptTables(app, tab, open) {
     );
   }
 
-  const now = poll(load, { every: () => (app.running ? 10000 : 20000), active: () => tab.active && !app.lost });
+  const now = poll(load, { every: () => (app.running ? 5000 : 15000), active: () => tab.active && !app.lost });
   return { element, refresh: now };
 }
 
