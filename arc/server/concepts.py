@@ -12,8 +12,8 @@ from arc.metrics.language import Language, random_codes, shuffled
 from arc.metrics.language.dictionary import Entry, best_match
 from arc.metrics.language.information import position_concepts
 
-LISTED_ENTRIES = 60
-EXAMPLES_PER_ENTRY = 4
+LISTED_ENTRIES = 50
+EXAMPLES_PER_ENTRY = 3
 FLOORS = {"shuffled": shuffled, "random": random_codes}
 NO_CONCEPTS: dict[str, Any] = {"dictionary": [], "information": None}
 
@@ -61,7 +61,8 @@ def _entry(entry: Entry, language: Language, names: Sequence[str]) -> dict[str, 
     """Return an entry with some of the examples in which its symbol and its value match."""
     assert entry.position is not None
     assert language.grids is not None
-    values = language.concepts.select(entry.concept).values[:, 0]
+    concepts = language.concepts
+    values = concepts.values[:, concepts.names.index(entry.concept)]
     has_both = (language.symbols[:, entry.position] == entry.symbol) & (values == entry.value)
     some = np.flatnonzero(has_both)[:EXAMPLES_PER_ENTRY]
     grids = language.grids[torch.from_numpy(some)].arrays()

@@ -5,17 +5,16 @@ import { tableHeading } from "../csv.js";
 import { h, note, setText } from "../dom.js";
 import { figure, integer, percent } from "../format.js";
 import { COLORS, NAMES, gridView } from "../grid.js";
+import { heatTable } from "../heat.js";
 import { label, words } from "../labels.js";
 import { messageView } from "../message.js";
-import { poll } from "../poll.js";
-import { heatTable } from "../heat.js";
 
 const FIRST = 20;
 const COLOR_CONCEPTS = ["background", "foreground", "largest_color"];
 const YES_NO = ["left_right", "up_down", "diagonal", "antidiagonal", "rotation"];
 
-/** Returns {element, refresh()}; `open(example)` shows an example in another tab. */
-export function conceptTables(app, tab, open) {
+/** Returns {element, load()}; `open(example)` shows an example in another tab. */
+export function conceptTables(app, open) {
   const [information, dictionary] = [scrollBox("Positions and concepts"), scrollBox("Dictionary")];
   const [readout, score] = [h("p.hint.readout"), h("p.hint")];
   const more = h("button.quiet", { type: "button", hidden: true, onclick: () => ((all = !all), showDictionary()) });
@@ -102,8 +101,7 @@ export function conceptTables(app, tab, open) {
     );
   }
 
-  const now = poll(load, { every: () => (app.running ? 5000 : 15000), active: () => tab.active && !app.lost });
-  return { element, refresh: now };
+  return { element, load };
 }
 
 export const scrollBox = (name) => h("div.scroll", { tabindex: "0", role: "region", "aria-label": name });

@@ -21,7 +21,7 @@ export function mountLanguage(app, tab, record) {
   const [heat, table] = [scrollBox("Symbol use by position"), scrollBox("Messages")];
   const more = h("button.quiet", { type: "button", hidden: true, onclick: () => ((all = !all), render()) });
   const measures = measureCharts(app);
-  const concepts = conceptTables(app, tab, explore);
+  const concepts = conceptTables(app, explore);
   host.append(state, measures.element, concepts.element, tableHeading(app, "Symbol use by position", heat), heat, readout, tableHeading(app, "Messages", table), table, more);
   let shown = null;
   let all = false;
@@ -36,10 +36,12 @@ export function mountLanguage(app, tab, record) {
       throw error;
     });
     const stamp = `${answer.run_id} ${answer.step}`;
-    if (stamp === shown && latest) return;
-    shown = stamp;
-    latest = answer;
-    render();
+    if (stamp !== shown || !latest) {
+      shown = stamp;
+      latest = answer;
+      render();
+    }
+    await concepts.load();
   }
 
   function show(message) {
@@ -101,11 +103,10 @@ export function mountLanguage(app, tab, record) {
   }
 
   const now = poll(load, { every: () => (app.running ? 5000 : 15000), active: () => tab.active && !app.lost });
-  tab.shown.push(now, concepts.refresh);
+  tab.shown.push(now);
   app.on("run", () => {
     shown = null;
     now();
-    concepts.refresh();
   });
-  app.on("connection", (up) => up && (now(), concepts.refresh()));
+  app.on("connection", (up) => up && now());
 }
