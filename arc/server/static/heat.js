@@ -19,6 +19,6 @@ export function heatTable({ caption, columns, rows, readout, turned = false }) {
 function cellView({ text, csv, title, share }) {
   const cell = h("td", { title, "data-csv": csv }, text);
   cell.style.setProperty("--share", `${Math.round(100 * Math.min(1, share))}%`);
-  if (share > 0.55) cell.className = "strong";
+  if (share > 0.65) cell.className = "strong";
   return cell;
 }
