@@ -14,7 +14,12 @@ from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
 from arc.training import ProcessGroup, Trainer, TrainingConfig, autocast_dtype
 
-BATCHES = {"augment", "synthetic", "crop"}  # keys of data that change batches, not the examples
+BATCHES = {
+    "augment",
+    "augment_colors",
+    "synthetic",
+    "crop",
+}  # keys of data that change batches, not the examples
 
 
 def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
@@ -164,6 +169,7 @@ def build_trainer(
         schedule=config.schedule,
         seed=config.seed,
         augment=config.data.augment,
+        augment_colors=config.data.augment_colors,
         autocast=autocast_dtype(training.precision, model.device),
         ranks=ranks,
         metrics=config.metric.selected,

@@ -121,6 +121,11 @@ class ARCAutoencoder(nn.Module):
         """The device of the weights."""
         return next(self.parameters()).device
 
+    @property
+    def is_static(self) -> bool:
+        """Whether no shape in training depends on the data, so that a step can be captured."""
+        return self.encoder.architecture["architecture"] == "patch" and self.bottleneck.is_static
+
     def forward(self, grids: Grids) -> Message:
         """Send ``grids`` [batch]; the task passes the message's signal to ``receiver``."""
         if not self.by_rank:

@@ -22,7 +22,6 @@ from arc.runs.files import replace_file
 from arc.runs.measures import Measures, intervene, measure_chunks, measure_messages
 from arc.runs.messages import message_rows, write_messages
 from arc.tasks import Task, TaskMetrics
-from arc.tasks.base import CHUNK
 from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
 
 log = logging.getLogger(__name__)
@@ -99,11 +98,16 @@ def evaluate_run(
     corpus, metrics = task.corpus, config.metric.selected
     main = corpus.test if len(corpus.test) > 0 else corpus.validation
     # about one chunk each to send, embed and score; the controls send twice and score three times
-    stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
-    stages["controls"] = 5 * _chunks(main)
-    stages["measures"] = measure_chunks(_chunks(main), model.bottleneck.max_length, measures)
+    stages = {
+        "test": 3 * task.chunk_count(corpus.test),
+        "validation": 3 * task.chunk_count(corpus.validation),
+    }
+    stages["controls"] = 5 * task.chunk_count(main)
+    stages["measures"] = measure_chunks(
+        task.chunk_count(main), model.bottleneck.max_length, measures
+    )
     if messages is not None:
-        stages["messages"] = _chunks(corpus.test) + _chunks(corpus.validation)
+        stages["messages"] = task.chunk_count(corpus.test) + task.chunk_count(corpus.validation)
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -147,7 +151,7 @@ def evaluate_pretraining(
 ) -> dict[str, Any]:
     """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does."""
     splits = {"test": task.corpus.test, "validation": task.corpus.validation}
-    stages = {name: 3 * _chunks(split) for name, split in splits.items()}
+    stages = {name: 3 * task.chunk_count(split) for name, split in splits.items()}
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -157,10 +161,6 @@ def evaluate_pretraining(
             results[name] = _metrics(evaluation.task_metrics, split)
 
     return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
-
-
-def _chunks(split: Split) -> int:
-    return -(-len(split) // CHUNK)
 
 
 def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) -> dict[str, Any]:
