@@ -125,7 +125,7 @@ def evaluate_run(
                 model, task, main, evaluation, untrained, measures
             )
         if measures == "all":
-            results["interventions"] = intervene(model, task, main, evaluation)
+            results.update(intervene(model, task, main, evaluation))
         if messages is not None:
             progress.begin("messages")
             evaluated = ((corpus.test, test), (corpus.validation, validation))

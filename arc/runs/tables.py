@@ -118,17 +118,25 @@ def _measures_table(measures: Mapping[str, Mapping[str, float]]) -> str:
 def _interventions_table(results: Mapping[str, Any]) -> str:
     """Return the headline accuracy after each change of the messages, a row for each position."""
     changes: Mapping[str, float] = results["interventions"]
+    columns = {"replaced": "replaced", "dropped": "dropped", "first": "cut after it"}
+    length = sum(name.startswith("replaced_") for name in changes)
     rows = [
-        {
-            "position": position,
-            "replaced": changes[f"replaced_{position}"],
-            "dropped": changes[f"dropped_{position}"],
-        }
-        for position in range(1, len(changes) // 2 + 1)
+        {"position": n} | {title: changes[f"{name}_{n}"] for name, title in columns.items()}
+        for n in range(1, length + 1)
     ]
-    table = tabulate(rows, headers="keys", floatfmt=".1f")
-    heading = "accuracy after a symbol is replaced by that of another message, or dropped:"
-    return f"{heading}\n{table}\nall symbols in random order: {changes['permuted']:.1f}"
+    needed = results["symbols_needed"]
+    return "\n".join(
+        [
+            "accuracy after a symbol is replaced by that of another message, or dropped, and "
+            "after the message is cut:",
+            tabulate(rows, headers="keys", floatfmt=".1f"),
+            f"all symbols in random order: {changes['permuted']:.1f}",
+            f"no symbol: {changes['first_0']:.1f}",
+            f"symbols needed for the accuracy of the whole message, within a point: the first "
+            f"{needed['first']}, or {needed['any']} at other positions "
+            f"({', '.join(map(str, needed['positions'])) or 'none'})",
+        ]
+    )
 
 
 # -- seeds -------------------------------------------------------------------------------
