@@ -33,6 +33,8 @@ def format_results(results: Mapping[str, Any]) -> str:
         parts.append(_measures_table(results["measures"]))
     if results.get("interventions"):
         parts.append(_interventions_table(results))
+    if results.get("learning"):
+        parts.append(_learning_table(results["learning"]))
     if results.get("stopped"):
         parts.append("the test was stopped: the remaining results were not computed")
     return "\n\n".join(parts)
@@ -137,6 +139,50 @@ def _interventions_table(results: Mapping[str, Any]) -> str:
             f"({', '.join(map(str, needed['positions'])) or 'none'})",
         ]
     )
+
+
+def _learning_table(learning: Mapping[str, Any]) -> str:
+    """Return a row for each new receiver: how fast it learned the messages of a sender."""
+    steps, original, goal = (learning[key] for key in ("steps", "original", "goal"))
+    rows = [
+        {
+            "sender": row["sender"],
+            "receiver": f"seed {row['seed']}",
+            f"steps to {goal:.1f}": row["steps_to_goal"],
+            "mean": f"{row['area']:.1f}",
+            "final": f"{row['final']:.1f}",
+        }
+        for row in learning["receivers"]
+    ]
+    heading = (
+        f"validation accuracy of new receivers, trained for {steps} steps on the messages of a "
+        f"frozen sender (the run's own receiver: {original:.1f}):"
+    )
+    table = tabulate(rows, headers="keys", missingval="–", disable_numparse=True)
+    return f"{heading}\n{table}"
+
+
+def format_cross_play(pairs: Mapping[str, Any]) -> str:
+    """Return the result of cross-play as a table: a row for each sender."""
+    rows = []
+    for number, (path, accuracies) in enumerate(zip(pairs["runs"], pairs["matrix"], strict=True)):
+        receivers = {f"receiver {other + 1}": value for other, value in enumerate(accuracies)}
+        rows.append({"sender": f"{number + 1}  {path}", **receivers})
+    metric = pairs["metric"] or "accuracy"
+    lines = [
+        f"cross-play on {pairs['set']}, {metric.replace('_', ' ')}:",
+        tabulate(rows, headers="keys", floatfmt=".1f", missingval="–"),
+    ]
+    if pairs.get("stopped"):
+        return "\n".join([*lines, "the test was stopped: the remaining pairs were not evaluated"])
+    baselines = ", ".join(
+        f"{name.replace('_', ' ')} {value:.1f}" for name, value in pairs["baselines"].items()
+    )
+    same, other = (
+        "–" if pairs[key] is None else f"{pairs[key]:.1f}" for key in ("diagonal", "off_diagonal")
+    )
+    means = f"mean of one run {same}, of different runs {other}"
+    return "\n".join([*lines, means + (f" (baselines: {baselines})" if baselines else "")])
 
 
 # -- seeds -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -77,7 +78,7 @@ def test_the_symbols_that_the_receiver_reads_are_needed(
     sent = torch.arange(len(split))[:, None] % 25 + torch.zeros(3, dtype=torch.int64)
     whole = run.model.bottleneck.read(sent).view(len(split), 3, -1)
 
-    def score(model: object, split: object, signal: torch.Tensor) -> TaskMetrics:
+    def score(model: Any, split: Any, signal: torch.Tensor) -> TaskMetrics:
         right = (signal.view_as(whole) == whole).all(2)[:, read].all(1)
         return TaskMetrics(0.0, {"m": Metric({"accuracy": float(percent(right))}, len(split), {})})
 
