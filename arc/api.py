@@ -129,8 +129,8 @@ def evaluate(
     intervals, baselines and controls. ``measures`` of discrete messages: all, fast or none; ``all``
     adds the accuracy after interventions. With ``messages``, ``<run_name>_messages.jsonl`` is
     written beside the file, for ``read_messages``. ``learning`` trains so many new receivers for
-    ``learning_steps`` steps on the messages of the run's sender. Raises CheckpointError or DataError
-    if the file or its data cannot be loaded.
+    ``learning_steps`` steps on the messages of the run's sender. Raises CheckpointError or
+    DataError if the file or its data cannot be loaded.
     """
     configure_allocator()
     return evaluate_checkpoint(
