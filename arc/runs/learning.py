@@ -17,7 +17,7 @@ from arc.training.random_state import GeneratorStates
 log = logging.getLogger(__name__)
 GOAL = 0.9  # share of the accuracy of the run's own receiver
 VALIDATIONS = 25
-STEP_COST = 6  # of a training step per chunk of examples, in evaluated chunks
+STEP_COST = 2  # of a training step per chunk of examples, in evaluated chunks
 
 
 def learn_messages(

@@ -134,9 +134,8 @@ def _interventions_table(results: Mapping[str, Any]) -> str:
             tabulate(rows, headers="keys", floatfmt=".1f"),
             f"all symbols in random order: {changes['permuted']:.1f}",
             f"no symbol: {changes['first_0']:.1f}",
-            f"symbols needed for the accuracy of the whole message, within a point: the first "
-            f"{needed['first']}, or {needed['any']} at other positions "
-            f"({', '.join(map(str, needed['positions'])) or 'none'})",
+            f"within a point of the whole message: the first {needed['first']} symbols; "
+            f"positions {', '.join(map(str, needed['positions'])) or 'none'}",
         ]
     )
 
@@ -246,11 +245,28 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     values = {name: row["value"] for name, row in results.get("measures", {}).items()}
+    needed = results.get("symbols_needed", {})
+    values |= {f"symbols_needed_{name}": needed[name] for name in ("first", "any") if needed}
     language = [
         {"set": "language", "metric": name, "targets": None, "accuracy": value, "baselines": {}}
-        for name, value in (results["language"] | values).items()
+        for name, value in (results["language"] | values | _learning_means(results)).items()
     ]
     return result_rows(results) + language
+
+
+def _learning_means(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the means over the new receivers of the trained sender.
+
+    The number of steps has no mean if a receiver did not reach the goal.
+    """
+    receivers = results.get("learning", {}).get("receivers", [])
+    rows = [row for row in receivers if row["sender"] == "trained"]
+    columns = {key: [row[key] for row in rows] for key in ("steps_to_goal", "area")}
+    return {
+        f"learning_{key}": mean(values)
+        for key, values in columns.items()
+        if values and None not in values
+    }
 
 
 def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:
