@@ -155,10 +155,12 @@ def build_trainer(
     *,
     training: TrainingConfig | None = None,
     ranks: ProcessGroup | None = None,
+    validate_every: int | None = None,
 ) -> Trainer:
     """Build the trainer of ``model`` on ``task``.
 
     ``training`` replaces the configuration's (pretraining has its own length and learning rate).
+    ``validate_every``: steps between validations, None for one after each epoch.
     """
     training = training or config.training
     return Trainer(
@@ -173,4 +175,5 @@ def build_trainer(
         autocast=autocast_dtype(training.precision, model.device),
         ranks=ranks,
         metrics=config.metric.selected,
+        validate_every=validate_every,
     )

@@ -42,6 +42,7 @@ class DivergedError(RuntimeError):
 class Trainer:
     """Trains one model on one task; everything that changes is in ``state_dict``.
 
+    The model is validated every ``validate_every`` steps (None: after each epoch) and at the end.
     Raises ValueError if ``training.best_metric`` is not a metric of the task.
     """
 
@@ -59,10 +60,12 @@ class Trainer:
         autocast: torch.dtype | None = None,
         ranks: ProcessGroup | None = None,
         metrics: Mapping[str, Settings] | None = None,
+        validate_every: int | None = None,
     ) -> None:
         self.config, self.model, self.task = config, model, task
         self.schedule, self.metrics = schedule, metrics or {}
         self.augment, self.augment_colors, self.autocast = augment, augment_colors, autocast
+        self.validate_every = validate_every
         self.ranks = ranks or ProcessGroup()
         examples, groups, block_size = task.training_order()
         self.sampler = BatchSampler(
@@ -163,8 +166,9 @@ class Trainer:
         return limits
 
     def _validation_is_due(self) -> bool:
-        ended = self.sampler.epoch_is_complete or self.reached_limit
-        return ended and self._validated_step < self.step
+        every = self.validate_every
+        is_time = self.sampler.epoch_is_complete if every is None else self.step % every == 0
+        return (is_time or self.reached_limit) and self._validated_step < self.step
 
     def _train_step_or_restore(self) -> StepEvent:
         """Take a step; if it raises, restore the order and the generators that it advanced."""
