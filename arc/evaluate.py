@@ -21,12 +21,13 @@ def evaluate_files(tree: DictConfig) -> int:
     from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
+    from arc.report import check_report, report_path, write_report
     from arc.runs.crossplay import cross_play, load_players
     from arc.runs.files import check_writable
-    from arc.runs.results import write_results
+    from arc.runs.results import Observed, write_results
     from arc.runs.saved import evaluate_checkpoints
     from arc.runs.signals import on_signal, stops
-    from arc.training import RunControl, pick_device
+    from arc.training import EvaluationEvent, RunControl, pick_device
     from arc.training.allocator import configure_allocator
 
     console = TerminalConsole()
@@ -36,6 +37,9 @@ def evaluate_files(tree: DictConfig) -> int:
     output = None if config.output is None else Path(config.output)
     if output is not None:
         check_writable(output)
+    report = report_path(config.path[0], config.report)
+    if report is not None:
+        check_report(report)
     control, progress = RunControl(), ConsoleProgress(console)
     device = pick_device(config.device)
     typed = [each for each in typed_overrides() if key_of(each).startswith("data.")]
@@ -48,6 +52,7 @@ def evaluate_files(tree: DictConfig) -> int:
     players = load_players(config.path, device, typed) if config.crossplay else {}
     runs: dict[str, dict[str, Any]] = {}
     pairs: dict[str, Any] = {}
+    observed: list[Observed] = []
     try:
         with on_signal(stops(control)) as received:
             for path, results in evaluate_checkpoints(
@@ -58,10 +63,15 @@ def evaluate_files(tree: DictConfig) -> int:
                 learning=config.learning,
                 learning_steps=config.learning_steps,
                 **options,
+                observe=None if report is None else observed.append,
             ):
                 runs[path] = results
             if players and not control.stop_requested:
                 pairs = cross_play(players, device, **options)
+            if report is not None and len(observed) == len(runs):  # none was stopped
+                progress.on_event(EvaluationEvent("report", 1.0, None))
+                write_report(report, runs, observed)
+                log.info(f"report {report}")
     finally:
         progress.close()
         if runs:

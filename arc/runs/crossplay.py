@@ -14,7 +14,6 @@ from arc.config.files import ConfigError
 from arc.runs.results import EvaluationProgress, stoppable
 from arc.runs.saved import config_of, different_files, task_of
 from arc.tasks import Task
-from arc.tasks.base import CHUNK
 from arc.training import EvaluationEvent
 from arc.trees import leaves
 
@@ -100,6 +99,6 @@ def cross_play(
         results["diagonal"] = float(accuracies[is_same].mean())
         results["off_diagonal"] = float(accuracies[~is_same].mean())
 
-    chunks = (2 * len(models) + len(models) ** 2) * -(-len(split) // CHUNK)
+    chunks = (2 * len(models) + len(models) ** 2) * task.chunk_count(split)
     progress = EvaluationProgress({"cross-play": chunks}, report, should_stop)
     return stoppable(task, progress, fill, results)

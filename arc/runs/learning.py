@@ -10,7 +10,6 @@ from arc.config.builders import build_model, build_trainer
 from arc.config.schema import RunConfig, Selection
 from arc.models import ARCAutoencoder
 from arc.tasks import Task
-from arc.tasks.base import CHUNK
 from arc.training import DivergedError, RunControl, Trainer, ValidationEvent, seed_everything
 from arc.training.random_state import GeneratorStates
 
@@ -72,12 +71,12 @@ def trainings(receivers: int) -> list[str]:
 
 def training_chunks(config: RunConfig, task: Task, steps: int) -> int:
     """Estimate the cost of one training, in evaluated chunks."""
-    step = _step_cost(config.training.batch_size)
-    return steps * step + 3 * VALIDATIONS * -(-len(task.corpus.validation) // CHUNK)
+    step = _step_cost(config.training.batch_size, task)
+    return steps * step + 3 * VALIDATIONS * task.chunk_count(task.corpus.validation)
 
 
-def _step_cost(batch_size: int) -> int:
-    return STEP_COST * -(-batch_size // CHUNK)
+def _step_cost(batch_size: int, task: Task) -> int:
+    return STEP_COST * -(-batch_size // task.chunk_size)
 
 
 def _trainer(
@@ -106,7 +105,7 @@ def _curve(trainer: Trainer, count: Callable[[int], None]) -> Iterator[tuple[int
         if isinstance(event, ValidationEvent):
             yield event.step, event.evaluation.task_metrics.accuracy
         else:
-            count(_step_cost(trainer.config.batch_size))
+            count(_step_cost(trainer.config.batch_size, trainer.task))
 
 
 def _summary(curve: list[tuple[int, float]], goal: float) -> dict[str, Any]:

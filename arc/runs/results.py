@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from arc.runs.learning import GOAL, learn_messages, training_chunks, trainings
 from arc.runs.measures import Measures, intervene, measure_chunks, measure_messages
 from arc.runs.messages import message_rows, write_messages
 from arc.tasks import Task, TaskMetrics
-from arc.training import EvaluationEvent, evaluate_controls, evaluate_split
+from arc.training import Evaluation, EvaluationEvent, evaluate_controls, evaluate_split
 
 log = logging.getLogger(__name__)
 REPORT_EVERY_SECONDS = 0.5
@@ -31,6 +32,20 @@ REPORT_EVERY_SECONDS = 0.5
 
 class EvaluationStopped(Exception):
     """The final evaluation was stopped; not an error."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a report shows of a run besides its results: the evaluated examples and messages.
+
+    ``rows``: those of ``message_rows`` for each example of ``split``. ``vocab_size`` is None for
+    vectors.
+    """
+
+    split: Split
+    evaluation: Evaluation
+    vocab_size: int | None
+    rows: list[dict[str, Any]]
 
 
 class EvaluationProgress:
@@ -87,6 +102,7 @@ def evaluate_run(
     measures: Measures = "none",
     learning: int = 0,
     learning_steps: int = 500,
+    observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
 
@@ -98,6 +114,7 @@ def evaluate_run(
     ``symbols_needed``. ``learning`` adds the training of so many new receivers, see
     ``learn_messages``: its length in ``steps``, the validation accuracy of the ``original``
     receiver, the ``goal``, a share GOAL of it, and the rows of the ``receivers``.
+    ``observe`` is called with the test set, or without one with validation, at the end.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -115,6 +132,8 @@ def evaluate_run(
     )
     if messages is not None:
         stages["messages"] = task.chunk_count(corpus.test) + task.chunk_count(corpus.validation)
+    if observe is not None:
+        stages["report"] = task.chunk_count(main)
     for name in trainings(learning) if learning else ():
         stages[name] = training_chunks(config, task, learning_steps)
     results = _empty_results(config, minutes, steps)
@@ -144,6 +163,10 @@ def evaluate_run(
             evaluated = ((corpus.test, test), (corpus.validation, validation))
             rows = [row for pair in evaluated for row in message_rows(model, task, *pair)]
             write_messages(messages, rows)
+        if observe is not None:
+            progress.begin("report")
+            rows = list(message_rows(model, task, main, evaluation))
+            observe(Observed(main, evaluation, model.bottleneck.vocab_size, rows))
 
     def learn(progress: EvaluationProgress) -> None:
         own = evaluate_split(model, task, corpus.validation).task_metrics.accuracy

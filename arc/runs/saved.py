@@ -22,7 +22,7 @@ from arc.runs.files import check_writable
 from arc.runs.measures import Measures
 from arc.runs.messages import messages_path
 from arc.runs.plan import with_overrides
-from arc.runs.results import evaluate_run
+from arc.runs.results import Observed, evaluate_run
 from arc.tasks import Task
 from arc.training import EvaluationEvent
 
@@ -41,6 +41,7 @@ def evaluate_checkpoints(
     learning_steps: int = 500,
     overrides: Sequence[str] = (),
     tasks: dict[str, Task] | None = None,
+    observe: Callable[[Observed], None] | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
 
@@ -71,6 +72,7 @@ def evaluate_checkpoints(
             learning=learning,
             learning_steps=learning_steps,
             tasks=tasks,
+            observe=observe,
         )
         yield path, results
         if should_stop():
@@ -109,16 +111,17 @@ def evaluate_checkpoint(
     learning: int = 0,
     learning_steps: int = 500,
     tasks: dict[str, Task] | None = None,
+    observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
     ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
     set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``, ``learning`` and
-    ``learning_steps``: see evaluate_run. ``tasks`` keeps the task, with its data and baselines, for
-    further files with the same ``overrides``. Raises CheckpointError, ConfigError or DataError if
-    the file or its data cannot be loaded or have no validation set for ``learning``, ValueError if
-    the messages cannot be written.
+    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``, ``learning``,
+    ``learning_steps`` and ``observe``: see evaluate_run. ``tasks`` keeps the task, with its data
+    and baselines, for further files with the same ``overrides``. Raises CheckpointError,
+    ConfigError or DataError if the file or its data cannot be loaded or have no validation set for
+    ``learning``, ValueError if the messages cannot be written.
     """
     if learning < 0 or learning_steps < 1:
         raise ConfigError(
@@ -149,6 +152,7 @@ def evaluate_checkpoint(
         measures=measures,
         learning=learning,
         learning_steps=learning_steps,
+        observe=observe,
     )
     leaked = task.corpus.leaked
     return results if leaked is None else results | {"leaked": leaked}

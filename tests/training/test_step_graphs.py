@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 import torch
 from helpers_cli import Make
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from arc.data import draws, grids
 from arc.training import RunControl, StepEvent
-from arc.training.step_graphs import EAGER_STEPS, StepGraphs
 
 STATIC = {
     "selection": ["task=selection", "task.num_distractors=3"],
@@ -69,11 +67,12 @@ class NoWaiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        by_mask = name == "index" and any(
-            index is not None and index.dtype == torch.bool for index in args[1]
-        )
-        by_count = name == "repeat_interleave" and not (kwargs or {}).get("output_size")
-        assert name not in WAITS and not by_mask and not by_count, f"{name} waits for the device"
+        waits = name in WAITS
+        if name == "index":
+            waits = any(index is not None and index.dtype == torch.bool for index in args[1])
+        if name == "repeat_interleave":
+            waits = not (kwargs or {}).get("output_size")
+        assert not waits, f"{name} waits for the device"
         return func(*args, **(kwargs or {}))
 
 
