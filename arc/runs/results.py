@@ -17,7 +17,7 @@ from arc.checkpointing import portable_tree
 from arc.config.builders import build_model
 from arc.config.schema import RunConfig
 from arc.data import Split
-from arc.metrics import bootstrap_interval
+from arc.metrics import MetricConfig, bootstrap_interval
 from arc.models import ARCAutoencoder
 from arc.runs.files import replace_file
 from arc.runs.learning import GOAL, learn_messages, training_chunks, trainings
@@ -119,7 +119,12 @@ def evaluate_run(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         untrained = build_model(config).to(model.device)
-    corpus, metrics = task.corpus, config.metric.selected
+    corpus, selected = task.corpus, config.metric.selected
+    metrics = {
+        name: each
+        for name, each in selected.items()
+        if isinstance(each, MetricConfig) and each.in_report
+    }
     main = corpus.test if len(corpus.test) > 0 else corpus.validation
     # about one chunk each to send, embed and score; the controls send twice and score three times
     stages = {
