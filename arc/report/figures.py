@@ -268,7 +268,6 @@ def _svg(axes: Any) -> str:
 def _styled(lines: Sequence[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
     """Yield each line with its style, which no other line has."""
     own = references = 0
-    dashes: tuple[str, ...]
     for line in lines:
         if line.is_reference:
             number, colors, dashes = references, [SOFT], DASHES[1:]
