@@ -20,6 +20,7 @@ PACKAGES = [
     "config",
     "checkpointing",
     "runs",
+    "report",
     "server",
     "api",
     "train",

@@ -62,9 +62,10 @@ def test_the_wheel_holds_every_module_and_every_configuration(wheel: Path) -> No
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "arc").rglob("*.py")}
     conf = {"arc" / path.relative_to(CHECKOUT) for path in (CHECKOUT / "conf").rglob("*.yaml")}
-    static = CHECKOUT / "arc" / "server" / "static"
-    page = {path.relative_to(CHECKOUT) for path in static.rglob("*") if path.is_file()}
-    assert Path("arc/server/static/index.html") in page
+    folders = [CHECKOUT / "arc" / "server" / "static", CHECKOUT / "arc" / "report" / "templates"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    page = {path.relative_to(CHECKOUT) for path in files}
+    assert {Path("arc/server/static/index.html"), Path("arc/report/templates/report.html")} <= page
     assert held == {path.as_posix() for path in modules | conf | page | {Path("arc/py.typed")}}
 
 

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -224,6 +225,12 @@ class EvaluateDataConfig(Settings):
     also: list[PathName] | None
 
 
+def _report(value: Any) -> Any:
+    if not isinstance(value, bool) and not str(value).endswith(".html"):
+        raise ValueError("must be true, false or a path that ends in .html")
+    return value
+
+
 class EvaluateConfig(Settings):
     """Keys of conf/evaluate.yaml."""
 
@@ -232,6 +239,10 @@ class EvaluateConfig(Settings):
     output: PathName | None
     measures: Literal["all", "fast", "none"]
     messages: bool
+    learning: Annotated[int, Field(ge=0, le=100)]
+    learning_steps: Annotated[int, Field(ge=1)]
+    crossplay: bool
+    report: Annotated[bool | PathName, BeforeValidator(_report)]
     data: EvaluateDataConfig
 
     @field_validator("path", mode="before")

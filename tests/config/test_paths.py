@@ -54,6 +54,9 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
         "device": "cpu",
         "measures": "fast",
         "messages": False,
+        "learning": 0,
+        "learning_steps": 500,
+        "crossplay": False,
     }
     parsed = parse(EvaluateConfig, evaluation | {"data": places})
     assert parsed.output == parsed.data.path == parsed.data.test == path

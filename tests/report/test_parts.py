@@ -1,0 +1,82 @@
+"""The parts of a report: learning curves and grids."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arc.report.curves import POINTS, Curves, find_curves
+from arc.report.grids import grid_svg
+
+METADATA = {
+    "config": {"logger": {"jsonl": {"filename": "metrics.jsonl"}}},
+    "val_loss": 0.5,
+    "val_acc": 80.0,
+}
+
+
+def step(number: int, loss: float = 1.0) -> dict[str, Any]:
+    return {"kind": "step", "step": number, "loss": loss}
+
+
+def validation(number: int, loss: float, accuracy: float) -> dict[str, Any]:
+    return {"kind": "validation", "step": number, "val_loss": loss, "val_acc": accuracy}
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_the_metrics_of_the_run_are_found_by_its_validation(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoints" / "x.pth"
+    other = write(tmp_path / "outputs" / "a" / "1" / "metrics.jsonl", validation(1, 0.4, 80.0))
+    own = write(tmp_path / "outputs" / "a" / "2" / "metrics.jsonl", validation(1, 0.5, 80.0))
+    os.utime(other, (2e9, 2e9))  # newer
+    found = find_curves(checkpoint, METADATA)
+    assert found is not None
+    assert found.path == own
+    assert find_curves(checkpoint, METADATA | {"val_acc": 81.0}) is None
+    assert find_curves(checkpoint, METADATA | {"val_loss": None}) is None
+    assert find_curves(checkpoint, METADATA | {"config": {"logger": {}}}) is None
+
+
+def test_repeated_steps_and_other_runs_of_a_file_are_left_out(tmp_path: Path) -> None:
+    wanted = validation(2, 0.5, 80.0)
+    path = write(
+        tmp_path / "metrics.jsonl",
+        *(step(1), step(2), step(3)),  # another run
+        *(step(1, 5.0), step(2), wanted, step(3, 6.0), step(4)),
+        *(step(3, 7.0), validation(3, 0.6, 81.0)),  # resumed
+        *(step(1), validation(1, 0.7, 70.0)),  # another run
+    )
+    path.write_text(path.read_text(encoding="utf-8") + "{half a line", encoding="utf-8")
+    found = find_curves(tmp_path / "x.pth", METADATA)
+    assert found is not None
+    assert [(row["step"], row["loss"]) for row in found.steps] == [(1, 5.0), (2, 1.0), (3, 7.0)]
+    assert found.validation("val_acc") == ([2, 3], [80.0, 81.0])
+
+
+def test_long_curves_are_means_over_steps() -> None:
+    steps = [step(number, float(number)) for number in range(1, 2 * POINTS + 1)]
+    curves = Curves(Path(), steps, [])
+    x, y = curves.training("loss")
+    assert len(x) == POINTS
+    assert (x[0], y[0], y[-1]) == (1.5, 1.5, 2 * POINTS - 0.5)
+    assert curves.training("absent") == curves.validation("absent") == ([], [])
+
+
+def test_a_grid_shows_its_cells_and_its_wrong_cells() -> None:
+    grid = np.array([[1, 1, 0], [2, 1, 1]], np.uint8)
+    drawn = grid_svg(grid, 'a "name"')
+    assert 'fill="#0074d9" d="M0 0h2v1h-2zM1 1h2v1h-2z"' in drawn
+    assert "a &#34;name&#34;, 2 by 3: 0 black ×1, 1 blue ×4, 2 red ×1" in drawn
+    assert 'stroke="#000"' not in drawn
+    target = np.array([[1, 1, 0], [2, 1, 3]], np.uint8)
+    crossed = grid_svg(grid, "built", target)
+    assert crossed.count("M2.2 1.2l.6 .6") == 2  # white below black
+    assert "1 cells wrong" in crossed
+    assert "6 cells wrong" in grid_svg(grid, "built", target[:1])
