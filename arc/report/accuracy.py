@@ -28,10 +28,13 @@ def results(runs: Sequence[ReportedRun]) -> Section:
             group = over_seeds([by_label[label] for label in labels])
             group = [row for row in group if row["interval"] is not None]
             means += [_mean(labels, row) for row in group]
-            title = f"Mean over {len(labels)} seeds"
             note = f"{', '.join(labels)}: they differ only in their seed."
-            shown_rows = [_seed_row(labels, row) for row in group]
-            section.blocks.append(table(shown_rows, title=title, note=note))
+            for title, is_language in (("Mean", False), ("Language, mean", True)):
+                part = [row for row in group if (row["set"] == "language") == is_language]
+                if part:
+                    drawn = [_seed_row(labels, row) for row in part]
+                    title = f"{title} over {len(labels)} seeds"
+                    section.blocks.append(table(drawn, title=title, note=note))
     if means:
         section.add_rows("seeds", means)
     return section
@@ -54,7 +57,9 @@ def _with_interval(rows: Sequence[Row]) -> list[Row]:
 
 
 def _interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    return "–" if low is None else f"{shown(low, digits)}–{shown(high, digits)}"
+    if low is None:
+        return "–"
+    return f"{shown(low, digits)}{' to ' if low < 0 else '–'}{shown(high, digits)}"
 
 
 def _value(row: Row) -> str:
@@ -78,16 +83,15 @@ def _mean(labels: Sequence[str], row: Row) -> Row:
 
 
 def _seed_row(labels: Sequence[str], row: Row) -> Row:
-    digits = 4 if row["set"] == "language" else 2
+    """Return the mean, its interval and the values; of language metrics with more digits."""
+    digits = 3 if row["set"] == "language" else 2
     low, high = row["interval"]
     return {
         "set": row["set"],
         "metric": words(row["metric"]),
-        "mean": f"{row['mean']:.{digits}f}",
+        "mean": shown(row["mean"], digits),
         "95 %": _interval(low, high, digits),
-        **{
-            label: f"{value:.{digits}f}" for label, value in zip(labels, row["values"], strict=True)
-        },
+        **{label: shown(value, digits) for label, value in zip(labels, row["values"], strict=True)},
         **row["baselines"],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from arc.report.figures import inline
 from arc.runs.results import Observed
 
 Row = dict[str, Any]
+NUMBER = re.compile(r"[-–.,()\d ]+|.* to .*")  # a number or an interval
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,8 @@ def table(rows: Sequence[Row], *, title: str = "", digits: int = 2, note: str = 
     """Return a block with ``rows`` as a table; floats with ``digits`` after the point."""
     head = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[shown(row.get(key), digits) for key in head] for row in rows]
-    numbers = {
-        key for key in head if all(isinstance(row.get(key), int | float | None) for row in rows)
-    }
+    columns = zip(head, zip(*cells, strict=True), strict=True)
+    numbers = {key for key, column in columns if all(map(NUMBER.fullmatch, column))}
     return Block("table", title, note, cells, head, frozenset(numbers))
 
 

@@ -86,7 +86,7 @@ def _files(root: Path, pattern: str) -> Iterator[Path]:
         return
 
 
-def _history(path: Path, text: str, wanted: dict[str, float]) -> Curves | None:
+def _history(path: Path, text: str, wanted: Mapping[str, Any]) -> Curves | None:
     """Return the rows of the run with the ``wanted`` validation.
 
     A file may hold several runs, and steps that a resumed run repeated: these count once.

@@ -30,7 +30,7 @@ PALETTE = {  # the light colours of the page of the endpoint
 INK, SOFT, RULE, EDGE = (PALETTE[name] for name in ("ink", "soft", "rule", "edge"))
 SERIES = [PALETTE[name] for name in ("accent", "second", "more", "good")]
 MARKERS = "osD^vP"
-DASHES = ("-", "--", ":", "-.")
+DASHES = ["-", "--", ":", "-."]
 REFERENCE = r'(?<=url\(|ef=")#([\w.-]+)'  # to an element of the same document, as in href="#a"
 CHARACTER = 5.6  # px; the usual width of a letter of a label
 WIDTH = 360  # px; a figure that is wider scrolls on a phone

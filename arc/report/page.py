@@ -110,7 +110,7 @@ def _page(runs: Sequence[ReportedRun], sections: Sequence[Section]) -> str:
     return environment.get_template("report.html").render(
         title=title,
         runs=runs,
-        facts=[_facts(run) for run in runs],
+        facts=_without_empty([_facts(run) for run in runs]),
         sections=sections,
         style=Markup(style),
         configurations=[_lines(run) for run in runs],
@@ -118,7 +118,7 @@ def _page(runs: Sequence[ReportedRun], sections: Sequence[Section]) -> str:
     )
 
 
-def _facts(run: ReportedRun) -> list[tuple[str, str]]:
+def _facts(run: ReportedRun) -> dict[str, str]:
     """Return what identifies a run."""
     config, results, split = run.results["config"], run.results, run.observed.split
     bottleneck = config["bottleneck"]
@@ -126,7 +126,7 @@ def _facts(run: ReportedRun) -> list[tuple[str, str]]:
     channel = f"vectors of {run.observed.evaluation.signal.shape[1]} numbers"
     if size is not None:
         channel = f"{bottleneck['max_message_length']} symbols of {size}"
-    task, game = config["task"], ""
+    task, game, leaked = config["task"], "", results.get("leaked")
     if "num_distractors" in task:
         game = f", {task['num_distractors']} {task['distractors']} distractors"
     if task.get("use_input_output_pairs"):
@@ -137,14 +137,18 @@ def _facts(run: ReportedRun) -> list[tuple[str, str]]:
         "Bottleneck": f"{bottleneck['name']}, {channel}",
         "Data": config["data"]["name"],
         "Evaluated": f"{len(split):,} {split.name} examples of {len(split.puzzle_ids):,} puzzles",
-        "Left out": f"{results['leaked']:,} examples that the run was trained on"
-        if results.get("leaked")
-        else None,
+        "Left out": f"{leaked:,} examples that the run was trained on" if leaked else None,
         "Seed": config["seed"],
         "Steps": results.get("steps"),
-        "Training": None if results.get("minutes") is None else f"{results['minutes']:.1f} minutes",
+        "Minutes": results.get("minutes"),
     }
-    return [(key, shown(value)) for key, value in facts.items() if value is not None]
+    return {key: shown(value) for key, value in facts.items()}
+
+
+def _without_empty(facts: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Leave out the facts that no run has."""
+    kept = [key for key in facts[0] if any(each[key] != shown(None) for each in facts)]
+    return [{key: each[key] for key in kept} for each in facts]
 
 
 def _lines(run: ReportedRun) -> str:

@@ -26,18 +26,19 @@ def training(runs: Sequence[ReportedRun]) -> Section:
         "message_entropy": (None, "message_entropy_bits", "entropy of messages, bits"),
     }
     items, rows = [], []
-    for name, (step_key, validation_key, label) in kinds.items():
+    for name, (step_key, validation_key, unit) in kinds.items():
         lines = []
         for run in found:
             assert run.curves is not None
-            start = f"{run.label}, " if len(runs) > 1 else ""
             if step_key is not None and len(runs) == 1:
                 lines.append(Line("training", *run.curves.training(step_key)))
-            lines.append(Line(f"{start}validation", *run.curves.validation(validation_key)))
+            label = run.label if len(runs) > 1 else "validation"
+            lines.append(Line(label, *run.curves.validation(validation_key)))
         lines = [line for line in lines if len(line.x)]
         if lines:
-            svg = figures.curves(lines, label, is_log=name == "loss")
-            items.append(section.draw(f"curves_{name}", svg, words(name).capitalize()))
+            svg = figures.curves(lines, unit, is_log=name == "loss")
+            title = words(name) if len(runs) == 1 else f"validation {words(name)}"
+            items.append(section.draw(f"curves_{name}", svg, title.capitalize()))
     for run in found:
         assert run.curves is not None
         for row in run.curves.validations:
