@@ -221,21 +221,21 @@ def _rows(
 
 def describe(field: dict[str, Any]) -> tuple[str, str]:
     """Return type and range of a field of a JSON schema, in words."""
-    parts = field.get("anyOf", [field])
-    nullable = any(part.get("type") == "null" for part in parts)
-    (part,) = [part for part in parts if part.get("type") != "null"] or [{}]
-    allowed = [f"`{option}`" for option in part.get("enum", part.get("items", {}).get("enum", []))]
-    if "const" in part:
-        allowed = [f"`{part['const']}`"]
-    kind = {
+    kinds = {
         "integer": "integer",
         "number": "number",
         "boolean": "boolean",
         "array": "list",
         "object": "mapping",
-    }.get(part.get("type", "string"), "string")
-    limits = ", ".join(allowed) or _limits(part)
-    return (f"{kind} or `null`" if nullable else kind), limits
+        "null": "`null`",
+    }
+    parts = sorted(field.get("anyOf", [field]), key=lambda part: part.get("type") == "null")
+    words = [kinds.get(part.get("type", "string"), "string") for part in parts]
+    part = parts[0]
+    allowed = [f"`{option}`" for option in part.get("enum", part.get("items", {}).get("enum", []))]
+    if "const" in part:
+        allowed = [f"`{part['const']}`"]
+    return " or ".join(words), ", ".join(allowed) or _limits(part)
 
 
 def _limits(part: dict[str, Any]) -> str:
