@@ -29,6 +29,14 @@ from arc.config.schema import (
 
 MARKER = "<!-- configuration -->"
 PAGE = "reference/configuration"
+KINDS = {
+    "integer": "integer",
+    "number": "number",
+    "boolean": "boolean",
+    "array": "list",
+    "object": "mapping",
+    "null": "`null`",
+}
 SCHEMA_FIELDS = {**RunConfig.model_fields, **ProcessConfig.model_fields}
 
 
@@ -221,24 +229,15 @@ def _rows(
 
 def describe(field: dict[str, Any]) -> tuple[str, str]:
     """Return type and range of a field of a JSON schema, in words."""
-    kinds = {
-        "integer": "integer",
-        "number": "number",
-        "boolean": "boolean",
-        "array": "list",
-        "object": "mapping",
-        "null": "`null`",
-    }
-    parts = sorted(field.get("anyOf", [field]), key=lambda part: part.get("type") == "null")
-    words = [kinds.get(part.get("type", "string"), "string") for part in parts]
-    part = parts[0]
-    allowed = [f"`{option}`" for option in part.get("enum", part.get("items", {}).get("enum", []))]
-    if "const" in part:
-        allowed = [f"`{part['const']}`"]
-    return " or ".join(words), ", ".join(allowed) or _limits(part)
+    parts = field.get("anyOf", [field])
+    kinds = [KINDS.get(part.get("type"), "string") for part in parts]
+    return " or ".join(kinds), ", ".join(filter(None, map(_limits, parts)))
 
 
 def _limits(part: dict[str, Any]) -> str:
+    allowed = part.get("enum", part.get("items", {}).get("enum", []))
+    if allowed or "const" in part:
+        return ", ".join(f"`{option}`" for option in allowed or [part["const"]])
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     if "minimum" in part and "maximum" in part:
         return f"{_number(part['minimum'])} to {_number(part['maximum'])}"

@@ -57,9 +57,11 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
         "learning": 0,
         "learning_steps": 500,
         "crossplay": False,
+        "report": "~/x.html",
     }
     parsed = parse(EvaluateConfig, evaluation | {"data": places})
     assert parsed.output == parsed.data.path == parsed.data.test == path
+    assert parsed.report == f"{path}.html"
     assert parsed.path == parsed.data.also == [path]
 
 
