@@ -132,6 +132,8 @@ def _pairs(
 def _closest(run: ReportedRun, count: int) -> Iterator[tuple[int, int, float]]:
     """Yield pairs of different grids with their distance, closest first, no example in two."""
     vectors = run.observed.evaluation.signal.float().cpu()
+    if len(vectors) == 0:
+        return
     grids = run.observed.split.sender
     nearest, other = [], []
     for part in torch.arange(len(vectors)).split(512):
@@ -140,8 +142,6 @@ def _closest(run: ReportedRun, count: int) -> Iterator[tuple[int, int, float]]:
         found = distances.min(1)
         nearest.append(found.values)
         other.append(found.indices)
-    if not nearest:
-        return
     distance, closest = torch.cat(nearest), torch.cat(other)
     used: set[int] = set()
     for one in distance.argsort(stable=True).tolist():

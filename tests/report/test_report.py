@@ -15,6 +15,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from helpers_cli import Make, Outcome, call
+from helpers_data import random_grids
 
 import arc.api
 import arc.evaluate
@@ -204,6 +205,20 @@ def test_a_report_on_another_task(
         assert distances == sorted(distances)
         shares = [row["variance"] for row in rows_of(folder / "vectors")]
         assert sum(shares) == pytest.approx(100)
+
+
+def test_a_report_without_held_out_data(
+    tmp_path: Path, save_puzzles: Make, train_small: Make
+) -> None:
+    none = ["data.test=null", "data.validation_fraction=0", "training.max_steps=1"]
+    grids = random_grids(4, seed=3)
+    puzzles = save_puzzles({"a": ([grids[:2], grids[2:]], [])})
+    run = train_small(tmp_path, "task=reconstruction", f"data.path={puzzles}", *none)
+    arc.api.evaluate(run.checkpoints.last, device="cpu", report=tmp_path / "x.html")
+    page = Page(tmp_path / "x.html")
+    page.check()
+    assert "configuration" in page.sections
+    assert "examples" not in page.sections
 
 
 def test_several_runs_are_side_by_side_with_the_mean_over_seeds(
