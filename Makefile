@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .PHONY: train test lint slow docs bench-training bench-checkpointing bench-server bench-page \
-	bench-tasks ablation pretraining clean help
+	bench-tasks gpu-check language-study ablation pretraining clean help
 
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -42,6 +42,12 @@ bench-page: $(INSTALLED) ## loading and drawing times of the dashboard (needs ch
 
 bench-tasks: $(INSTALLED) ## every task, bottleneck and pair mode on real data (resumable)
 	$(RUN) benchmarks/ablation.py tasks $(ARGS)
+
+gpu-check: $(INSTALLED) ## correctness and speed on a GPU, in under five minutes
+	$(RUN) benchmarks/gpu_check.py $(ARGS)
+
+language-study: $(INSTALLED) ## what the agents talk about, for docs/results/language.md (resumable)
+	$(RUN) benchmarks/language.py $(ARGS)
 
 ablation: $(INSTALLED) ## the contribution of each part of the recipe (resumable)
 	$(RUN) benchmarks/ablation.py recipe $(ARGS)

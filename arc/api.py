@@ -25,6 +25,8 @@ from arc.data import Corpus
 from arc.models import ARCAutoencoder
 from arc.report import check_report, report_path, write_report
 from arc.runs import Outcome, build_run, run_to_end
+from arc.runs.crossplay import cross_play as play
+from arc.runs.crossplay import load_players
 from arc.runs.measures import Measures
 from arc.runs.messages import read_messages
 from arc.runs.plan import plan_from, read_source, with_overrides
@@ -38,6 +40,7 @@ __all__ = [
     "TrainedRun",
     "compose",
     "corpus",
+    "cross_play",
     "evaluate",
     "load",
     "read_messages",
@@ -118,6 +121,8 @@ def evaluate(
     device: str = "auto",
     measures: Measures = "fast",
     messages: bool = False,
+    learning: int = 0,
+    learning_steps: int = 500,
     report: bool | str | Path = False,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, or the best one of a run, on its test and validation sets.
@@ -126,15 +131,15 @@ def evaluate(
     ``"data.test=arc2"``. Returns the content of a results file: accuracies in percent with their
     intervals, baselines and controls. ``measures`` of discrete messages: all, fast or none; ``all``
     adds the accuracy after interventions. With ``messages``, ``<run_name>_messages.jsonl`` is
-    written beside the file, for ``read_messages``. ``report`` writes ``<run_name>_report.html``
-    beside the file, or a path that ends in .html. Raises CheckpointError or DataError if the file
-    or its data cannot be loaded, ValueError if the report cannot be written.
+    written beside the file, for ``read_messages``. ``learning`` trains so many new receivers for
+    ``learning_steps`` steps on the messages of the run's sender. ``report`` writes
+    ``<run_name>_report.html`` beside the file, or a path that ends in .html. Raises CheckpointError
+    or DataError if the file or its data cannot be loaded, ValueError if the report cannot be
+    written.
     """
-    path = source.checkpoints.best if isinstance(source, TrainedRun) else source
-    if path is None:
-        raise ValueError("the run has no best checkpoint to evaluate")
     configure_allocator()
-    target, observed = report_path(path, report), list[Observed]()
+    path, observed = _best_file(source), list[Observed]()
+    target = report_path(path, report)
     if target is not None:
         check_report(target)
     results = evaluate_checkpoint(
@@ -143,11 +148,37 @@ def evaluate(
         overrides=list(map(expand_home, overrides)),
         messages=messages,
         measures=measures,
+        learning=learning,
+        learning_steps=learning_steps,
         observe=None if target is None else observed.append,
     )
     if target is not None:
         write_report(target, {str(path): results}, observed)
     return results
+
+
+def cross_play(
+    sources: Sequence[str | Path | TrainedRun], *overrides: str, device: str = "auto"
+) -> dict[str, Any]:
+    """Evaluate the receiver of each run with the messages of the sender of each run.
+
+    ``sources`` and ``overrides`` as in ``evaluate``. Returns the headline accuracies in percent as
+    ``matrix[sender][receiver]`` in the order of ``runs``, their means over the ``diagonal`` and
+    ``off_diagonal``, and the ``baselines``. Raises ConfigError unless task, bottleneck and data of
+    the runs are equal.
+    """
+    configure_allocator()
+    chosen, typed = pick_device(device), list(map(expand_home, overrides))
+    players = load_players([str(_best_file(source)) for source in sources], chosen, typed)
+    return play(players, chosen, overrides=typed)
+
+
+def _best_file(source: str | Path | TrainedRun) -> str | Path:
+    """Return the file of ``source``; raises ValueError if a run has none."""
+    path = source.checkpoints.best if isinstance(source, TrainedRun) else source
+    if path is None:
+        raise ValueError("the run has no best checkpoint to evaluate")
+    return path
 
 
 def corpus(config: RunConfig, *, device: str = "cpu") -> Corpus:

@@ -22,6 +22,7 @@ def evaluate_files(tree: DictConfig) -> int:
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
     from arc.report import check_report, report_path, write_report
+    from arc.runs.crossplay import cross_play, load_players
     from arc.runs.files import check_writable
     from arc.runs.results import Observed, write_results
     from arc.runs.saved import evaluate_checkpoints
@@ -40,21 +41,33 @@ def evaluate_files(tree: DictConfig) -> int:
     if report is not None:
         check_report(report)
     control, progress = RunControl(), ConsoleProgress(console)
+    device = pick_device(config.device)
+    typed = [each for each in typed_overrides() if key_of(each).startswith("data.")]
+    options: dict[str, Any] = {
+        "overrides": typed,
+        "report": progress.on_event,
+        "should_stop": lambda: control.stop_requested,
+        "tasks": {},
+    }
+    players = load_players(config.path, device, typed) if config.crossplay else {}
     runs: dict[str, dict[str, Any]] = {}
+    pairs: dict[str, Any] = {}
     observed: list[Observed] = []
     try:
         with on_signal(stops(control)) as received:
             for path, results in evaluate_checkpoints(
                 config.path,
-                pick_device(config.device),
-                overrides=[each for each in typed_overrides() if key_of(each).startswith("data.")],
-                report=progress.on_event,
-                should_stop=lambda: control.stop_requested,
+                device,
                 messages=config.messages,
                 measures=config.measures,
+                learning=config.learning,
+                learning_steps=config.learning_steps,
+                **options,
                 observe=None if report is None else observed.append,
             ):
                 runs[path] = results
+            if players and not control.stop_requested:
+                pairs = cross_play(players, device, **options)
             if report is not None and len(observed) == len(runs):  # none was stopped
                 progress.on_event(EvaluationEvent("report", 1.0, None))
                 write_report(report, runs, observed)
@@ -62,34 +75,40 @@ def evaluate_files(tree: DictConfig) -> int:
     finally:
         progress.close()
         if runs:
-            _show(runs)
+            _show(runs, pairs)
     if output is not None:
-        write_results(output, _content(runs))
+        write_results(output, _content(runs, pairs))
         log.info(f"results {output}")
     return 128 + received[0] if received else 0
 
 
-def _show(runs: Mapping[str, dict[str, Any]]) -> None:
-    """Print a table for each run, and one for all runs that differ only in their seed."""
-    from arc.runs.tables import format_results, format_seeds, seed_groups
+def _show(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> None:
+    """Print a table for each run, or for all that differ only in their seed, and for ``pairs``."""
+    from arc.runs.tables import format_cross_play, format_results, format_seeds, seed_groups
 
     parts = []
     for paths in seed_groups(runs):
         results = [runs[path] for path in paths]
         table = format_results(results[0]) if len(paths) == 1 else format_seeds(results)
         parts.append(table if len(runs) == 1 else "\n".join([*paths, "", table]))
+    if pairs:
+        parts.append(format_cross_play(pairs))
     show("\n\n\n".join(parts))
 
 
-def _content(runs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the results of the only run, or those of several, with the means over seeds."""
+def _content(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of the only run, or those of several, with the means over seeds.
+
+    ``pairs``, unless empty, are those of cross-play.
+    """
     from arc.runs.tables import over_seeds, seed_groups
 
     if len(runs) == 1:
         return next(iter(runs.values()))
     groups = [paths for paths in seed_groups(runs) if len(paths) > 1]
     means = [{"runs": paths, "means": over_seeds([runs[p] for p in paths])} for paths in groups]
-    return {"runs": dict(runs), "seeds": means}
+    content = {"runs": dict(runs), "seeds": means}
+    return content | ({"crossplay": dict(pairs)} if pairs else {})
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """Tables of training runs: each row a set of overrides, each cell one run of ``arc.train``.
 
-``recipe`` varies the default recipe; ``tasks`` trains every task with every bottleneck;
-``encoders`` pretrains encoders, and ``pretraining`` trains tasks from them. Results are kept in
-``--folder``, so an interrupted table can be continued. Every cell takes its own number of steps or,
-with ``--minutes``, the same time: then run one table at a time on an idle machine. With ``--jobs``
-the cells share the cores.
+``recipe`` varies the default recipe, ``tasks`` trains every task with every bottleneck,
+``language`` has the runs of benchmarks/language.py, ``encoders`` pretrains encoders, and
+``pretraining`` trains tasks from them. Results are kept in ``--folder``, so an interrupted table
+can be continued. Every cell takes its own number of steps or, with ``--minutes``, the same time:
+then run one table at a time on an idle machine. With ``--jobs`` the cells share the cores.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-PAIRS = ["task.use_input_output_pairs=true", "task.near_copies=false", "data.augment=true"]
+PAIRS = ["experiment=selection_pairs"]
 SYMBOLS, VECTOR = "bottleneck=communication", "bottleneck=autoencoder"
 RECIPE = {
     "the default recipe": [],
@@ -45,7 +45,7 @@ TASKS = {
     "selection, 5 symbols": [],
     "selection, vector": [VECTOR],
     "selection on pairs, 5 symbols": PAIRS,
-    "selection on pairs, vector": [VECTOR, *PAIRS],
+    "selection on pairs, vector": [*PAIRS, VECTOR],
     "reconstruction, 256 numbers": ["experiment=reconstruction_vector"],
     "reconstruction, 20 symbols": ["experiment=reconstruction_20"],
     "reconstruction, 125 symbols": ["experiment=reconstruction_125"],
@@ -53,8 +53,8 @@ TASKS = {
     "transformation, 20 symbols": [
         *("experiment=transformation", SYMBOLS, "bottleneck.max_message_length=20"),
     ],
-    "puzzle classification, 5 symbols": ["task=puzzle_classification"],
-    "puzzle classification, vector": ["task=puzzle_classification", VECTOR],
+    "puzzle classification, 5 symbols": ["experiment=puzzle_classification"],
+    "puzzle classification, vector": ["experiment=puzzle_classification_vector"],
 }
 PRETRAININGS = {"binary": "binary", "selection": "selection", "puzzle_classification": "puzzle"}
 WIDE = "model.latent_dim=256"  # an encoder for both tasks
@@ -81,21 +81,36 @@ PRETRAINED = {
     for task, overrides in TRAINED.items()
     for start, encoder in STARTS.items()
 }
+GAME = ["task.negatives=game", "task.near_copies=false"]
+LANGUAGE = {
+    "lattice, 5 symbols": [],
+    "categorical, 5 symbols": ["bottleneck=categorical"],
+    "Gumbel-softmax, 5 symbols": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
+    "lattice, 20 symbols": ["bottleneck.max_message_length=20"],
+    "lattice, trained on 99 random": GAME,
+    "lattice, trained on 9 of the same size": ["experiment=hard", *GAME],
+}
 TIMED = ("training.max_steps=null", "training.schedule_by=time")
 TABLES = {
     "recipe": RECIPE,
     "tasks": TASKS,
     "encoders": ENCODERS,
     "pretraining": PRETRAINED,
+    "language": LANGUAGE,
 }
+
+
+def cell_of(folder: Path, name: str, seed: int) -> Path:
+    """Return the folder of one cell, which is named like its run."""
+    slug = "".join(c if c.isalnum() else "-" for c in name)
+    return folder / f"{slug}_{seed}"
 
 
 def run_cell(
     folder: Path, name: str, overrides: list[str], seed: int, minutes: float | None, threads: int
 ) -> Any:
     """Return the results of one cell, trained on ``threads`` threads unless they exist."""
-    slug = "".join(c if c.isalnum() else "-" for c in name)
-    cell = folder / f"{slug}_{seed}"
+    cell = cell_of(folder, name, seed)
     path = cell / f"{cell.name}_results.json"
     if not path.exists():
         print(f"{name}, seed {seed} …", file=sys.stderr, flush=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from typing import Any
 
 import helpers_served
 from helpers_cli import CHECKOUT
-from playwright.sync_api import ConsoleMessage, Page, Request, Route
+from playwright.sync_api import ConsoleMessage, Page, Request, Route, expect
 
 SCREENSHOTS = CHECKOUT / "outputs" / "screenshots"
 FLAGS = [
@@ -96,6 +98,13 @@ class Watch:
 
     def unexpected(self) -> list[str]:
         return [error for error in self.errors if not any(e in error for e in self._expected)]
+
+
+def copied(page: Page, title: str) -> list[dict[str, str]]:
+    """Copy the table under the heading ``title``; returns a dict for each row."""
+    page.get_by_role("button", name=f"Copy CSV of {title}", exact=True).click()
+    expect(page.locator(".toast").filter(has_text=f"of {title}")).to_be_visible()
+    return list(csv.DictReader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
 
 
 def alter(page: Page, url: str, change: Callable[[dict[str, Any]], None]) -> None:

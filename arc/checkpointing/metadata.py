@@ -100,13 +100,22 @@ def _to_version_4(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "format_version": 4, "config": config}
 
 
-FORMAT_VERSION = 4
+def _to_version_5(content: dict[str, Any]) -> dict[str, Any]:
+    """Add the key that version 5 has, with the value that older files were trained with."""
+    config = dict(content["config"])
+    if isinstance(config.get("data"), dict):
+        config["data"] = {**config["data"], "augment_colors": True}
+    return {**content, "format_version": 5, "config": config}
+
+
+FORMAT_VERSION = 5
 # Maps an older format_version to the function that converts content to the next version. The
 # content is a whole tree, or its metadata alone (no states); the function returns a new one.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _to_version_2,
     2: _to_version_3,
     3: _to_version_4,
+    4: _to_version_5,
 }
 
 

@@ -41,37 +41,64 @@ class Save:
 
 
 class HostBuffers:
-    """Host memory for copies of tensors, allocated and touched in advance."""
+    """Host memory for copies of tensors, allocated and touched in advance.
+
+    The state changes with the next step, so it is copied before: from host memory into the
+    buffers, and within a CUDA device, which takes little time. ``to_host`` completes the copy
+    on a stream of its own, in any thread, while training continues.
+    """
 
     def __init__(self) -> None:
         self._buffers: dict[KeyPath, torch.Tensor] = {}
+        self._device = torch.device("cpu")
+        self._copied: torch.cuda.Event | None = None
 
     def copy(self, tree: Any) -> Any:
-        """Return ``tree`` with every tensor copied into its buffer; other values are shared.
+        """Return ``tree`` with a copy of every tensor; other values are shared.
 
         Tensors that share memory in ``tree``, as the encoder's do with the model's, still do.
         """
-        copied = self._copy(tree, (), {})
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return copied
+        originals: list[torch.Tensor] = []
+        copies: list[torch.Tensor] = []
+
+        def copied(path: KeyPath, tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_cuda:
+                return self._buffer(path, tensor).copy_(tensor)
+            originals.append(tensor)
+            copies.append(torch.empty_like(tensor))
+            return copies[-1]
+
+        try:
+            tree_of_copies = _with_tensors(tree, copied)
+        except torch.OutOfMemoryError:  # no memory for the copies on the device
+            return _with_tensors(tree, lambda path, each: self._buffer(path, each).copy_(each))
+        if copies:
+            torch._foreach_copy_(copies, originals)
+            self._device = copies[0].device
+            self._copied = torch.cuda.current_stream(self._device).record_event()
+        return tree_of_copies
+
+    def to_host(self, tree: Any) -> Any:
+        """Return what ``copy`` returned with every tensor in host memory."""
+        if self._copied is None:
+            return tree
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_event(self._copied)
+        with torch.cuda.stream(stream):
+            on_host = _with_tensors(
+                tree,
+                lambda path, each: (
+                    self._buffer(path, each).copy_(each, non_blocking=True)
+                    if each.is_cuda
+                    else each
+                ),
+            )
+        stream.synchronize()
+        return on_host
 
     def clear(self) -> None:
         """Free the buffers."""
         self._buffers.clear()
-
-    def _copy(self, tree: Any, path: KeyPath, seen: dict[Any, torch.Tensor]) -> Any:
-        if isinstance(tree, torch.Tensor):
-            same = (tree.data_ptr(), tree.shape, tree.stride(), tree.dtype, tree.device)
-            if same not in seen:
-                seen[same] = self._buffer(path, tree).copy_(tree, non_blocking=True)
-            return seen[same]
-        if isinstance(tree, dict):
-            return {key: self._copy(item, (*path, key), seen) for key, item in tree.items()}
-        if isinstance(tree, list | tuple):
-            parts = (self._copy(item, (*path, n), seen) for n, item in enumerate(tree))
-            return type(tree)(parts)
-        return tree
 
     def _buffer(self, path: KeyPath, tensor: torch.Tensor) -> torch.Tensor:
         buffer = self._buffers.get(path)
@@ -79,6 +106,25 @@ class HostBuffers:
             buffer = torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
             self._buffers[path] = buffer
         return buffer
+
+
+def _with_tensors(tree: Any, replace: Callable[[KeyPath, torch.Tensor], torch.Tensor]) -> Any:
+    """Return ``tree`` with every tensor replaced; equal views of one memory share a result."""
+    seen: dict[Any, torch.Tensor] = {}
+
+    def visit(node: Any, path: KeyPath) -> Any:
+        if isinstance(node, torch.Tensor):
+            same = (node.data_ptr(), node.shape, node.stride(), node.dtype, node.device)
+            if same not in seen:
+                seen[same] = replace(path, node)
+            return seen[same]
+        if isinstance(node, dict):
+            return {key: visit(item, (*path, key)) for key, item in node.items()}
+        if isinstance(node, list | tuple):
+            return type(node)(visit(item, (*path, n)) for n, item in enumerate(node))
+        return node
+
+    return visit(tree, ())
 
 
 class CheckpointWriter:
@@ -135,7 +181,7 @@ class CheckpointWriter:
     def warm_up(self, content: Content) -> None:
         """Allocate and touch buffers for states like ``content``, if there is enough memory."""
         try:
-            self._buffers.copy(content)
+            self._buffers.to_host(self._buffers.copy(content))
         except Exception:  # a failure to save must not end training
             self._buffers.clear()
             log.exception("buffers for saves could not be allocated; each save will try again")
@@ -219,6 +265,7 @@ class CheckpointWriter:
         """Write every path; even if the thread ends here, no caller keeps waiting."""
         left = list(paths)
         try:
+            content = self._buffers.to_host(content)
             while left:
                 self._note(self._write_one(left[0], content))
                 del left[0]

@@ -14,7 +14,12 @@ from arc.pretraining import PRETRAINING
 from arc.tasks import TASKS, Task
 from arc.training import ProcessGroup, Trainer, TrainingConfig, autocast_dtype
 
-BATCHES = {"augment", "synthetic", "crop"}  # keys of data that change batches, not the examples
+BATCHES = {
+    "augment",
+    "augment_colors",
+    "synthetic",
+    "crop",
+}  # keys of data that change batches, not the examples
 
 
 def with_data(config: RunConfig, num_classes: int | None) -> RunConfig:
@@ -150,10 +155,12 @@ def build_trainer(
     *,
     training: TrainingConfig | None = None,
     ranks: ProcessGroup | None = None,
+    validate_every: int | None = None,
 ) -> Trainer:
     """Build the trainer of ``model`` on ``task``.
 
     ``training`` replaces the configuration's (pretraining has its own length and learning rate).
+    ``validate_every``: steps between validations, None for one after each epoch.
     """
     training = training or config.training
     return Trainer(
@@ -164,7 +171,9 @@ def build_trainer(
         schedule=config.schedule,
         seed=config.seed,
         augment=config.data.augment,
+        augment_colors=config.data.augment_colors,
         autocast=autocast_dtype(training.precision, model.device),
         ranks=ranks,
         metrics=config.metric.selected,
+        validate_every=validate_every,
     )

@@ -239,6 +239,9 @@ class EvaluateConfig(Settings):
     output: PathName | None
     measures: Literal["all", "fast", "none"]
     messages: bool
+    learning: Annotated[int, Field(ge=0, le=100)]
+    learning_steps: Annotated[int, Field(ge=1)]
+    crossplay: bool
     report: Annotated[bool | PathName, BeforeValidator(_report)]
     data: EvaluateDataConfig
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from arc.data.draws import integers, uniform
 from arc.data.grids import NUM_COLORS, Grids
 
 
@@ -30,11 +31,11 @@ class Transform:
         cls, generator: torch.Generator, count: int = 1, *, colors: bool = True
     ) -> Transform:
         """Draw ``count`` of the 8 x 10! transforms, uniformly; 8 if ``colors`` are kept."""
-        transpose, rows, columns = torch.randint(2, (3, count), generator=generator).bool()
+        transpose, rows, columns = integers(generator, 2, 3, count).bool()
         if not colors:
-            same = torch.arange(NUM_COLORS, dtype=torch.uint8).expand(count, -1)
-            return cls(transpose, rows, columns, same)
-        noise = torch.rand(count, NUM_COLORS, generator=generator)
+            same = torch.arange(NUM_COLORS, dtype=torch.uint8, device=rows.device)
+            return cls(transpose, rows, columns, same.expand(count, -1))
+        noise = uniform(generator, count, NUM_COLORS)
         return cls(transpose, rows, columns, noise.argsort(1).to(torch.uint8))
 
     def __call__(self, grids: Grids) -> Grids:
@@ -66,7 +67,7 @@ def random_crops(grids: Grids, share: float, generator: torch.Generator) -> Grid
     Its height and width are drawn uniformly, from half of the grid's to the whole. ``generator``
     is on the CPU.
     """
-    draws = torch.rand(len(grids), 5, generator=generator).to(grids.cells.device)
+    draws = uniform(generator, len(grids), 5).to(grids.cells.device)
     half = (grids.sizes + 1) // 2
     sizes = half + (draws[:, :2] * (grids.sizes - half + 1)).long()
     sizes = torch.where(draws[:, 4:] < share, sizes, grids.sizes)

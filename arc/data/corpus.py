@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -83,6 +84,28 @@ class Split:
 
     def __repr__(self) -> str:
         return f"Split({self.name}: {len(self)} examples, {len(self.grids)} grids)"
+
+    def senders(self, examples: Tensor) -> Grids:
+        """Return the sender's grids of ``examples``, int64 [batch] on the CPU or the device."""
+        return self.grids[self._beside(examples).sender[examples]]
+
+    def targets(self, examples: Tensor) -> Grids:
+        """Return the target grids of ``examples``, int64 [batch] on the CPU or the device."""
+        return self.grids[self._beside(examples).target[examples]]
+
+    def labels(self, examples: Tensor) -> Tensor:
+        """Return the labels of ``examples``, int64 [batch] on the CPU or the device."""
+        return self._beside(examples).label[examples]
+
+    def _beside(self, examples: Tensor) -> Split:
+        return self if examples.device.type == "cpu" else self._on_device
+
+    @cached_property
+    def _on_device(self) -> Split:
+        device = self.grids.cells.device
+        columns = (self.sender, self.target, self.label)
+        sender, target, label = (column.to(device) for column in columns)
+        return replace(self, sender=sender, target=target, label=label)
 
     @property
     def candidates(self) -> Tensor:

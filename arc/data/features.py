@@ -81,8 +81,10 @@ def symmetries(grids: Grids) -> Tensor:
     return ~torch.stack(differs, 1)
 
 
-def content_ids(grids: Grids) -> Tensor:
-    """Number the grids by their content: int64 [batch], equal for equal grids."""
-    cells = grids.cells.masked_fill(~grids.inside, 0).flatten(1)
-    content = torch.cat([grids.sizes.to(cells.dtype), cells], 1)
-    return content.unique(dim=0, return_inverse=True)[1]
+def equal_contents(grids: Grids) -> Tensor:
+    """Return whether each two grids are equal: bool [batch, batch]."""
+    values = torch.where(grids.inside, grids.cells + 1, 0).flatten(1).float()
+    with torch.autocast(values.device.type, enabled=False):  # all sums are exact in float32
+        products = values @ values.t()
+    lengths = products.diagonal()
+    return lengths[:, None] + lengths == 2 * products

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NUM_COLORS = 10
@@ -60,6 +61,29 @@ def content_key(grid: np.ndarray) -> bytes:
     return bytes(grid.shape) + grid.tobytes()
 
 
+DENSE_DEVICES = ("cuda",)
+
+
+def uses_dense_cells(device: torch.device) -> bool:
+    """Return whether lists of cells on ``device`` have 30 x 30 rows for every grid.
+
+    On CUDA they do: then no shape depends on the data, and a training step can be captured as a
+    CUDA graph. On a CPU they have one row for each cell, so that no padding is computed.
+    """
+    return device.type in DENSE_DEVICES
+
+
+def grids_of_cells(sizes: Tensor, count: int) -> Tensor:
+    """Return the grid of each of ``count`` cells, int64 [count], for grids of ``sizes`` [batch, 2].
+
+    The list of cells is dense (see uses_dense_cells) if its length says so.
+    """
+    number = torch.arange(len(sizes), device=sizes.device)
+    if count == len(sizes) * MAX_GRID_SIZE**2:
+        return number[:, None].expand(-1, MAX_GRID_SIZE**2).flatten()
+    return number.repeat_interleave(sizes.prod(1), output_size=count)
+
+
 def inside_grids(sizes: Tensor, side: int) -> Tensor:
     """Return the cells inside grids of ``sizes`` [batch, 2]: bool [batch, side, side]."""
     line = torch.arange(side, device=sizes.device)
@@ -102,6 +126,12 @@ class Grids:
         return Grids(self.cells[indices], self.sizes[indices])
 
     @property
+    def padded(self) -> Tensor:
+        """The cells, padded to 30 x 30: uint8 [batch, 30, 30]."""
+        missing = MAX_GRID_SIZE - self.cells.shape[1]
+        return F.pad(self.cells, (0, missing, 0, missing)) if missing else self.cells
+
+    @property
     def inside(self) -> Tensor:
         """The cells inside each grid, without its padding: bool [batch, side, side]."""
         return inside_grids(self.sizes, self.cells.shape[1])
@@ -111,7 +141,8 @@ class Grids:
 
         Cell (r, c) of the resized H x W grid is cell (r h // H, c w // W) of the h x w grid.
         """
-        line = torch.arange(int(sizes.max()), device=sizes.device)
+        side = MAX_GRID_SIZE if uses_dense_cells(sizes.device) else int(sizes.max())
+        line = torch.arange(side, device=sizes.device)
         source = line * self.sizes[:, :, None] // sizes[:, :, None]  # [batch, 2, side]
         source = torch.minimum(source, self.sizes[:, :, None] - 1)  # in the padding
         grid = torch.arange(len(self), device=sizes.device)[:, None, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from arc.data.draws import integers, uniform
 from arc.data.grids import NUM_COLORS, Grids
 
 MOST_CELLS = 4  # changed one by one
@@ -19,14 +20,11 @@ def near_copies(grids: Grids, generator: torch.Generator) -> Grids:
     grid, for example if a grid of one colour is shifted. ``generator`` is on the CPU.
     """
     count, device = len(grids), grids.cells.device
-    draws = torch.rand(count, 3 * MOST_CELLS + 1, generator=generator).to(device)
-    kind = torch.randint(4, (count,), generator=generator).to(device)
-    changed = (_few_cells, _rectangle, _shift, _exchange)
-    cells = grids.cells
-    for number, change in enumerate(changed):
-        rows = (kind == number).nonzero()[:, 0]
-        cells = cells.index_copy(0, rows, change(cells[rows], grids.sizes[rows], draws[rows]))
-    return Grids(cells, grids.sizes)
+    draws = uniform(generator, count, 3 * MOST_CELLS + 1).to(device)
+    kind = integers(generator, 4, count).to(device)
+    changes = (_few_cells, _rectangle, _shift, _exchange)
+    copies = torch.stack([change(grids.cells, grids.sizes, draws) for change in changes])
+    return Grids(copies[kind, torch.arange(count, device=device)], grids.sizes)
 
 
 def _few_cells(cells: Tensor, sizes: Tensor, draws: Tensor) -> Tensor:
@@ -34,10 +32,10 @@ def _few_cells(cells: Tensor, sizes: Tensor, draws: Tensor) -> Tensor:
     cells, grid = cells.clone(), torch.arange(len(cells), device=cells.device)
     number = _up_to(draws[:, 0], MOST_CELLS)
     for change in range(MOST_CELLS):
-        own = grid[number >= change]
-        row, column, step = draws[own, 1 + 3 * change : 4 + 3 * change].unbind(1)
-        place = own, _up_to(row, sizes[own, 0]), _up_to(column, sizes[own, 1])
-        cells[place] = _other_color(cells[place], step)
+        row, column, step = draws[:, 1 + 3 * change : 4 + 3 * change].unbind(1)
+        place = grid, _up_to(row, sizes[:, 0]), _up_to(column, sizes[:, 1])
+        before = cells[place]
+        cells[place] = torch.where(number >= change, _other_color(before, step), before)
     return cells
 
 

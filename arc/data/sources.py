@@ -62,6 +62,7 @@ class DataConfig(ComponentConfig):
     max_grids: Annotated[int, Field(ge=0)] | None
     filter_grid_size: list[Annotated[int, Field(ge=1, le=MAX_GRID_SIZE)]] | None
     augment: bool
+    augment_colors: bool
     synthetic: Annotated[float, Field(ge=0, lt=1)]
     crop: Annotated[float, Field(ge=0, le=1)]
     validation_fraction: Annotated[float, Field(ge=0, lt=1)]

@@ -36,6 +36,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from arc.data import Split
 from arc.data.features import color_counts
@@ -137,13 +139,15 @@ def grid_concepts(
     return ConceptTable(tuple(columns), np.stack(list(columns.values()), 1))
 
 
-def split_concepts(split: Split) -> ConceptTable:
+def split_concepts(split: Split, examples: Tensor | None = None) -> ConceptTable:
     """Return the concepts of the grid that the sender sees, for each example of ``split``.
 
-    Each distinct grid is examined once.
+    ``examples``, int64 [N], selects some of them. Each distinct grid is examined once.
     """
-    table = grid_concepts(split.grids)[split.sender.numpy()]
-    of_example = np.stack([split.label.numpy() % 2, split.puzzle.numpy()], 1)
+    chosen = torch.arange(len(split)) if examples is None else examples
+    grids, grid = split.sender[chosen].unique(return_inverse=True)
+    table = grid_concepts(split.grids[grids])[grid.numpy()]
+    of_example = np.stack([split.label[chosen].numpy() % 2, split.puzzle[chosen].numpy()], 1)
     return ConceptTable(
         (*table.names, "output", "puzzle"), np.concatenate([table.values, of_example], 1)
     )

@@ -87,7 +87,7 @@ class ARCAutoencoder(nn.Module):
         if shared_encoder:
             self._receivers_encoder("shared_encoder")
             self.receiver.encoder = encoder
-        self.encoder_is_frozen = False
+        self._frozen: tuple[nn.Module, ...] = ()
 
     def copy_encoder_to_receiver(self) -> None:
         """Give the receiver's encoder the weights of the sender's.
@@ -105,21 +105,33 @@ class ARCAutoencoder(nn.Module):
 
     def freeze_encoder(self) -> None:
         """Freeze the sender's encoder: no gradients, and evaluation mode during training."""
-        self.encoder_is_frozen = True
-        self.encoder.requires_grad_(False)
-        self.encoder.eval()
+        self._freeze(self.encoder)
+
+    def freeze_sender(self) -> None:
+        """Freeze encoder and bottleneck, so that messages are those of the evaluation."""
+        self._freeze(self.encoder, self.bottleneck)
+
+    def _freeze(self, *modules: nn.Module) -> None:
+        self._frozen = modules
+        for module in modules:
+            module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> ARCAutoencoder:
-        """Set the training mode; a frozen encoder stays in evaluation mode."""
+        """Set the training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self.encoder_is_frozen:
-            self.encoder.eval()
+        for module in self._frozen:
+            module.eval()
         return self
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.parameters()).device
+
+    @property
+    def is_static(self) -> bool:
+        """Whether no shape in training depends on the data, so that a step can be captured."""
+        return self.encoder.architecture["architecture"] == "patch" and self.bottleneck.is_static
 
     def forward(self, grids: Grids) -> Message:
         """Send ``grids`` [batch]; the task passes the message's signal to ``receiver``."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids
+from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids, uses_dense_cells
 from arc.models.ragged import SizeEmbedding
 from arc.registry import Registry
 
@@ -35,6 +35,8 @@ class PatchLayout:
 
     ``grid``, ``row``, ``column``: int64 [T]. ``patch``: int64 [T], out of B * K. ``place``: int64
     [T], out of P. ``counts``: float32 [B, K, 1], the number of cells of each patch, at least 1.
+    ``inside``: bool [T] in a dense list (see uses_dense_cells), False in rows outside of the grid,
+    whose ``patch`` and ``place`` have no meaning; otherwise None.
     """
 
     sizes: Tensor
@@ -44,32 +46,52 @@ class PatchLayout:
     patch: Tensor
     place: Tensor
     counts: Tensor
+    inside: Tensor | None
 
     @classmethod
     def of(cls, sizes: Tensor) -> PatchLayout:
         """Lay out grids of ``sizes``, int64 [B, 2]."""
-        grid, row, column = inside_grids(sizes, int(sizes.max())).nonzero(as_tuple=True)
-        height, width = sizes[grid].unbind(1)
-        y, x = row * SIDE // height, column * SIDE // width
-        first_row, first_column = -(-y * height // SIDE), -(-x * width // SIDE)
-        patch = grid * PATCHES + y * SIDE + x
+        dense = uses_dense_cells(sizes.device)
+        side = MAX_GRID_SIZE if dense else int(sizes.max())
+        line = torch.arange(side, device=sizes.device)
+        part = (line * SIDE // sizes[:, :, None]).clamp(max=SIDE - 1)  # of rows and columns
+        first = -(-part * sizes[:, :, None] // SIDE)
+        place = (line - first).clamp(max=REACH - 1)
+        number = torch.arange(len(sizes), device=sizes.device)[:, None, None] * PATCHES
+        patches = number + part[:, 0, :, None] * SIDE + part[:, 1, None]
+        places = place[:, 0, :, None] * REACH + place[:, 1, None]
+        inside = inside_grids(sizes, side)
         counts = torch.zeros(len(sizes) * PATCHES, device=sizes.device)
-        counts = counts.index_add(0, patch, torch.ones_like(patch, dtype=counts.dtype))
+        if dense:
+            cells = torch.meshgrid(number[:, 0, 0] // PATCHES, line, line, indexing="ij")
+            grid, row, column = (index.flatten() for index in cells)
+            patch, place = patches.flatten(), places.flatten()
+            counts.index_add_(0, patch, inside.flatten().to(counts.dtype))
+        else:
+            grid, row, column = inside.nonzero(as_tuple=True)
+            patch, place = patches[grid, row, column], places[grid, row, column]
+            counts.index_add_(0, patch, torch.ones_like(patch, dtype=counts.dtype))
         return cls(
             sizes=sizes,
             grid=grid,
             row=row,
             column=column,
             patch=patch,
-            place=(row - first_row) * REACH + column - first_column,
+            place=place,
             counts=counts.clamp(min=1).view(-1, PATCHES, 1),
+            inside=inside.flatten() if dense else None,
         )
 
-    def one_hot(self, colors: Tensor, num_colors: int, dtype: torch.dtype) -> Tensor:
-        """Return [B * K, P * num_colors]: 1 at each cell's place and colour, int64 [T]."""
-        rows = len(self.sizes) * PATCHES
-        marks = torch.zeros(rows, PLACES * num_colors, dtype=dtype, device=colors.device)
-        marks[self.patch, self.place * num_colors + colors] = 1
+    def one_hot(self, grids: Grids, num_colors: int, dtype: torch.dtype) -> Tensor:
+        """Return [B * K, P * num_colors]: 1 at the place and the colour of each cell."""
+        rows, width = len(self.sizes) * PATCHES, PLACES * num_colors
+        marks = torch.zeros(rows, width, dtype=dtype, device=grids.cells.device)
+        if self.inside is None:
+            colors = grids.cells[self.grid, self.row, self.column].long()
+            marks[self.patch, self.place * num_colors + colors] = 1
+            return marks
+        mark = self.patch * width + self.place * num_colors + grids.padded.flatten()
+        marks.view(-1).index_add_(0, mark, self.inside.to(dtype))
         return marks
 
 
@@ -103,8 +125,7 @@ class PatchEmbedding(nn.Module):
         """Embed ``grids`` [B]: float32 [B, K, C]."""
         num_colors, width = self.color.weight.shape
         table = (self.color.weight / width**0.5) @ self.place  # [P, num_colors, C]
-        colors = grids.cells[layout.grid, layout.row, layout.column].long()
-        marks = layout.one_hot(colors, num_colors, table.dtype)
+        marks = layout.one_hot(grids, num_colors, table.dtype)
         tokens = (marks @ table.flatten(0, 1)).float().view(len(layout.sizes), PATCHES, -1)
         return tokens / layout.counts.sqrt() + self.position(layout.sizes)
 

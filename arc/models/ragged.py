@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids
+from arc.data.grids import MAX_GRID_SIZE, Grids, inside_grids, uses_dense_cells
 
 LATTICE = 4
 KERNEL = 3
 CELLS_AT_A_TIME = 4096
+OUTSIDE = -100  # in a list of colours; a cross-entropy ignores it
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,18 @@ class Layout:
             point_mass=mass.clamp(min=1e-6),
         )
 
+    def values(self, grids: Grids) -> Tensor:
+        """Return the colour of every cell of ``grids``, which have this layout: int64 [T]."""
+        return grids.cells[self.grid, self.row, self.column].long()
+
+    def rows(self, cells: Tensor) -> Tensor:
+        """Return values of cells, [T, C], as a list for cell_values, which may be dense."""
+        if not uses_dense_cells(cells.device):
+            return cells
+        place = (self.grid * MAX_GRID_SIZE + self.row) * MAX_GRID_SIZE + self.column
+        dense = cells.new_zeros(len(self.sizes) * MAX_GRID_SIZE**2, cells.shape[1])
+        return dense.index_copy(0, place, cells)
+
     def __len__(self) -> int:
         """Return the number of cells, T."""
         return len(self.grid)
@@ -108,8 +121,14 @@ def _lattice(grid: Tensor, row: Tensor, column: Tensor, sizes: Tensor) -> tuple[
 
 
 def cell_values(grids: Grids) -> Tensor:
-    """Return the colour of every cell, grid by grid and row by row: int64 [T]."""
-    return grids.cells[grids.inside].long()
+    """Return the colour of every cell, grid by grid and row by row: int64 [T].
+
+    In a dense list (see uses_dense_cells), the rows outside of a grid are OUTSIDE.
+    """
+    if not uses_dense_cells(grids.cells.device):
+        return grids.cells[grids.inside].long()
+    inside = inside_grids(grids.sizes, MAX_GRID_SIZE)
+    return torch.where(inside, grids.padded.long(), OUTSIDE).flatten()
 
 
 def _neighbourhoods(x: Tensor, neighbours: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -50,15 +50,16 @@ def find_curves(checkpoint: Path, metadata: Mapping[str, Any]) -> Curves | None:
     the current folder.
     """
     logger = metadata["config"].get("logger", {}).get("jsonl")
-    wanted = {"val_loss": metadata.get("val_loss"), "val_acc": metadata.get("val_acc")}
-    if not logger or any(value is None or value != value for value in wanted.values()):
+    wanted = {name: metadata.get(name) for name in ("val_loss", "val_acc")}
+    known = {name: value for name, value in wanted.items() if value is not None and value == value}
+    if not logger or len(known) < len(wanted):
         return None
     for path in _candidates(checkpoint, str(logger["filename"])):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        if json.dumps(wanted["val_loss"]) in text and (found := _history(path, text, wanted)):
+        if json.dumps(known["val_loss"]) in text and (found := _history(path, text, known)):
             return found
     return None
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from arc.data import Split
 from arc.models import ARCAutoencoder
+from arc.models.bottlenecks.base import Bottleneck
 from arc.models.bottlenecks.discrete import STOP
 from arc.tasks import Task
 from arc.training import Evaluation
 
 Measures = Literal["all", "fast", "none"]
+NEARLY = 1.0  # percentage points of accuracy
 
 
 @torch.no_grad()
@@ -66,33 +70,81 @@ def measure_messages(
 @torch.no_grad()
 def intervene(
     model: ARCAutoencoder, task: Task, split: Split, evaluation: Evaluation
-) -> dict[str, float]:
-    """Return the headline accuracy with changed messages, in percent, by the change.
+) -> dict[str, dict[str, Any]]:
+    """Return ``interventions`` and ``symbols_needed``; empty for vectors and without targets.
 
-    ``replaced_2``: the second symbol is replaced by that of another message. ``dropped_2``: it is
-    left out. ``permuted``: the symbols are in random order. Empty for vectors.
+    ``interventions``: the headline accuracy with changed messages, in percent, by the change.
+    ``permuted``: the symbols are in random order. ``replaced_2``: the second symbol is replaced by
+    that of another message. ``dropped_2``: it is left out. ``first_2``: only the first two are
+    kept, as in ``truncated``, with a stop symbol if the bottleneck has one.
+
+    ``symbols_needed``: how many symbols keep the accuracy within NEARLY of that of the whole
+    message. ``first``: so many from the start. ``any``: those at ``positions``, 1 to L, which are
+    left when positions are replaced one after the other, in the order of ``replaced_…`` from the
+    least important, for as long as the accuracy stays. A smaller set may exist.
     """
-    symbols = evaluation.messages
-    if symbols is None or len(split) == 0:
+    symbols, whole = evaluation.messages, evaluation.task_metrics.accuracy
+    if symbols is None or math.isnan(whole):
         return {}
     from arc.metrics.language import dropped, permuted, replaced
 
-    generator = torch.Generator().manual_seed(0)
-    lengths = evaluation.lengths
-    if lengths is not None and model.bottleneck.stop_token:  # a stop symbol stays in its place
+    generator, bottleneck = torch.Generator().manual_seed(0), model.bottleneck
+    lengths, length = evaluation.lengths, symbols.shape[1]
+
+    def accuracy(content: Tensor) -> float:
+        signal = bottleneck.read(content.to(model.device))
+        return task.evaluate(model, split, signal).accuracy
+
+    if lengths is not None and bottleneck.stop_token:  # a stop symbol stays in its place
         last = symbols.gather(1, lengths[:, None] - 1)[:, 0]
         lengths = lengths - (last == STOP).long()
-    changed = {"permuted": permuted(symbols, generator, lengths)}
-    for position in range(symbols.shape[1]):
-        changed[f"replaced_{position + 1}"] = replaced(symbols, position, generator)
-    for position in range(symbols.shape[1]):
-        changed[f"dropped_{position + 1}"] = dropped(symbols, position)
-    return {name: _accuracy(model, task, split, content) for name, content in changed.items()}
+    changed = {"permuted": accuracy(permuted(symbols, generator, lengths))}
+    for position in range(length):
+        changed[f"replaced_{position + 1}"] = accuracy(replaced(symbols, position, generator))
+    for position in range(length):
+        changed[f"dropped_{position + 1}"] = accuracy(dropped(symbols, position))
+    for count in range(length):
+        changed[f"first_{count}"] = accuracy(_first(bottleneck, symbols, count, generator))
+    changed[f"first_{length}"] = whole
+    first = length
+    while first > 0 and changed[f"first_{first - 1}"] >= whole - NEARLY:
+        first -= 1
+    order = sorted(range(length), key=lambda position: -changed[f"replaced_{position + 1}"])
+    needed = [position + 1 for position in _needed(symbols, order, whole, accuracy, generator)]
+    return {
+        "interventions": changed,
+        "symbols_needed": {"first": first, "any": len(needed), "positions": needed},
+    }
 
 
-def _accuracy(model: ARCAutoencoder, task: Task, split: Split, content: Tensor) -> float:
-    signal = model.bottleneck.read(content.to(model.device))
-    return task.evaluate(model, split, signal).accuracy
+def _first(
+    bottleneck: Bottleneck, symbols: Tensor, count: int, generator: torch.Generator
+) -> Tensor:
+    """Return messages of the first ``count`` symbols, int64 [N, L], for ``bottleneck.read``."""
+    from arc.metrics.language import truncated
+
+    content = truncated(symbols, count, generator)
+    if not bottleneck.stop_token:
+        return content
+    palette = getattr(bottleneck, "palette_length", 0)  # it has no stop symbol
+    return truncated(content, max(count, palette), generator, STOP)
+
+
+def _needed(
+    symbols: Tensor,
+    order: list[int],
+    whole: float,
+    accuracy: Callable[[Tensor], float],
+    generator: torch.Generator,
+) -> list[int]:
+    """Return the positions that are left after replacing others in ``order``."""
+    from arc.metrics.language import replaced
+
+    for number, position in enumerate(order):
+        symbols = replaced(symbols, position, generator)
+        if accuracy(symbols) < whole - NEARLY:
+            return sorted(order[number:])
+    return []
 
 
 def measure_chunks(chunks: int, max_length: int | None, measures: Measures) -> int:
@@ -100,4 +152,4 @@ def measure_chunks(chunks: int, max_length: int | None, measures: Measures) -> i
     if measures == "none" or max_length is None:
         return 0
     own = 3 + chunks
-    return own if measures == "fast" else own + chunks + (2 * max_length + 1) * chunks
+    return own if measures == "fast" else own + chunks + (4 * max_length + 1) * chunks

@@ -17,13 +17,13 @@ from arc.checkpointing import portable_tree
 from arc.config.builders import build_model
 from arc.config.schema import RunConfig
 from arc.data import Split
-from arc.metrics import bootstrap_interval
+from arc.metrics import MetricConfig, bootstrap_interval
 from arc.models import ARCAutoencoder
 from arc.runs.files import replace_file
+from arc.runs.learning import GOAL, learn_messages, training_chunks, trainings
 from arc.runs.measures import Measures, intervene, measure_chunks, measure_messages
 from arc.runs.messages import message_rows, write_messages
 from arc.tasks import Task, TaskMetrics
-from arc.tasks.base import CHUNK
 from arc.training import Evaluation, EvaluationEvent, evaluate_controls, evaluate_split
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ class Observed:
 class EvaluationProgress:
     """Reports the progress of an evaluation in ``stages`` (name to number of chunks).
 
-    Called before each chunk of examples. Raises EvaluationStopped if ``should_stop`` returns true.
+    Called before each chunk of examples, and with the cost of other work in chunks. Raises
+    EvaluationStopped if ``should_stop`` returns true.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class EvaluationProgress:
         """Report the end of the evaluation."""
         self._report(EvaluationEvent(self._stage, 1.0, 0.0))
 
-    def __call__(self) -> None:
-        """Count a chunk; report every REPORT_EVERY_SECONDS."""
+    def __call__(self, chunks: int = 1) -> None:
+        """Count chunks; report every REPORT_EVERY_SECONDS."""
         if self._should_stop():
             raise EvaluationStopped
         now = time.monotonic()
@@ -85,7 +86,7 @@ class EvaluationProgress:
             seconds = now - self._start
             left = seconds / progress - seconds if progress > 0 else None
             self._report(EvaluationEvent(self._stage, progress, left))
-        self._done += 1
+        self._done += chunks
 
 
 def evaluate_run(
@@ -99,6 +100,8 @@ def evaluate_run(
     should_stop: Callable[[], bool] = lambda: False,
     messages: Path | None = None,
     measures: Measures = "none",
+    learning: int = 0,
+    learning_steps: int = 500,
     observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
@@ -107,22 +110,37 @@ def evaluate_run(
     a test set the controls are evaluated on validation. The untrained sender is initialised with
     the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
     with ``"stopped": true``. ``messages``: a file for the message of each example. ``measures``
-    adds ``measures`` of the messages, and with ``all`` the accuracy after ``interventions``.
+    adds ``measures`` of the messages, and with ``all`` the accuracy after ``interventions`` and the
+    ``symbols_needed``. ``learning`` adds the training of so many new receivers, see
+    ``learn_messages``: its length in ``steps``, the validation accuracy of the ``original``
+    receiver, the ``goal``, a share GOAL of it, and the rows of the ``receivers``.
     ``observe`` is called with the test set, or without one with validation, at the end.
     """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         untrained = build_model(config).to(model.device)
-    corpus, metrics = task.corpus, config.metric.selected
+    corpus, selected = task.corpus, config.metric.selected
+    metrics = {
+        name: each
+        for name, each in selected.items()
+        if isinstance(each, MetricConfig) and each.in_report
+    }
     main = corpus.test if len(corpus.test) > 0 else corpus.validation
     # about one chunk each to send, embed and score; the controls send twice and score three times
-    stages = {"test": 3 * _chunks(corpus.test), "validation": 3 * _chunks(corpus.validation)}
-    stages["controls"] = 5 * _chunks(main)
-    stages["measures"] = measure_chunks(_chunks(main), model.bottleneck.max_length, measures)
+    stages = {
+        "test": 3 * task.chunk_count(corpus.test),
+        "validation": 3 * task.chunk_count(corpus.validation),
+    }
+    stages["controls"] = 5 * task.chunk_count(main)
+    stages["measures"] = measure_chunks(
+        task.chunk_count(main), model.bottleneck.max_length, measures
+    )
     if messages is not None:
-        stages["messages"] = _chunks(corpus.test) + _chunks(corpus.validation)
+        stages["messages"] = task.chunk_count(corpus.test) + task.chunk_count(corpus.validation)
     if observe is not None:
-        stages["report"] = _chunks(main)
+        stages["report"] = task.chunk_count(main)
+    for name in trainings(learning) if learning else ():
+        stages[name] = training_chunks(config, task, learning_steps)
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -144,7 +162,7 @@ def evaluate_run(
                 model, task, main, evaluation, untrained, measures
             )
         if measures == "all":
-            results["interventions"] = intervene(model, task, main, evaluation)
+            results.update(intervene(model, task, main, evaluation))
         if messages is not None:
             progress.begin("messages")
             evaluated = ((corpus.test, test), (corpus.validation, validation))
@@ -155,7 +173,26 @@ def evaluate_run(
             rows = list(message_rows(model, task, main, evaluation))
             observe(Observed(main, evaluation, model.bottleneck.vocab_size, rows))
 
-    return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
+    def learn(progress: EvaluationProgress) -> None:
+        own = evaluate_split(model, task, corpus.validation).task_metrics.accuracy
+        rows: list[dict[str, Any]] = []
+        length = {"steps": learning_steps, "original": own, "goal": GOAL * own}
+        results["learning"] = {**length, "receivers": rows}
+        for row in learn_messages(
+            config,
+            task,
+            model,
+            untrained,
+            receivers=learning,
+            steps=learning_steps,
+            goal=GOAL * own,
+            begin=progress.begin,
+            count=progress,
+        ):
+            rows.append(row)
+
+    progress = EvaluationProgress(stages, report, should_stop)
+    return stoppable(task, progress, fill, results, learn if learning else None)
 
 
 def evaluate_pretraining(
@@ -170,7 +207,7 @@ def evaluate_pretraining(
 ) -> dict[str, Any]:
     """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does."""
     splits = {"test": task.corpus.test, "validation": task.corpus.validation}
-    stages = {name: 3 * _chunks(split) for name, split in splits.items()}
+    stages = {name: 3 * task.chunk_count(split) for name, split in splits.items()}
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
@@ -179,11 +216,7 @@ def evaluate_pretraining(
             evaluation = evaluate_split(model, task, split, full=name == "test")
             results[name] = _metrics(evaluation.task_metrics, split)
 
-    return _stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
-
-
-def _chunks(split: Split) -> int:
-    return -(-len(split) // CHUNK)
+    return stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
 
 
 def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) -> dict[str, Any]:
@@ -198,18 +231,24 @@ def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) 
     }
 
 
-def _stoppable(
+def stoppable(
     task: Task,
     progress: EvaluationProgress,
     fill: Callable[[EvaluationProgress], None],
     results: dict[str, Any],
+    train: Callable[[EvaluationProgress], None] | None = None,
 ) -> dict[str, Any]:
-    """Call ``fill`` to evaluate into ``results`` until done or stopped; returns ``results``."""
+    """Call ``fill`` to evaluate into ``results`` until done or stopped; returns ``results``.
+
+    ``train`` is called afterwards and may train models.
+    """
     task.on_chunk = progress
     try:
         with task.reuse_embeddings():
             fill(progress)
-            progress.finish()
+        if train is not None:
+            train(progress)
+        progress.finish()
     except EvaluationStopped:
         results["stopped"] = True
     finally:

@@ -37,7 +37,10 @@ def evaluate_checkpoints(
     should_stop: Callable[[], bool],
     messages: bool = False,
     measures: Measures = "none",
+    learning: int = 0,
+    learning_steps: int = 500,
     overrides: Sequence[str] = (),
+    tasks: dict[str, Task] | None = None,
     observe: Callable[[Observed], None] | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
@@ -46,7 +49,7 @@ def evaluate_checkpoints(
     After a stop, the remaining files are not evaluated. Raises CheckpointError before the first
     evaluation if a file cannot be read, and ConfigError if two files would write the same messages.
     """
-    chosen = {Path(path).resolve(): path for path in dict.fromkeys(paths)}.values()
+    chosen = different_files(paths)
     writers: dict[Path, str] = {}
     for path in chosen:
         target = messages_path(path, read_metadata(path)["config"].get("run_name")).resolve()
@@ -55,7 +58,7 @@ def evaluate_checkpoints(
                 f"messages=true: {other} and {path} both write {target.name}; evaluate them one "
                 "by one"
             )
-    start, tasks = time.monotonic(), dict[str, Task]()
+    start, tasks = time.monotonic(), {} if tasks is None else tasks
     for number, path in enumerate(chosen):
         shared = partial(_report_part, report, start, Path(path).name, number, len(chosen))
         results = evaluate_checkpoint(
@@ -66,12 +69,19 @@ def evaluate_checkpoints(
             should_stop=should_stop,
             messages=messages,
             measures=measures,
+            learning=learning,
+            learning_steps=learning_steps,
             tasks=tasks,
             observe=observe,
         )
         yield path, results
         if should_stop():
             return
+
+
+def different_files(paths: Sequence[str]) -> list[str]:
+    """Return ``paths`` without those of a file that was named before."""
+    return list({Path(path).resolve(): path for path in dict.fromkeys(paths)}.values())
 
 
 def _report_part(
@@ -98,6 +108,8 @@ def evaluate_checkpoint(
     should_stop: Callable[[], bool] = lambda: False,
     messages: bool = False,
     measures: Measures = "none",
+    learning: int = 0,
+    learning_steps: int = 500,
     tasks: dict[str, Task] | None = None,
     observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
@@ -105,28 +117,27 @@ def evaluate_checkpoint(
 
     ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
     set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. ``measures`` and ``observe``: see
-    evaluate_run. ``tasks`` keeps the task, with its data and baselines, for further files with the
-    same ``overrides``.
-    Raises CheckpointError, ConfigError or DataError if the file or its data cannot be loaded,
-    ValueError if the messages cannot be written.
+    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``, ``learning``,
+    ``learning_steps`` and ``observe``: see evaluate_run. ``tasks`` keeps the task, with its data
+    and baselines, for further files with the same ``overrides``. Raises CheckpointError,
+    ConfigError or DataError if the file or its data cannot be loaded or have no validation set for
+    ``learning``, ValueError if the messages cannot be written.
     """
-    for override in overrides:
-        if not key_of(override).startswith("data."):
-            raise ConfigError(f"{override}: only data.… can be set for an evaluation")
+    if learning < 0 or learning_steps < 1:
+        raise ConfigError(
+            f"learning={learning}, learning_steps={learning_steps}: must be at least 0 and 1"
+        )
     loaded = load(path, device)
-    config = loaded.config
-    if overrides:
-        config = with_overrides(loaded.metadata["config"], overrides)
+    config = config_of(loaded, overrides)
     target = messages_path(path, config.run_name) if messages else None
     if target is not None:
         check_writable(target)
-    tasks = {} if tasks is None else tasks
-    key = str([loaded.metadata["config"][section] for section in ("task", "bottleneck", "data")])
-    if key not in tasks:
-        tasks[key] = _task_of(loaded, config, overrides, device)
-    task = tasks[key]
-    _check_data(path, loaded, task)
+    task = task_of(path, loaded, overrides, device, {} if tasks is None else tasks)
+    if learning and len(task.corpus.validation) == 0:
+        raise DataError(
+            f"{path}: learning={learning} needs a validation set; the run has "
+            "data.validation_fraction=0"
+        )
     log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
     seconds = loaded.metadata.get("seconds")
     results = evaluate_run(
@@ -139,13 +150,44 @@ def evaluate_checkpoint(
         should_stop=should_stop,
         messages=target,
         measures=measures,
+        learning=learning,
+        learning_steps=learning_steps,
         observe=observe,
     )
     leaked = task.corpus.leaked
     return results if leaked is None else results | {"leaked": leaked}
 
 
-def _task_of(
+def config_of(loaded: Loaded, overrides: Sequence[str]) -> RunConfig:
+    """Return the stored configuration with ``overrides``; raises ConfigError.
+
+    Only keys of the section ``data`` can be set.
+    """
+    for override in overrides:
+        if not key_of(override).startswith("data."):
+            raise ConfigError(f"{override}: only data.… can be set for an evaluation")
+    return with_overrides(loaded.metadata["config"], overrides) if overrides else loaded.config
+
+
+def task_of(
+    path: str | Path,
+    loaded: Loaded,
+    overrides: Sequence[str],
+    device: torch.device,
+    tasks: dict[str, Task],
+) -> Task:
+    """Return the task of a run, from ``tasks`` if it is there.
+
+    Logs what was done to its data. Raises DataError if they cannot be used.
+    """
+    key = str([loaded.metadata["config"][section] for section in ("task", "bottleneck", "data")])
+    if key not in tasks:
+        tasks[key] = _build_task(loaded, config_of(loaded, overrides), overrides, device)
+    _check_data(path, loaded, tasks[key])
+    return tasks[key]
+
+
+def _build_task(
     loaded: Loaded, config: RunConfig, overrides: Sequence[str], device: torch.device
 ) -> Task:
     """Build the task of ``config``, which differs from the stored one by ``overrides``.

@@ -33,6 +33,8 @@ def format_results(results: Mapping[str, Any]) -> str:
         parts.append(_measures_table(results["measures"]))
     if results.get("interventions"):
         parts.append(_interventions_table(results))
+    if results.get("learning"):
+        parts.append(_learning_table(results["learning"]))
     if results.get("stopped"):
         parts.append("the test was stopped: the remaining results were not computed")
     return "\n\n".join(parts)
@@ -118,17 +120,68 @@ def _measures_table(measures: Mapping[str, Mapping[str, float]]) -> str:
 def _interventions_table(results: Mapping[str, Any]) -> str:
     """Return the headline accuracy after each change of the messages, a row for each position."""
     changes: Mapping[str, float] = results["interventions"]
+    columns = {"replaced": "replaced", "dropped": "dropped", "first": "cut after it"}
+    length = sum(name.startswith("replaced_") for name in changes)
+    rows = [
+        {"position": n} | {title: changes[f"{name}_{n}"] for name, title in columns.items()}
+        for n in range(1, length + 1)
+    ]
+    needed = results["symbols_needed"]
+    return "\n".join(
+        [
+            "accuracy after a symbol is replaced by that of another message, or dropped, and "
+            "after the message is cut:",
+            tabulate(rows, headers="keys", floatfmt=".1f"),
+            f"all symbols in random order: {changes['permuted']:.1f}",
+            f"no symbol: {changes['first_0']:.1f}",
+            f"within a point of the whole message: the first {needed['first']} symbols; "
+            f"positions {', '.join(map(str, needed['positions'])) or 'none'}",
+        ]
+    )
+
+
+def _learning_table(learning: Mapping[str, Any]) -> str:
+    """Return a row for each new receiver: how fast it learned the messages of a sender."""
+    steps, original, goal = (learning[key] for key in ("steps", "original", "goal"))
     rows = [
         {
-            "position": position,
-            "replaced": changes[f"replaced_{position}"],
-            "dropped": changes[f"dropped_{position}"],
+            "sender": row["sender"],
+            "receiver": f"seed {row['seed']}",
+            f"steps to {goal:.1f}": row["steps_to_goal"],
+            "mean": f"{row['area']:.1f}",
+            "final": f"{row['final']:.1f}",
         }
-        for position in range(1, len(changes) // 2 + 1)
+        for row in learning["receivers"]
     ]
-    table = tabulate(rows, headers="keys", floatfmt=".1f")
-    heading = "accuracy after a symbol is replaced by that of another message, or dropped:"
-    return f"{heading}\n{table}\nall symbols in random order: {changes['permuted']:.1f}"
+    heading = (
+        f"validation accuracy of new receivers, trained for {steps} steps on the messages of a "
+        f"frozen sender (the run's own receiver: {original:.1f}):"
+    )
+    table = tabulate(rows, headers="keys", missingval="–", disable_numparse=True)
+    return f"{heading}\n{table}"
+
+
+def format_cross_play(pairs: Mapping[str, Any]) -> str:
+    """Return the result of cross-play as a table: a row for each sender."""
+    rows = []
+    for number, (path, accuracies) in enumerate(zip(pairs["runs"], pairs["matrix"], strict=True)):
+        receivers = {f"receiver {other + 1}": value for other, value in enumerate(accuracies)}
+        rows.append({"sender": f"{number + 1}  {path}", **receivers})
+    metric = pairs["metric"] or "accuracy"
+    lines = [
+        f"cross-play on {pairs['set']}, {metric.replace('_', ' ')}:",
+        tabulate(rows, headers="keys", floatfmt=".1f", missingval="–"),
+    ]
+    if pairs.get("stopped"):
+        return "\n".join([*lines, "the test was stopped: the remaining pairs were not evaluated"])
+    baselines = ", ".join(
+        f"{name.replace('_', ' ')} {value:.1f}" for name, value in pairs["baselines"].items()
+    )
+    same, other = (
+        "–" if pairs[key] is None else f"{pairs[key]:.1f}" for key in ("diagonal", "off_diagonal")
+    )
+    means = f"mean of one run {same}, of different runs {other}"
+    return "\n".join([*lines, means + (f" (baselines: {baselines})" if baselines else "")])
 
 
 # -- seeds -------------------------------------------------------------------------------
@@ -192,11 +245,28 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     values = {name: row["value"] for name, row in results.get("measures", {}).items()}
+    needed = results.get("symbols_needed", {})
+    values |= {f"symbols_needed_{name}": needed[name] for name in ("first", "any") if needed}
     language = [
         {"set": "language", "metric": name, "targets": None, "accuracy": value, "baselines": {}}
-        for name, value in (results["language"] | values).items()
+        for name, value in (results["language"] | values | _learning_means(results)).items()
     ]
     return result_rows(results) + language
+
+
+def _learning_means(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the means over the new receivers of the trained sender.
+
+    The number of steps has no mean if a receiver did not reach the goal.
+    """
+    receivers = results.get("learning", {}).get("receivers", [])
+    rows = [row for row in receivers if row["sender"] == "trained"]
+    columns = {key: [row[key] for row in rows] for key in ("steps_to_goal", "area")}
+    return {
+        f"learning_{key}": mean(values)
+        for key, values in columns.items()
+        if values and None not in values
+    }
 
 
 def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from arc.data import Split
+from arc.metrics.over_time import sample
 from arc.models import ARCAutoencoder
+from arc.server.concepts import NO_CONCEPTS, concept_tables
 from arc.server.requests import displayed
 from arc.tasks import Task
 
 SAMPLES = 6
+MEASURED_EXAMPLES = 1000
 LISTED_MESSAGES = 100
 EXAMPLES_PER_MESSAGE = 4
 NO_LANGUAGE: dict[str, Any] = {"messages": [], "positions": []}
@@ -74,6 +77,27 @@ class SampleViewer:
             "max_length": self.model.bottleneck.max_length,
             **language_table(self.task.corpus.validation, messages.tolist(), vocab_size),
         }
+
+    def concepts(self, messages: Tensor | None, lengths: Tensor | None) -> dict[str, Any]:
+        """Return the tables of ``concept_tables`` for the messages of the validation set.
+
+        ``messages`` as in ``language``; ``lengths``: int64 [examples], or None. Of a large set, a
+        fixed sample is used. Without messages the tables are empty. Raises ValueError if messages
+        are vectors or there is no validation set. Does not use the model.
+        """
+        split, vocab_size = self.task.corpus.validation, self.model.bottleneck.vocab_size
+        if vocab_size is None:
+            raise ValueError("messages are vectors: there are no symbols to match with concepts")
+        if len(split) == 0:
+            raise ValueError("no validation set: set data.validation_fraction above 0")
+        if messages is None:
+            return NO_CONCEPTS
+        chosen = sample(split, MEASURED_EXAMPLES)
+        examples = chosen.examples
+        spoken = chosen.language(
+            messages[examples], None if lengths is None else lengths[examples], vocab_size
+        )
+        return concept_tables(spoken, [split.example_ids[i] for i in examples.tolist()])
 
     @torch.no_grad()
     def _view(self, examples: Tensor, message: Sequence[int] | None) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
 from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
 from arc.runs.tables import format_results, result_rows
+from arc.server.concepts import NO_CONCEPTS
 from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
 from arc.server.samples import NO_LANGUAGE, SampleViewer
 from arc.server.status import RunStatus
@@ -36,6 +37,7 @@ State = Literal["idle", "training", "pretraining", "testing", "stopping"]
 STATES: dict[str, State] = {"train": "training", "pretrain": "pretraining"}
 STOP_SECONDS = 120.0
 T = TypeVar("T")
+Sent = tuple[Tensor | None, Tensor | None]  # the messages of the last validation, and their lengths
 
 
 class Session(Callback):
@@ -63,10 +65,11 @@ class Session(Callback):
         self._control = RunControl()
         self._run: Run | None = None
         self._viewer: SampleViewer | None = None
-        self._messages: Tensor | None = None
+        self._sent: Sent = (None, None)
         self._start_waits = self._closed = False
         self.samples = AnswerCache(self.status, self._samples)
         self.language = AnswerCache(self.status, self._language)
+        self.concepts = AnswerCache(self.status, self._concepts)
         if not exit_after_run:
             self._publish_settings()
 
@@ -199,7 +202,13 @@ class Session(Callback):
     def _language(self) -> dict[str, Any]:
         run_id, step, _ = self.status.version
         viewer = self._viewer
-        tables = NO_LANGUAGE if viewer is None else viewer.language(self._messages)
+        tables = NO_LANGUAGE if viewer is None else viewer.language(self._sent[0])
+        return {"run_id": run_id, "step": step, **tables}
+
+    def _concepts(self) -> dict[str, Any]:
+        run_id, step, _ = self.status.version
+        viewer = self._viewer
+        tables = NO_CONCEPTS if viewer is None else viewer.concepts(*self._sent)
         return {"run_id": run_id, "step": step, **tables}
 
     # -- the training thread -----------------------------------------------------------------
@@ -251,7 +260,7 @@ class Session(Callback):
             self.status.publish("step", {**vars(event), "seconds_left": event.seconds_left})
             self._queries.answer_within_budget(self._viewer)
         elif isinstance(event, ValidationEvent):
-            self._messages = event.evaluation.messages
+            self._sent = event.evaluation.messages, event.evaluation.lengths
             self.status.publish("validation", _validation_row(event))
         elif isinstance(event, TrainingEnded):
             self._on_training_ended(event.outcome)
@@ -297,7 +306,8 @@ class Session(Callback):
 
     def _begin(self, plan: RunPlan) -> None:
         """Release the last run, whose model takes memory, before the next one is built."""
-        self._run = self._viewer = self._messages = None
+        self._run = self._viewer = None
+        self._sent = None, None
         self._current, self._config = plan, plan.config
         self.status.publish("begin", flat_view(plan.config))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from arc.loggers.history import History, Rates
 
-KEPT_VALIDATIONS = 2000
+KEPT_VALIDATIONS = 1000
 KEPT_LINES = 1000
 STEP_KEYS = ("epoch", "batch", "loss", "accuracy", "learning_rate", "grad_norm", "seconds")
 METRIC_KEYS = ("loss", "accuracy", "learning_rate", "grad_norm")

@@ -17,6 +17,7 @@ from torch import Tensor
 from arc.data import Corpus, DataError, Grids, Split, Transform
 from arc.data.augment import random_crops
 from arc.data.corpus import HoldOut
+from arc.data.grids import grids_of_cells
 from arc.data.synthetic import synthetic_grids
 from arc.metrics import share_percent
 from arc.models import ARCAutoencoder, Message
@@ -24,7 +25,8 @@ from arc.models.ragged import cell_values
 from arc.registry import ComponentConfig, Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
-CHUNK = 32  # examples between two calls of on_chunk; bounds the delay of a stop
+# Examples between two calls of on_chunk; bounds the delay of a stop.
+CHUNK = {"cpu": 32, "cuda": 1024}
 
 
 class TaskConfig(ComponentConfig):
@@ -101,11 +103,14 @@ class Task(ABC):
         self.notes: list[str] = []
         self.on_chunk: Callable[[], None] = lambda: None
         self._embeddings: dict[Any, Tensor] | None = None
-        for key, share in (("synthetic", corpus.synthetic), ("crop", corpus.crop)):
-            if share > 0 and not self.uses_training_grids:
+        both = "reconstruction and selection with task.negatives=batch"
+        for key, share, used, by in (
+            ("synthetic", corpus.synthetic, self.uses_training_grids, both),
+            ("crop", corpus.crop, self.uses_crops, f"puzzle_classification, {both}"),
+        ):
+            if share > 0 and not used:
                 raise DataError(
-                    f"data.{key}={share}: must be 0 for this task; only reconstruction and "
-                    "selection with task.negatives=batch use it, both with "
+                    f"data.{key}={share}: must be 0 for this task; only {by} use it, with "
                     "task.use_input_output_pairs=false"
                 )
 
@@ -113,6 +118,11 @@ class Task(ABC):
     def uses_training_grids(self) -> bool:
         """Whether ``step`` trains on ``training_grids``, which may be synthetic or cropped."""
         return False
+
+    @property
+    def uses_crops(self) -> bool:
+        """Whether ``step`` crops a share of its grids."""
+        return self.uses_training_grids
 
     @property
     def num_classes(self) -> int | None:
@@ -126,6 +136,15 @@ class Task(ABC):
         """
         return torch.arange(len(self.corpus.training)), None, 1
 
+    @property
+    def step_is_static(self) -> bool:
+        """Whether ``step`` can be captured as a CUDA graph on a GPU.
+
+        For that, no shape and no Python value may depend on the data, ``step`` must not wait for
+        the device, and it must draw by arc.data.draws. ``examples`` are then on the device.
+        """
+        return False
+
     def sender_input(
         self,
         split: Split,
@@ -134,7 +153,7 @@ class Task(ABC):
         transform: Transform | None = None,
     ) -> Grids:
         """Return the grids that the sender sees for ``examples``, int64 [batch]."""
-        return transformed(split.grids[split.sender[examples]], transform)
+        return transformed(split.senders(examples), transform)
 
     def training_grids(
         self, examples: Tensor, generator: torch.Generator, transform: Transform | None = None
@@ -145,7 +164,7 @@ class Task(ABC):
         same sizes. Then a share of ``data.crop`` of all grids is cropped.
         """
         split = self.corpus.training
-        grids = split.grids[split.target[examples]]
+        grids = split.targets(examples)
         kept = len(grids) - int(self.corpus.synthetic * len(grids))
         if kept < len(grids):
             side = grids.cells.shape[1]
@@ -171,11 +190,23 @@ class Task(ABC):
             torch.cat(lengths) if lengths else None,
         )
 
-    def chunks(self, count: int, size: int = CHUNK) -> Iterator[Tensor]:
-        """Yield 0 .. count - 1 in int64 tensors of at most ``size``, ``on_chunk`` before each."""
-        for part in torch.arange(count).split(size):
+    @property
+    def chunk_size(self) -> int:
+        """The number of examples that are evaluated at a time."""
+        return CHUNK[self.corpus.training.grids.cells.device.type]
+
+    def chunks(self, count: int, size: int | None = None) -> Iterator[Tensor]:
+        """Yield 0 .. count - 1 in int64 tensors of at most ``size``, ``on_chunk`` before each.
+
+        The default size is ``chunk_size``.
+        """
+        for part in torch.arange(count).split(size or self.chunk_size):
             self.on_chunk()
             yield part
+
+    def chunk_count(self, split: Split) -> int:
+        """Return the number of chunks of the examples of ``split``."""
+        return -(-len(split) // self.chunk_size)
 
     @contextmanager
     def reuse_embeddings(self) -> Iterator[None]:
@@ -286,12 +317,20 @@ def cell_loss(logits: Tensor, grids: Grids, grid_weight: str = "sqrt") -> Tensor
     the square root of n, with ``linear`` it is n, so that all cells are equal and the few large
     grids, which are hardly ever exact, dominate.
     """
-    losses = F.cross_entropy(logits, cell_values(grids), reduction="none")
-    if grid_weight == "linear":
-        return losses.mean()
+    losses = F.cross_entropy(logits, cell_values(grids), reduction="none")  # 0 outside of grids
     cells = grids.sizes.prod(1)
-    weights = cells.float().rsqrt().repeat_interleave(cells, output_size=len(losses))
-    return (losses * weights).sum() / weights.sum()
+    weights = cells.float().rsqrt() if grid_weight == "sqrt" else torch.ones_like(cells).float()
+    each = weights[grids_of_cells(grids.sizes, len(losses))]
+    return (losses * each).sum() / (weights * cells).sum()
+
+
+def cell_accuracy(logits: Tensor, grids: Grids) -> Tensor:
+    """Return the share of the cells of ``grids`` that ``logits`` give the right colour, in percent.
+
+    ``logits`` are float32 [cells, num_colors].
+    """
+    right = logits.detach().argmax(1) == cell_values(grids)
+    return 100 * right.double().sum() / grids.sizes.prod(1).sum()
 
 
 def transformed(grids: Grids, transform: Transform | None) -> Grids:

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from arc.data import Corpus, Split, Transform
+from arc.data.augment import random_crops
 from arc.data.corpus import HoldOut
 from arc.metrics import share
 from arc.models import ARCAutoencoder
@@ -28,6 +29,7 @@ from arc.tasks.base import (
     TaskMetrics,
     percent,
     ranked,
+    transformed,
 )
 
 
@@ -60,6 +62,16 @@ class PuzzleClassificationTask(Task):
         """Two classes per puzzle."""
         return 2 * self.corpus.num_puzzles
 
+    @property
+    def step_is_static(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def uses_crops(self) -> bool:
+        """True."""
+        return True
+
     def step(
         self,
         model: ARCAutoencoder,
@@ -69,9 +81,12 @@ class PuzzleClassificationTask(Task):
     ) -> StepOutput:
         """Compute the cross-entropy of the class."""
         split = self.corpus.training
-        message = model(self.sender_input(split, examples, generator, transform))
+        grids = self.sender_input(split, examples, generator)
+        if self.corpus.crop > 0:
+            grids = random_crops(grids, self.corpus.crop, generator)
+        message = model(transformed(grids, transform))
         logits = model.receiver(message.signal)
-        label = split.label[examples].to(logits.device)
+        label = split.labels(examples).to(logits.device)
         return StepOutput(
             loss=F.cross_entropy(logits, label) + message.aux_loss,
             accuracy=percent(logits.detach().argmax(1) == label),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
-from arc.data.grids import NUM_COLORS
+from arc.data.grids import NUM_COLORS, grids_of_cells
 from arc.metrics import (
     Codec,
     cell_percentages,
@@ -29,8 +29,8 @@ from arc.tasks.base import (
     Task,
     TaskConfig,
     TaskMetrics,
+    cell_accuracy,
     cell_loss,
-    percent,
 )
 
 VALUES = ("grids", "cells", "exact")  # the headline first
@@ -58,6 +58,11 @@ class ReconstructionTask(Task):
         """True without input-output pairs."""
         return not self.config.use_input_output_pairs
 
+    @property
+    def step_is_static(self) -> bool:
+        """True if no grid is synthetic."""
+        return self.corpus.synthetic == 0
+
     def step(
         self,
         model: ARCAutoencoder,
@@ -71,10 +76,10 @@ class ReconstructionTask(Task):
         if self.config.use_input_output_pairs:
             sent = self.sender_input(self.corpus.training, examples, generator, transform)
         message = model(sent)
-        logits, wanted = model.receiver(message.signal, target.sizes), cell_values(target)
+        logits = model.receiver(message.signal, target.sizes)
         return StepOutput(
             loss=cell_loss(logits, target, self.config.grid_weight) + message.aux_loss,
-            accuracy=percent(logits.detach().argmax(1) == wanted),
+            accuracy=cell_accuracy(logits, target),
             message=message,
         )
 
@@ -96,7 +101,7 @@ class ReconstructionTask(Task):
             target = split.grids[split.target[part]]
             logits, wanted = model.receiver(signal[part], target.sizes), cell_values(target)
             loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-            right.append(right_cells(logits.argmax(1) == wanted, target.sizes))
+            right.append(right_cells(logits.argmax(1) == wanted, target.sizes).cpu())
         sizes = split.grids.sizes[split.target].cpu()
         shares = cell_shares(torch.cat(right), sizes)
         baselines = self._baselines_of(model, split, full)
@@ -142,8 +147,9 @@ class ReconstructionTask(Task):
     def _copying(self, split: Split) -> Tensor:
         """Return the correct cells of copying the input, or of zeros if the sizes differ."""
         sent, wanted = split.grids[split.sender], split.grids[split.target]
-        same = (sent.sizes == wanted.sizes).all(1).repeat_interleave(wanted.sizes.prod(1))
-        guess = torch.where(same, cell_values(Grids(sent.cells, wanted.sizes)), 0)
+        copied = cell_values(Grids(sent.cells, wanted.sizes))
+        same = (sent.sizes == wanted.sizes).all(1)[grids_of_cells(wanted.sizes, len(copied))]
+        guess = torch.where(same, copied, 0)
         return right_cells(guess == cell_values(wanted), wanted.sizes)
 
     def _codes(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, Tensor]:

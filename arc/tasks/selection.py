@@ -18,7 +18,7 @@ from arc.data.distractors import (
     DistractorKind,
     sample_candidates,
 )
-from arc.data.features import FEATURES, content_ids, feature_ids
+from arc.data.features import FEATURES, equal_contents, feature_ids
 from arc.data.near_copies import near_copies
 from arc.metrics import expected_accuracy, random_code_accuracy, share, share_percent
 from arc.models import ARCAutoencoder
@@ -76,6 +76,11 @@ class SelectionTask(Task):
     def uses_training_grids(self) -> bool:
         """True without input-output pairs, if the distractors come from the batch."""
         return not self.config.use_input_output_pairs and self.config.negatives == "batch"
+
+    @property
+    def step_is_static(self) -> bool:
+        """True if the distractors come from the batch and no grid is synthetic."""
+        return self.config.negatives == "batch" and self.corpus.synthetic == 0
 
     def _check(self, split: Split) -> None:
         available = self.groups(self.config.distractors, split).available
@@ -166,9 +171,8 @@ class SelectionTask(Task):
             sent = self.sender_input(self.corpus.training, examples, generator, transform)
         message = model(sent)
         scores = self.score(model, message.signal, self.embed(model, candidates))
-        content, answer = content_ids(candidates), torch.arange(len(sent), device=scores.device)
-        equal = content[: len(sent), None] == content
-        equal[answer, answer] = False
+        answer = torch.arange(len(sent), device=scores.device)
+        equal = equal_contents(candidates).fill_diagonal_(False)[: len(sent)]
         scores = scores.masked_fill(equal, -math.inf)
         loss = self._training_loss(scores, answer)
         loss = (loss + self._training_loss(scores[:, : len(sent)].t(), answer)) / 2

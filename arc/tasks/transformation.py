@@ -69,6 +69,11 @@ class TransformationTask(Task):
         """Return the pairs that the sender sees for ``examples``, int64 [batch]."""
         return _pairs(split, examples, transform)
 
+    @property
+    def step_is_static(self) -> bool:
+        """True."""
+        return True
+
     def step(
         self,
         model: ARCAutoencoder,
@@ -85,7 +90,7 @@ class TransformationTask(Task):
             loss = loss + _size_loss(built)
         return StepOutput(
             loss=loss + message.aux_loss,
-            accuracy=percent(_right_cells(built, pairs)[0] == built.sizes.prod(1).cpu()),
+            accuracy=percent(_right_cells(built, pairs)[0] == built.sizes.prod(1)),
             message=message,
         )
 
@@ -113,8 +118,8 @@ class TransformationTask(Task):
             if built.size_logits is not None:
                 size_loss += len(part) * float(_size_loss(built))
             cells, right_size = _right_cells(built, pairs)
-            right.append(cells)
-            right_sizes.append(right_size)
+            right.append(cells.cpu())
+            right_sizes.append(right_size.cpu())
         sizes = split.grids.sizes[split.target].cpu()
         shares = cell_shares(torch.cat(right), sizes) | {"sizes": share(torch.cat(right_sizes))}
         metric = Metric.of(
@@ -146,7 +151,7 @@ class TransformationTask(Task):
             pairs = _pairs(split, torch.arange(len(split)))
             outputs, sizes = pairs.outputs, pairs.outputs.sizes
             hits = cell_values(pairs.inputs.resized(sizes)) == cell_values(outputs)
-            copied = right_cells(hits, sizes)
+            copied = right_cells(hits, sizes).cpu()
             if self.config.size == "predicted":
                 copied = copied * (pairs.sizes == sizes).all(1).cpu()
             guesses = {
@@ -163,12 +168,12 @@ class TransformationTask(Task):
 
 def _pairs(split: Split, examples: Tensor, transform: Transform | None = None) -> GridPairs:
     """Return the pairs of ``examples``, int64 [batch]."""
-    inputs, outputs = split.grids[split.sender[examples]], split.grids[split.target[examples]]
+    inputs, outputs = split.senders(examples), split.targets(examples)
     return GridPairs.of(transformed(inputs, transform), transformed(outputs, transform))
 
 
 def _right_cells(built: BuiltGrids, pairs: GridPairs) -> tuple[Tensor, Tensor]:
-    """Count each grid's correct cells, int64 [batch] on the CPU; and whether its size is correct.
+    """Count each grid's correct cells, int64 [batch]; and whether its size is correct.
 
     All cells are wrong if the size is. ``built`` has the sizes of the outputs.
     """
@@ -176,7 +181,6 @@ def _right_cells(built: BuiltGrids, pairs: GridPairs) -> tuple[Tensor, Tensor]:
     right_size = torch.ones_like(built.sizes[:, 0], dtype=torch.bool)
     if built.size_logits is not None:
         right_size = (built.size_logits.argmax(-1) + 1 == built.sizes).all(1)
-    right_size = right_size.cpu()
     return right_cells(hits, built.sizes) * right_size, right_size
 
 

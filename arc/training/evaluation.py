@@ -56,7 +56,7 @@ def evaluate_split(
     if vocab_size is None:
         language = {} if capacity is None else {"capacity_bits": capacity}
         return Evaluation(task_metrics, language, signal)
-    language = language_metrics(metrics or {}, content, vocab_size, lengths)
+    language = language_metrics(metrics or {}, content, vocab_size, lengths, split)
     return Evaluation(task_metrics, language, signal, content.cpu(), lengths)
 
 

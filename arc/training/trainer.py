@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Adam
 
 from arc.data import BatchSampler, Split, Transform
 from arc.models import ARCAutoencoder
 from arc.registry import Settings, nearest
-from arc.tasks import Task, TaskMetrics
+from arc.tasks import StepOutput, Task, TaskMetrics
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.distributed import ProcessGroup
@@ -27,7 +28,10 @@ from arc.training.events import StepEvent, ValidationEvent
 from arc.training.optimizers import OPTIMIZERS, OptimizerConfig
 from arc.training.random_state import GeneratorStates, random_states, set_random_states
 from arc.training.schedules import ScheduleConfig, learning_rate_factor
+from arc.training.step_graphs import StepGraphs
 
+FUSED: dict[str, Any] = {"fused": True, "capturable": True}  # keys of Adam and AdamW
+UNFUSED: dict[str, Any] = {"fused": None, "capturable": False}
 SMOOTHING = 0.8  # of the running average of the metric that chooses the best checkpoint
 
 
@@ -38,6 +42,7 @@ class DivergedError(RuntimeError):
 class Trainer:
     """Trains one model on one task; everything that changes is in ``state_dict``.
 
+    The model is validated every ``validate_every`` steps (None: after each epoch) and at the end.
     Raises ValueError if ``training.best_metric`` is not a metric of the task.
     """
 
@@ -51,13 +56,16 @@ class Trainer:
         schedule: ScheduleConfig,
         seed: int,
         augment: bool = False,
+        augment_colors: bool = True,
         autocast: torch.dtype | None = None,
         ranks: ProcessGroup | None = None,
         metrics: Mapping[str, Settings] | None = None,
+        validate_every: int | None = None,
     ) -> None:
         self.config, self.model, self.task = config, model, task
         self.schedule, self.metrics = schedule, metrics or {}
-        self.augment, self.autocast = augment, autocast
+        self.augment, self.augment_colors, self.autocast = augment, augment_colors, autocast
+        self.validate_every = validate_every
         self.ranks = ranks or ProcessGroup()
         examples, groups, block_size = task.training_order()
         self.sampler = BatchSampler(
@@ -66,6 +74,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[optimizer.name](
             model.parameters(), config.learning_rate, optimizer
         )
+        self._graphs = self._prepare_device()
         self.step = 0
         self.seconds = 0.0
         self._check_best_metric()
@@ -157,8 +166,9 @@ class Trainer:
         return limits
 
     def _validation_is_due(self) -> bool:
-        ended = self.sampler.epoch_is_complete or self.reached_limit
-        return ended and self._validated_step < self.step
+        every = self.validate_every
+        is_time = self.sampler.epoch_is_complete if every is None else self.step % every == 0
+        return (is_time or self.reached_limit) and self._validated_step < self.step
 
     def _train_step_or_restore(self) -> StepEvent:
         """Take a step; if it raises, restore the order and the generators that it advanced."""
@@ -174,45 +184,68 @@ class Trainer:
         batch = self.sampler.next()
         examples = self.ranks.shard(batch)
         generator = self.ranks.generator(self.sampler.generator)
-        transforms = 1 if self.task.shared_transform else len(examples)
-        transform = Transform.sample(generator, transforms) if self.augment else None
         self.model.train()
         self.model.bottleneck.set_progress(self.schedule_progress or 0.0)
         learning_rate = self._set_learning_rate()
-        with self._autocast():
-            output = self.task.step(self.model, examples, generator, transform)
-        self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        loss, accuracy = output.loss.detach().clone(), output.accuracy.detach().clone()
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         weight = self.ranks.weight(examples, batch)
-        self.ranks.average([*gradients, loss, accuracy], weight)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        grad_norm = float(norm)
+        if self._graphs is None:
+            output = self._update(examples, generator, weight)
+        else:
+            output = self._graphs(examples, generator)
+        loss, accuracy, grad_norm = output.tolist()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise DivergedError(
-                f"step {self.step + 1}: loss {float(loss)}, gradient norm {grad_norm}; lower "
+                f"step {self.step + 1}: loss {loss}, gradient norm {grad_norm}; lower "
                 "training.learning_rate (pretrain.learning_rate in pretraining), or try "
                 "training.precision=fp32"
             )
-        self.optimizer.step()
         self.step += 1
-        self._sums["loss"] += float(loss)
-        self._sums["accuracy"] += float(accuracy)
+        self._sums["loss"] += loss
+        self._sums["accuracy"] += accuracy
         self._sums["steps"] += 1
         return StepEvent(
             step=self.step,
             epoch=self.sampler.epoch,
             batch=self.sampler.batch,
             batches=self.sampler.batches_per_epoch,
-            loss=float(loss),
-            accuracy=float(accuracy),
+            loss=loss,
+            accuracy=accuracy,
             learning_rate=learning_rate,
             grad_norm=grad_norm,
             targets=len(batch),
             seconds=self.seconds,
             progress=self.progress,
         )
+
+    def _update(self, examples: Tensor, generator: torch.Generator, weight: float = 1.0) -> Tensor:
+        """Update the weights unless the loss or the gradient is not finite.
+
+        Returns loss, accuracy and gradient norm, float64 [3]. ``weight``: the share of the batch
+        that ``examples`` are.
+        """
+        output = self._forward(examples, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        loss, accuracy = output.loss.detach().clone(), output.accuracy.detach().clone()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.ranks.average([*gradients, loss, accuracy], weight)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        values = torch.stack([loss.double(), accuracy.double(), norm.double()])
+        if self._is_fused:  # the device skips the update, so that nothing waits for it here
+            skip = (~values[::2].isfinite()).any().float()
+            vars(self.optimizer).update(found_inf=skip, grad_scale=None)
+            self.optimizer.step()
+        elif values[::2].isfinite().all():
+            self.optimizer.step()
+        return values
+
+    def _forward(self, examples: Tensor, generator: torch.Generator) -> StepOutput:
+        transforms = 1 if self.task.shared_transform else len(examples)
+        transform = None
+        if self.augment:
+            transform = Transform.sample(generator, transforms, colors=self.augment_colors)
+        with self._autocast():
+            return self.task.step(self.model, examples, generator, transform)
 
     def _validate(self) -> ValidationEvent:
         evaluation = evaluate_split(
@@ -271,10 +304,35 @@ class Trainer:
         factor = learning_rate_factor(
             self.schedule, self.config.warmup_steps, self.step, self.schedule_progress
         )
-        rate = self.config.learning_rate * factor
+        rate = self._learning_rate = self.config.learning_rate * factor
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
         return rate
+
+    def _prepare_device(self) -> StepGraphs | None:
+        """On CUDA, fuse the optimizer's update; return the graphs of a step that can be captured.
+
+        The learning rate is then a tensor on the device.
+        """
+        device, self._is_fused = self.model.device, False
+        if device.type != "cuda" or not isinstance(self.optimizer, Adam):
+            return None
+        self._is_fused = True
+        self._fuse()
+        if self.ranks.size > 1 or not self.task.step_is_static or not self.model.is_static:
+            return None
+        return StepGraphs(self._update, device)
+
+    def _fuse(self) -> None:
+        """Set the keys of the optimizer for fused updates that can be captured."""
+        self._learning_rate = self.config.learning_rate
+        rate = torch.tensor(self._learning_rate, device=self.model.device)
+        for group in self.optimizer.param_groups:
+            group.update(lr=rate, **FUSED)
+        self.optimizer._warned_capturable_if_run_uncaptured = True
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.autocast is None:
@@ -287,7 +345,7 @@ class Trainer:
         """Return everything that exact resumption needs, as plain types and tensors."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "source": self.sampler.state_dict(),
             "random": random_states(),
             "step": self.step,
@@ -299,6 +357,22 @@ class Trainer:
             "val_acc": self.val_acc,
             "sums": dict(self._sums),
         }
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """Return the state of the optimizer, the same on every device."""
+        state = self.optimizer.state_dict()
+        if self._is_fused:
+            rate = {"lr": self._learning_rate}
+            state["param_groups"] = [group | UNFUSED | rate for group in state["param_groups"]]
+        return state
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        if not self._is_fused:
+            self.optimizer.load_state_dict(state)
+            return
+        groups = [group | FUSED for group in state["param_groups"]]
+        self.optimizer.load_state_dict(state | {"param_groups": groups})
+        self._fuse()
 
     def load_state_dict(
         self,
@@ -315,8 +389,10 @@ class Trainer:
         ``same_best_metric`` the next validation is the best so far.
         """
         self.model.load_state_dict(state["model"])
+        if self._graphs is not None:
+            self._graphs.reset()
         if same_optimizer:
-            self.optimizer.load_state_dict(state["optimizer"])
+            self._load_optimizer(state["optimizer"])
         if same_order:
             self.sampler.load_state_dict(state["source"])
         else:

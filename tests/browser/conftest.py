@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -134,6 +135,15 @@ def running(served: Served, open_page: OpenPage) -> Page:
     served.running()
     page = open_page()
     expect(page.locator("#state")).to_have_text("● training")
+    return page
+
+
+@pytest.fixture
+def halted(served: Served, open_page: OpenPage) -> Page:
+    """The page after a run of many steps: its charts no longer change."""
+    served.halted(20)
+    page = open_page()
+    expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
     return page
 
 

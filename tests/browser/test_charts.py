@@ -4,20 +4,11 @@ import re
 from typing import Any
 
 import pytest
-from helpers_browser import OpenPage, Served, alter
+from helpers_browser import OpenPage, alter
 from playwright.sync_api import Locator, Page, expect
 
 TITLES = ["Loss", "Accuracy", "Message entropy", "Symbol use", "Gradient norm", "Learning rate"]
 LOSS_LINE = ".plot path.train:not(.raw)"
-
-
-@pytest.fixture
-def halted(served: Served, open_page: OpenPage) -> Page:
-    """The page after a run of many steps: its charts no longer change."""
-    served.halted(20)
-    page = open_page()
-    expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
-    return page
 
 
 def chart(page: Page, title: str) -> Locator:
@@ -113,3 +104,6 @@ def test_a_chart_without_data_says_so(idle: Page, open_page: Any) -> None:
 
     page = open_page(route=lambda page: alter(page, "**/metrics_history*", forget))
     expect(chart(page, "Loss").locator(".plot")).to_have_attribute("data-empty", "No steps yet")
+    menu = page.get_by_role("button", name="Download Loss")
+    expect(menu).to_be_disabled()
+    expect(menu).to_have_attribute("title", "No data yet")

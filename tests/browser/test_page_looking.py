@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from helpers_browser import Served
+from helpers_browser import OpenPage, Served
 from playwright.sync_api import Locator, Page, Response, expect
 
 
@@ -21,6 +21,10 @@ def probe(running: Page) -> Locator:
 
 def symbols(card: Locator) -> list[int]:
     return [int(each.input_value()) for each in card.locator(".chip.edit input").all()]
+
+
+def region(page: Page, name: str) -> Locator:
+    return page.locator("#language").get_by_role("region", name=name)
 
 
 def edited(probe: Locator, page: Page, wanted: list[int], edit: Callable[[], None]) -> None:
@@ -133,11 +137,46 @@ def test_a_grid_is_described_for_screen_readers(probe: Locator) -> None:
 
 def test_the_language_is_a_table_of_messages_and_symbols(running: Page) -> None:
     running.get_by_role("tab", name="Language").click()
-    panel = running.locator("#language")
-    expect(panel.locator("table.rows tbody tr").first).to_be_visible()
-    expect(panel.locator(".heat tbody tr")).to_have_count(5)
-    expect(panel.locator(".heat thead th")).to_have_count(26)
-    expect(panel.locator(".summary")).to_have_text(re.compile(r"distinct messages for \d+"))
+    expect(region(running, "Messages").locator("tbody tr").first).to_be_visible()
+    expect(region(running, "Symbol use by position").locator("tbody tr")).to_have_count(5)
+    expect(region(running, "Symbol use by position").locator("thead th")).to_have_count(26)
+    expect(running.locator("#language > .summary")).to_have_text(
+        re.compile(r"distinct messages for \d+")
+    )
+
+
+def test_the_measures_are_charts_beside_their_floors(running: Page) -> None:
+    running.get_by_role("tab", name="Language").click()
+    charts = running.locator("#language figure.chart")
+    expect(charts).to_have_count(6)
+    expect(charts.first.locator("h3")).to_have_text("Topographic similarity")
+    expect(charts.first.locator(".legend")).to_have_text(
+        re.compile(r"value .*\dshuffled .*\drandom .*\d")
+    )
+    expect(charts.first.locator(".summary")).to_have_text(
+        re.compile(r"Now .*\d, shuffled messages .*\d, random messages .*\d\.")
+    )
+    running.get_by_role("button", name="all measures").click()
+    expect(charts).to_have_count(20)
+    expect(charts.last.locator(".legend li").first).to_contain_text("value")
+
+
+def test_positions_and_symbols_are_matched_with_concepts(running: Page) -> None:
+    running.get_by_role("tab", name="Language").click()
+    expect(region(running, "Positions and concepts").locator("tbody tr")).to_have_count(5)
+    expect(region(running, "Positions and concepts").locator("thead th")).to_have_count(19)
+    entry = region(running, "Dictionary").locator("tbody tr").first
+    expect(entry.locator("canvas").first).to_be_visible()
+    expect(running.locator("#language")).to_contain_text(re.compile(r"Score 0\.\d+; shuffled"))
+
+
+def test_a_vector_has_no_symbols_to_measure(served: Served, open_page: OpenPage) -> None:
+    served.restart("bottleneck=autoencoder")
+    page = open_page()
+    page.get_by_role("tab", name="Language").click()
+    notes = page.locator("#language .note")
+    expect(notes).to_have_text([re.compile("Continuous bottleneck: no symbols to")] * 3)
+    served.idle()
 
 
 def test_a_grid_of_the_language_tab_opens_in_examples(running: Page) -> None:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers_browser import Served, Watch
+from helpers_browser import Served, Watch, copied
 from playwright.sync_api import Locator, Page, expect
 
 
@@ -169,6 +169,13 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
     first = idle.locator("#results tbody tr").first.locator("td").nth(2)
     low, high = rows[0]["interval"]
     expect(first).to_have_text(f"{rows[0]['accuracy']:.1f}{low:.1f}–{high:.1f}")
+    idle.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    for line, row in zip(copied(idle, "Test results"), rows, strict=True):
+        expected = {"set": row["set"], "metric": row["metric"], "targets": str(row["targets"])}
+        assert {key: line[key] for key in expected} == expected
+        assert float(line["accuracy"]) == row["accuracy"]
+        assert [float(line["low"]), float(line["high"])] == (row["interval"] or [])
+        assert {key: float(line[key]) for key in row["baselines"]} == row["baselines"]
     press(idle, "Start training")
     expect(idle.locator("#results")).to_have_text(re.compile("appear here"))
     expect(idle.locator("#state")).to_have_text("✓ finished")

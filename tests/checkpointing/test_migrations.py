@@ -19,9 +19,9 @@ GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 
 
 @pytest.mark.parametrize("read", [read_checkpoint, read_metadata])
-def test_a_version_1_file_reads_as_version_3(read: Any) -> None:
+def test_a_version_1_file_reads_as_the_current_version(read: Any) -> None:
     content = read(V1)
-    assert content["format_version"] == 4
+    assert content["format_version"] == 5
     assert content["step"] == 6
     config = content["config"]
     assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
@@ -65,16 +65,16 @@ def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Pa
     )
     assert outcome.status == 0, outcome.err
     content = torch.load(old)
-    assert (content["step"], content["format_version"]) == (8, 4)
+    assert (content["step"], content["format_version"]) == (8, 5)
     assert (content["architecture"], content["score"]) == ("cells", "cosine")
     assert content["config"]["task"]["negatives"] == "game"
 
 
 @pytest.mark.parametrize("task", ["selection", "reconstruction"])
-def test_version_2_becomes_version_4(task: str) -> None:
+def test_version_2_becomes_version_5(task: str) -> None:
     sizes = {"embedding_dim": 2, "hidden_dim": 4}
     config = {
-        **{"model": dict(sizes), "task": {"name": task}},
+        **{"model": dict(sizes), "task": {"name": task}, "data": {"name": "arc1"}},
         "bottleneck": {"name": "autoencoder"},
     }
     stored = {"format_version": 2, "config": config, "encoder_architecture": dict(sizes)}
@@ -94,6 +94,8 @@ def test_version_2_becomes_version_4(task: str) -> None:
         "name": task,
         **(trained if task == "selection" else {"palette": "none", "grid_weight": "linear"}),
     }
+    added = {"also": [], "synthetic": 0.0, "crop": 0.0, "augment_colors": True}
+    assert migrated["config"]["data"] == {"name": "arc1", **added}
     assert stored["encoder_architecture"] == sizes
 
 
@@ -120,7 +122,7 @@ def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_p
     stored = torch.load(V1)
     path = tmp_path / "x.pth"
     torch.save({**stored, "config": {**stored["config"], "training": training}}, path)
-    assert read_metadata(path)["format_version"] == 4
+    assert read_metadata(path)["format_version"] == 5
     with pytest.raises(CheckpointError, match="its config"):
         load(path)
 

@@ -25,7 +25,7 @@ REFUSED = {
     "unknown schedule": ("schedule=cosin", "schedule=cosin:", "'cosine'"),
     "unknown logger": ("logger=[jsonl,tensorbord]", "logger=tensorbord:", "jsonl"),
     "unknown metric": ("metric=[entropi]", "metric=entropi:", "'entropy'"),
-    "unknown experiment": ("experiment=foo", "experiment=foo:", "hard, reconstruction_125"),
+    "unknown experiment": ("experiment=foo", "experiment=foo:", "one of hard, "),
     "no group": ("task=null", "task", "selection"),
     "below the range": ("bottleneck.vocab_size=1", "bottleneck.vocab_size=1:", "2"),
     "not a number": ("bottleneck.vocab_size=abc", "bottleneck.vocab_size=abc:", "integer"),

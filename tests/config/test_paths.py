@@ -54,6 +54,9 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
         "device": "cpu",
         "measures": "fast",
         "messages": False,
+        "learning": 0,
+        "learning_steps": 500,
+        "crossplay": False,
         "report": "~/x.html",
     }
     parsed = parse(EvaluateConfig, evaluation | {"data": places})

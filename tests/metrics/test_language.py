@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from helpers_data import MakeCorpus
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 from torch import Tensor
 
 from arc.config.files import config_folder
 from arc.metrics import METRICS, Messages, MetricConfig, language_metrics
+from arc.metrics.concepts import split_concepts
+from arc.metrics.language import Language, measure_language
+from arc.metrics.over_time import LanguageConfig, sample
 
 UNEVEN = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
 SELECTED = {"entropy": MetricConfig(), "usage": MetricConfig()}
@@ -101,3 +106,39 @@ def test_conf_has_one_valid_file_for_each_metric() -> None:
         content: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
         assert list(content) == [name]
         METRICS.config(name).model_validate(content[name])
+
+
+def test_language_measures_come_with_their_floors(make_corpus: MakeCorpus) -> None:
+    split, names = make_corpus().training, ["topographic_similarity", "variety"]
+    symbols = torch.randint(4, (len(split), 3), generator=torch.Generator().manual_seed(0))
+    selected = {"language": LanguageConfig(measures=names, max_examples=10_000)}
+    values = language_metrics(selected, symbols, 4, split=split)
+    grids = split.grids[split.sender]
+    measured = measure_language(Language(symbols, None, 4, split_concepts(split), grids), names)
+    assert list(values)[:3] == [f"topsim_hamming{end}" for end in ("", "_shuffled", "_random")]
+    assert len(values) == 3 * len(measured)
+    for name, each in measured.items():
+        floors = (values[f"{name}_shuffled"], values[f"{name}_random"])
+        assert (values[name], *floors) == (each.value, each.shuffled, each.random)
+
+
+def test_a_large_set_is_sampled(make_corpus: MakeCorpus) -> None:
+    split = make_corpus().training
+    chosen = sample(split, 7)
+    assert sample(split, 7).examples.equal(chosen.examples)
+    assert len(chosen.examples.unique()) == len(chosen.concepts) == len(chosen.grids) == 7
+    assert (chosen.concepts.values == split_concepts(split).values[chosen.examples]).all()
+    symbols = torch.arange(len(split))[:, None]
+    selected = {"language": LanguageConfig(measures=["variety"], max_examples=7)}
+    assert language_metrics(selected, symbols, len(split), split=split)["unique_ratio"] == 1
+    symbols[chosen.examples] = 0
+    values = language_metrics(selected, symbols, len(split), split=split)
+    assert values["unique_ratio"] == 1 / 7
+
+
+def test_language_measures_need_their_examples_and_known_names() -> None:
+    selected = {"language": LanguageConfig(measures=["variety"], max_examples=10)}
+    with pytest.raises(ValueError, match="metric language: needs the split"):
+        language_metrics(selected, torch.zeros(2, 2, dtype=torch.int64), 2)
+    with pytest.raises(ValidationError, match=r"unknown measure 'varety'.*Did you mean 'variety'"):
+        LanguageConfig(measures=["varety"], max_examples=10)

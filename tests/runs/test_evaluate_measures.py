@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -13,9 +14,11 @@ import arc.evaluate
 from arc.api import TrainedRun
 from arc.metrics.language import MEASURES
 from arc.models.bottlenecks.discrete import STOP
-from arc.runs.measures import Measures, intervene, measure_messages
+from arc.runs.measures import Measures, _first, intervene, measure_messages
 from arc.runs.tables import format_results
-from arc.training import evaluate_split
+from arc.tasks import Metric, TaskMetrics
+from arc.tasks.base import percent
+from arc.training import Evaluation, evaluate_split
 
 FLOORS = ["value", "shuffled", "random", "untrained_sender"]
 
@@ -31,9 +34,9 @@ def test_every_measure_of_a_run_has_its_floors(
     run.task.on_chunk = lambda: calls.append(None)
     arguments = (run.model, run.task, split, evaluation)
     measured = measure_messages(*arguments, run.model, measures)
-    changed = intervene(*arguments) if measures == "all" else {}
+    found = intervene(*arguments) if measures == "all" else {}
     if evaluation.messages is None:
-        assert (measured, changed) == ({}, {})
+        assert (measured, found) == ({}, {})
         return
     assert all(list(row) == FLOORS for row in measured.values())
     assert all(row["untrained_sender"] == row["value"] for row in measured.values())
@@ -42,8 +45,12 @@ def test_every_measure_of_a_run_has_its_floors(
         m.speed == "fast" or measures == "all" for m in map(MEASURES.__getitem__, MEASURES)
     )
     length = evaluation.messages.shape[1]
-    assert len(changed) == (2 * length + 1 if measures == "all" else 0)
-    assert all(0 <= accuracy <= 100 for accuracy in changed.values())
+    if measures == "all":
+        changed, needed = found["interventions"], found["symbols_needed"]
+        assert len(changed) == 3 * length + 2
+        assert all(0 <= accuracy <= 100 for accuracy in changed.values())
+        assert changed[f"first_{length}"] == evaluation.task_metrics.accuracy
+        assert needed["any"] == len(needed["positions"])
     assert calls, "cannot be stopped"
 
 
@@ -54,9 +61,56 @@ def test_replacing_a_symbol_that_is_always_the_same_changes_nothing(make_run: Ma
         run.model.bottleneck.project.weight[2:4] = 0.0  # the second symbol has two coordinates
         evaluation = evaluate_split(run.model, run.task, split)
         assert evaluation.messages is not None
-        changed = intervene(run.model, run.task, split, evaluation)
+        found = intervene(run.model, run.task, split, evaluation)
     assert len(evaluation.messages[:, 1].unique()) == 1
-    assert changed["replaced_2"] == evaluation.task_metrics.accuracy
+    assert found["interventions"]["replaced_2"] == evaluation.task_metrics.accuracy
+
+
+@pytest.mark.parametrize(
+    ("read", "first", "positions"),
+    [([], 0, []), ([0], 1, [1]), ([1], 2, [2]), ([0, 2], 3, [1, 3]), ([0, 1, 2], 3, [1, 2, 3])],
+)
+def test_the_symbols_that_the_receiver_reads_are_needed(
+    make_run: Make, read: list[int], first: int, positions: list[int]
+) -> None:
+    run = make_run("task=reconstruction", "bottleneck.max_message_length=3")
+    split = run.corpus.validation
+    sent = torch.arange(len(split))[:, None] % 25 + torch.zeros(3, dtype=torch.int64)
+    whole = run.model.bottleneck.read(sent).view(len(split), 3, -1)
+
+    def score(model: Any, split: Any, signal: torch.Tensor) -> TaskMetrics:
+        right = (signal.view_as(whole) == whole).all(2)[:, read].all(1)
+        return TaskMetrics(0.0, {"m": Metric({"accuracy": float(percent(right))}, len(split), {})})
+
+    evaluation = Evaluation(score(None, split, whole), {}, whole, sent, None)
+    with patch.object(run.task, "evaluate", score):
+        found = intervene(run.model, run.task, split, evaluation)["symbols_needed"]
+    assert found == {"first": first, "any": len(positions), "positions": positions}
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept", "rest"),
+    [
+        ((), 2, None),
+        (("bottleneck.stop_token=true",), 2, STOP),
+        (("bottleneck.stop_token=true", "task.palette=rank"), 5, STOP),
+    ],
+)
+def test_messages_are_cut_where_the_bottleneck_can_read_them(
+    make_run: Make, settings: tuple[str, ...], kept: int, rest: int | None
+) -> None:
+    run = make_run("task=reconstruction", "bottleneck.max_message_length=8", *settings)
+    count = 24
+    sent = (torch.arange(count)[:, None] + 3 * torch.arange(8)) % count + 1
+    cut = _first(run.model.bottleneck, sent, 2, torch.Generator().manual_seed(0))
+    assert torch.equal(cut[:, :2], sent[:, :2])
+    assert (cut[:, 2:kept] != sent[:, 2:kept]).all()
+    if rest is None:
+        assert (cut[:, 2:] != sent[:, 2:]).all()
+        assert torch.equal(cut.sort(0).values, sent.sort(0).values)
+    else:
+        assert (cut[:, kept:] == rest).all()
+    run.model.bottleneck.read(cut)
 
 
 @pytest.mark.parametrize("stop_token", [False, True])
@@ -103,6 +157,7 @@ def test_the_command_prints_and_writes_the_measures(
     assert list(results["measures"]["topsim_edit"]) == FLOORS
     assert f"{results['measures']['posdis']['value']:.3f}" in outcome.out
     assert "all symbols in random order:" in outcome.out
+    assert f"the first {results['symbols_needed']['first']} symbols; positions" in outcome.out
     none = call(arc.evaluate.main, f"path={path}", "measures=none")
     assert "topsim" not in none.out
     wrong = call(arc.evaluate.main, f"path={path}", "measures=some")

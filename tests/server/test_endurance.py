@@ -19,6 +19,7 @@ REQUESTS = [300, pytest.param(10_000, marks=pytest.mark.slow)]
 ROUTES = [
     *("/", "/static/app.js", "/static/../app.py", "/status", "/metrics_history", "/log"),
     *("/task_config", "/task_schema", "/config", "/samples", "/examples", "/probe", "/language"),
+    *("/concepts",),
     *("/list_checkpoints", "/pretrained_encoders", "/checkpoint", "/download/x", "/nothing"),
     *("/save_checkpoint", "/start_train", "/start_pretrain", "/%00", "//", "/download/%2e%2e%2fx"),
 ]

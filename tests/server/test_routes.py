@@ -30,6 +30,7 @@ EMPTY_BEFORE_A_RUN = {
     "/samples": "samples",
     "/examples": "examples",
     "/language": "messages",
+    "/concepts": "dictionary",
     "/metrics_history": "history",
     "/list_checkpoints": "checkpoints",
     "/pretrained_encoders": "encoders",
@@ -104,6 +105,15 @@ def test_the_language_counts_the_messages_of_the_validation_set(trained: Station
     assert language["total"] == sum(row["count"] for row in language["messages"])
     assert len(language["positions"]) == language["max_length"]
     assert len(language["positions"][0]) == language["vocab_size"]
+
+
+def test_the_concepts_of_a_finished_run_are_those_of_its_last_validation(trained: Station) -> None:
+    concepts, language = trained.get("/concepts"), trained.get("/language")
+    assert (concepts["step"], concepts["examples"]) == (5, language["total"])
+    assert len(concepts["information"]["bits"]) == language["max_length"]
+    for entry in concepts["dictionary"]:
+        sent = language["positions"][entry["position"] - 1][entry["symbol"]]
+        assert entry["count"] / entry["precision"] == pytest.approx(sent)
 
 
 def test_the_schema_describes_every_setting(station: Station) -> None:
@@ -374,6 +384,7 @@ def test_samples_of_other_tasks(station: Station, task: str, shown: str, bottlen
     assert (sample["vector"] is None) == (bottleneck == "communication")
     if bottleneck == "autoencoder":
         assert station.get("/language")["messages"] == []
+        assert "vectors" in station.get("/concepts", 400)["error"]
     if task == "reconstruction":
         assert [len(row) for row in sample["built"]] == [len(row) for row in sample["grid"]]
 

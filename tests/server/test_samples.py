@@ -6,6 +6,10 @@ import pytest
 import torch
 from helpers_data import MakeCorpus, MakeRun
 
+from arc.metrics.concepts import split_concepts
+from arc.metrics.language import Language, measure_language, random_codes, shuffled
+from arc.metrics.language.dictionary import best_match
+from arc.metrics.language.information import position_concepts
 from arc.server.samples import SAMPLES, SampleViewer, language_table
 
 KEYS = {"example", "puzzle", "grid", "target", "message", "sent", "vector", "length", "edited"}
@@ -106,3 +110,61 @@ def test_the_language_counts_validation_messages(discrete_viewer: SampleViewer) 
     count = len(discrete_viewer.task.corpus.validation)
     language = discrete_viewer.language(torch.zeros(count, 5, dtype=torch.int64))
     assert (language["vocab_size"], language["total"], language["distinct"]) == (8, count, 1)
+
+
+@pytest.mark.parametrize("shortest", [None, 2])
+def test_the_concepts_are_those_of_the_library(
+    discrete_viewer: SampleViewer, shortest: int | None
+) -> None:
+    split, generator = discrete_viewer.task.corpus.validation, torch.Generator().manual_seed(1)
+    messages = torch.randint(8, (len(split), 5), generator=generator)
+    messages[:, 1] = split.sender % 2
+    lengths = torch.randint(2, 6, (len(split),), generator=generator) if shortest else None
+    tables = discrete_viewer.concepts(messages, lengths)
+    assert json.loads(json.dumps(tables)) == tables
+    language = Language(messages, lengths, 8, split_concepts(split), split.grids[split.sender])
+    entries = best_match(language)[1]
+    measured = measure_language(language, ["concept_best_match"])["concept_best_match_positions"]
+    assert tables["score"] == pytest.approx(vars(measured))
+    assert (tables["examples"], tables["entries"]) == (len(split), len(entries))
+    known = {(entry.symbol, entry.position, entry.concept, entry.value): entry for entry in entries}
+    gains = []
+    for row in tables["dictionary"]:
+        entry = known[row["symbol"], row["position"] - 1, row["concept"], row["value"]]
+        assert {key: row[key] for key in ("count", "precision", "recall")} == {
+            **{"count": entry.count, "precision": entry.precision, "recall": entry.recall}
+        }
+        of_value = split_concepts(split).select(entry.concept).values[:, 0] == entry.value
+        assert row["chance"] == pytest.approx(of_value.mean())
+        gains.append(row["count"] * (1 - row["chance"] / row["precision"]))
+        for example in row["examples"]:
+            index = split.example_ids.index(example["example"])
+            assert of_value[index]
+            assert language.symbols[index, entry.position] == entry.symbol
+            assert example["grid"] == split.grids[split.sender[[index]]].arrays()[0].tolist()
+    assert gains == sorted(gains, reverse=True)
+    generator = torch.Generator().manual_seed(0)
+    for change in (shuffled, random_codes):  # the draws before those of the table
+        change(language, generator)
+    table, found = position_concepts(language, generator), tables["information"]
+    assert found["concepts"] == list(table.concepts)
+    for name, values in (
+        ("bits", table.information),
+        ("shuffled", table.chance),
+        ("entropy", table.concept_entropy),
+    ):
+        assert found[name] == pytest.approx(values), name
+
+
+def test_concepts_need_symbols_and_a_validation_set(make_run: MakeRun) -> None:
+    for overrides, words in [
+        (["bottleneck=autoencoder"], "messages are vectors"),
+        (["data.validation_fraction=0.0"], "no validation set"),
+    ]:
+        run = make_run("task=reconstruction", *overrides)
+        with pytest.raises(ValueError, match=words):
+            SampleViewer(run.model, run.task).concepts(None, None)
+
+
+def test_there_are_no_concepts_before_the_first_validation(discrete_viewer: SampleViewer) -> None:
+    assert discrete_viewer.concepts(None, None) == {"dictionary": [], "information": None}

@@ -141,6 +141,7 @@ def test_every_response_has_the_security_headers(trained: Station, route: str) -
     with trained.client.get(route) as answer:
         headers = answer.headers
     assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert "img-src 'self' blob:;" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"

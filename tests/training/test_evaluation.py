@@ -82,6 +82,7 @@ def test_language_metrics_are_computed_for_discrete_messages(
     else:
         assert 1 <= language["unique_messages"] <= len(run.corpus.validation)
         assert language["mean_length"] == 5
+        assert language["topsim_hamming"] != language["topsim_hamming_shuffled"]
     assert evaluate_split(run.model, run.task, run.corpus.validation).language == {}
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers_cli import Make
 
+from arc.config.builders import build_trainer
 from arc.tasks import Metric, TaskMetrics
 from arc.training import DivergedError, RunControl, StepEvent, Trainer, ValidationEvent
 
@@ -40,6 +41,12 @@ def run(trainer: Trainer) -> list[StepEvent | ValidationEvent]:
 
 def rates(trainer: Trainer) -> list[float]:
     return [event.learning_rate for event in steps(run(trainer))]
+
+
+def test_a_run_can_be_validated_every_few_steps(make_run: Make) -> None:
+    run_parts = make_run("task=reconstruction", "training.max_steps=7")
+    trainer = build_trainer(run_parts.config, run_parts.task, run_parts.model, validate_every=3)
+    assert [event.step for event in validations(run(trainer))] == [3, 6, 7]
 
 
 # -- length ------------------------------------------------------------------------------

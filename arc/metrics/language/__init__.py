@@ -6,7 +6,14 @@ and the p-value of a similarity (``similarity_test``), and boundaries in message
 """
 
 from arc.metrics.language.base import MEASURES, Language, Measure
-from arc.metrics.language.changes import dropped, permuted, random_codes, replaced, shuffled
+from arc.metrics.language.changes import (
+    dropped,
+    permuted,
+    random_codes,
+    replaced,
+    shuffled,
+    truncated,
+)
 from arc.metrics.language.suite import Measured, measure_language
 from arc.registry import import_members
 
@@ -23,4 +30,5 @@ __all__ = [
     "random_codes",
     "replaced",
     "shuffled",
+    "truncated",
 ]

@@ -42,6 +42,24 @@ def replaced(messages: Tensor, position: int, generator: Generator) -> Tensor:
     return changed
 
 
+def truncated(
+    messages: Tensor, count: int, generator: Generator, stop: int | None = None
+) -> Tensor:
+    """Return messages of which only the first ``count`` symbols are kept.
+
+    ``messages``: int64 [N, L]. With ``stop``, this symbol takes the place of the later ones.
+    Without it a message cannot end early: the symbol at each later position is that of another
+    message, drawn at random for each position as in ``replaced``.
+    """
+    changed = messages.clone()
+    if stop is not None:
+        changed[:, count:] = stop
+        return changed
+    for position in range(count, messages.shape[1]):
+        changed = replaced(changed, position, generator)
+    return changed
+
+
 def permuted(messages: Tensor, generator: Generator, lengths: Tensor | None = None) -> Tensor:
     """Return messages whose symbols are in random order, drawn for each message.
 

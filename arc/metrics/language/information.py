@@ -47,22 +47,25 @@ def information_table(columns: Array, concepts: ConceptTable) -> InformationTabl
     """Compute the information of each column of int [N, P] about each concept; no ``chance``."""
     number = len(columns)
     terms = np.arange(number + 1) * np.log2(np.arange(number + 1).clip(1))  # n log2 n
+    starts = np.cumsum([0, *concepts.sizes[:-1]])
+    values, total = concepts.codes + starts[:, None], sum(concepts.sizes)  # numbered consecutively
 
-    def bits(codes: Array) -> float:
-        counts = np.bincount(codes)
-        constant = counts.max() == number  # exactly 0, without a rounding error
-        return 0.0 if constant else math.log2(number) - float(terms[counts].sum()) / number
+    def entropies(counts: Array, starts: Array) -> Array:
+        """Return the entropy of each block of columns of int [rows, columns]; exact at 0."""
+        sums = np.add.reduceat(terms[counts].sum(0), starts)
+        constant = np.maximum.reduceat(counts.max(0), starts) == number
+        return np.where(constant, 0.0, math.log2(number) - sums / number)
 
-    numbers = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns.T]
-    both = [
-        [bits(x * size + y) for size, y in zip(concepts.sizes, concepts.codes, strict=True)]
-        for x in numbers
-    ]
-    x, y = (
-        np.array([entropy_bits(np.bincount(z)) for z in codes])
-        for codes in (numbers, concepts.codes)
-    )
-    return InformationTable(np.maximum(0.0, x[:, None] + y - both), x, y, concepts.names)
+    x, both = [], []
+    for column in columns.T:
+        codes = np.unique(column, return_inverse=True)[1].reshape(-1)
+        rows = int(codes.max()) + 1
+        counts = np.bincount((codes * total + values).ravel(), minlength=rows * total)
+        both.append(entropies(counts.reshape(rows, total), starts))
+        x.append(entropies(np.bincount(codes)[:, None], starts[:1])[0])
+    y = entropies(np.bincount(values.ravel(), minlength=total)[None], starts)
+    information = np.maximum(0.0, np.array(x)[:, None] + y - both)
+    return InformationTable(information, np.array(x), y, concepts.names)
 
 
 def position_concepts(

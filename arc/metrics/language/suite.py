@@ -31,14 +31,15 @@ class Measured:
 
 def measure_language(
     language: Language,
-    measures: Literal["all", "fast", "none"] = "all",
+    measures: Literal["all", "fast", "none"] | list[str] = "all",
     generator: Generator | None = None,
 ) -> dict[str, Measured]:
     """Compute the measures of ``language``, with their floors, by name.
 
     ``fast`` leaves out measures that take seconds for thousands of messages; ``none`` gives an
-    empty dict. The default ``generator`` has seed 0. For the floor of an untrained sender, measure
-    its messages as another language. Raises ValueError for any other ``measures``.
+    empty dict; a list selects registered measures by name. The default ``generator`` has seed 0.
+    For the floor of an untrained sender, measure its messages as another language. Raises
+    ValueError for any other ``measures``.
 
     In a language whose messages are the digits of 00 to 99, each position determines one concept.
     In shuffled messages it does not:
@@ -53,10 +54,8 @@ def measure_language(
     >>> values["posdis"].shuffled < 0.2
     True
     """
-    if measures not in SELECTIONS:
-        hint = nearest(str(measures), SELECTIONS)
-        raise ValueError(f"measures={measures}: choose one of {', '.join(SELECTIONS)}.{hint}")
-    if measures == "none":
+    selected = _names(measures)
+    if not selected:
         return {}
     generator = generator or torch.Generator().manual_seed(0)
     languages = (
@@ -65,8 +64,18 @@ def measure_language(
         random_codes(language, generator),
     )
     result: dict[str, Measured] = {}
-    for name in MEASURES:
-        if measures == "all" or MEASURES[name].speed == "fast":
-            values = [MEASURES[name].compute(each, generator) for each in languages]
-            result.update({key: Measured(*(each[key] for each in values)) for key in values[0]})
+    for name in selected:
+        values = [MEASURES[name].compute(each, generator) for each in languages]
+        result.update({key: Measured(*(each[key] for each in values)) for key in values[0]})
     return result
+
+
+def _names(measures: str | list[str]) -> list[str]:
+    if not isinstance(measures, str):
+        return [MEASURES.check(name) for name in measures]
+    if measures not in SELECTIONS:
+        hint = nearest(measures, SELECTIONS)
+        raise ValueError(f"measures={measures}: choose one of {', '.join(SELECTIONS)}.{hint}")
+    if measures == "none":
+        return []
+    return [name for name in MEASURES if measures == "all" or MEASURES[name].speed == "fast"]

@@ -29,6 +29,8 @@ class ContinuousBottleneck(Bottleneck):
     bits (Shannon, 1949). In evaluation every call draws the same noise.
     """
 
+    is_static = True
+
     def __init__(
         self, latent_dim: int, vocab_size: Any = None, max_length: Any = None, noise: float = 0.0
     ) -> None:

@@ -61,6 +61,7 @@ class Bottleneck(nn.Module, ABC):
     capacity_bits: float | None = None
     stop_token: bool = False
     progress: float = 0.0
+    is_static: bool = False  # ``forward`` does not use ``progress`` and never waits for the device
 
     @abstractmethod
     def forward(self, latent: Tensor) -> Message:

@@ -70,6 +70,7 @@ class DiscreteBottleneck(Bottleneck):
         self.stop_token, self.length_cost = stop_token, length_cost
         self.noise, self.entropy_bonus = noise, entropy_bonus
         self.temperatures = (temperature, temperature_final or temperature)
+        self.is_static = temperature_final is None
         self.signal_width = max_length * (codes.shape[1] + 1)
         self.register_buffer("codes", codes, persistent=False)
         self.project = nn.Linear(latent_dim, max_length * codes.shape[1])

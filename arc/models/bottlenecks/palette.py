@@ -38,6 +38,7 @@ class PaletteBottleneck(Bottleneck):
         super().__init__()
         self.bottleneck = bottleneck
         self.vocab_size, self.stop_token = bottleneck.vocab_size, bottleneck.stop_token
+        self.is_static = bottleneck.is_static
         self.palette_length = palette_length(self.vocab_size)
         if bottleneck.max_length is not None:
             self.max_length = self.palette_length + bottleneck.max_length
@@ -108,7 +109,7 @@ def _permutation(numbers: Tensor) -> Tensor:
 
 def _places(device: torch.device) -> Tensor:
     """Return the place values of the Lehmer code: 9!, 8!, ..., 0!."""
-    return torch.tensor([math.factorial(n) for n in reversed(range(NUM_COLORS))], device=device)
+    return torch.arange(NUM_COLORS, device=device).clamp(min=1).cumprod(0).flip(0)
 
 
 def _digits(numbers: Tensor, base: int, length: int) -> Tensor:

@@ -14,7 +14,6 @@ from arc.models.ragged import (
     Layout,
     SizeEmbedding,
     activate,
-    cell_values,
     pool,
 )
 
@@ -52,7 +51,7 @@ class CellEncoder(ARCEncoder):
         """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
         layout = Layout.of(grids.sizes)
         size = self.size(grids.sizes)
-        colors = self.color(cell_values(grids))
+        colors = self.color(layout.values(grids))
         coarse = pool(colors, layout)
         x = self.stem(colors, layout)
         x = x + size.to(x.dtype)[layout.grid]

@@ -50,5 +50,5 @@ class PatchPairEncoder(ARCEncoder):
         """Return the outputs with ``unchanged`` in cells that equal the resized input."""
         copies = inputs.resized(outputs.sizes).cells
         side = copies.shape[1]
-        cells = outputs.cells[:, :side, :side]
+        cells = outputs.padded[:, :side, :side]
         return Grids(torch.where(cells == copies, self.unchanged, cells), outputs.sizes)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE
+from arc.data.grids import MAX_GRID_SIZE, inside_grids
 from arc.registry import Registry
 
 RECEIVERS: Registry[type[Receiver]] = Registry("receiver of task")
@@ -67,7 +67,12 @@ def checked_sizes(sizes: Tensor | Sequence[Sequence[int]], signal: Tensor) -> Te
 
 
 def by_grid(logits: Tensor, sizes: Tensor) -> list[Tensor]:
-    """Return [cells, num_colors] as a list of [num_colors, height, width], one for each grid."""
+    """Return [cells, num_colors] as a list of [num_colors, height, width], one for each grid.
+
+    ``logits`` may be a dense list (see uses_dense_cells).
+    """
+    if len(logits) == len(sizes) * MAX_GRID_SIZE**2:
+        logits = logits[inside_grids(sizes, MAX_GRID_SIZE).flatten()]
     return [
         cells.t().reshape(-1, height, width)
         for cells, (height, width) in zip(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arc.data.grids import MAX_GRID_SIZE
+from arc.data.grids import MAX_GRID_SIZE, grids_of_cells
 from arc.models.patches import (
     PATCHES,
     PLACES,
@@ -31,6 +31,8 @@ from arc.models.receivers.base import (
 @RECEIVERS.register("reconstruction")
 class ReconstructionReceiver(Receiver):
     """Decodes a grid of a given size.
+
+    Lists of cells may be dense (see uses_dense_cells); rows outside of a grid have no meaning.
 
     ``ReconstructionReceiver(shape)`` builds a subclass: CellReconstruction for the architecture
     ``cells``, else PatchReconstruction.
@@ -69,7 +71,7 @@ class ReconstructionReceiver(Receiver):
         logits = self.decode(rest, sizes)
         if self.palette_width == 0:
             return logits
-        ranks = palette.round().long().repeat_interleave(sizes.prod(1), 0, output_size=len(logits))
+        ranks = palette.round().long()[grids_of_cells(sizes, len(logits))]
         return logits.gather(1, ranks)
 
     def receive(self, signal: Tensor, *, sizes: Tensor | Sequence[Sequence[int]]) -> list[Tensor]:
@@ -111,7 +113,7 @@ class CellReconstruction(ReconstructionReceiver):
         for block in self.blocks:
             x = block(x, layout)
         coarse = spread(self.coarse(signal).float(), layout)
-        return self.color(activate(self.norm, x)).float() + coarse
+        return layout.rows(self.color(activate(self.norm, x)).float() + coarse)
 
 
 class PatchReconstruction(ReconstructionReceiver):

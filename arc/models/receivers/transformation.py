@@ -96,7 +96,7 @@ class TransformationReceiver(Receiver):
         cell = layout.patch * PLACES + layout.place
         logits = F.embedding(cell, self.color(x).view(-1, self.num_colors)).float()
         bonus = F.embedding(cell, self.copy(x).view(-1, 1)).float()
-        copied = cell_values(inputs.resized(sizes))[:, None]
+        copied = cell_values(inputs.resized(sizes)).clamp(min=0)[:, None]
         logits = logits.scatter_add(1, copied, bonus).gather(1, ranks[layout.grid])
         return BuiltGrids(sizes, logits, size_logits)
 
@@ -139,4 +139,5 @@ class _SizeHead(nn.Module):
     def forward(self, x: Tensor, sizes: Tensor) -> Tensor:
         """Map [batch, patches, channels] and ``sizes`` [batch, 2] to [batch, 2, MAX_GRID_SIZE]."""
         logits = self.layers(x.mean(1)).view(len(x), 2, MAX_GRID_SIZE).float()
-        return logits + self.same * F.one_hot(sizes - 1, MAX_GRID_SIZE)
+        side = torch.arange(1, MAX_GRID_SIZE + 1, device=sizes.device)
+        return logits + self.same * (side == sizes[:, :, None])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
+from functools import lru_cache
+
 from flask import Blueprint, Response, current_app
 
 blueprint = Blueprint("page", __name__)
@@ -10,7 +14,15 @@ blueprint = Blueprint("page", __name__)
 @blueprint.get("/")
 def index() -> Response:
     """Return the page; its scripts and styles are in /static."""
+    _prepare()
     return current_app.send_static_file("index.html")
+
+
+@lru_cache(maxsize=1)
+def _prepare() -> None:
+    """Import what /concepts needs, which takes a second, before the page asks for it."""
+    for name in ("scipy.ndimage", "scipy.optimize"):
+        threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
 
 
 @blueprint.get("/favicon.ico")

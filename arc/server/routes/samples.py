@@ -50,6 +50,12 @@ def _message(text: str | None) -> list[int] | None:
         abort(400, "message: symbols are whole numbers, separated by commas")
 
 
+@blueprint.get("/concepts")
+def concepts() -> Response:
+    """Return what the messages of the last validation say about concepts."""
+    return Response(session().concepts.get(), content_type="application/json")
+
+
 @blueprint.get("/language")
 def language() -> Response:
     """Return the messages of the last validation by frequency."""

@@ -1,7 +1,8 @@
 // An SVG line chart: the raw range faint under a smoothed line, dashed reference lines with labels,
-// a crosshair with values in the legend, zoom by dragging, keyboard support.
+// a crosshair with values in the legend, zoom by dragging, keyboard support, download.
 
 import { h, s, setText } from "./dom.js";
+import { downloadMenu } from "./export.js";
 import { figure } from "./format.js";
 import { extent, lowerBound, path, smooth } from "./series.js";
 import { spread, xLabel, xTicks, yScale } from "./scale.js";
@@ -12,10 +13,12 @@ const DOTS = 60; // lines of at most this many points also show them
 export class Chart {
   /**
    * `view` is shared by all charts: {byTime, smoothing, range: [x0, x1], zoomed}; `on` has
-   * hover(x or null) and zoom(x0, x1 or null). `tools`: extra controls for the header.
+   * hover(x or null), zoom(x0, x1 or null), and prefix() and fail(error) for downloads. `tools`:
+   * extra controls for the header.
    */
   constructor({ title, unit, view, on, bounds = [-Infinity, Infinity], tools = [] }) {
     Object.assign(this, { title, unit, view, on, bounds, log: false, lines: [], references: [] });
+    this.menu = downloadMenu(this, on);
     this.legend = h("ul.legend");
     this.where = h("span.where");
     this.summary = h("p.summary", { id: `chart-${title.toLowerCase().replace(/\W+/g, "-")}` });
@@ -29,7 +32,7 @@ export class Chart {
     });
     this.plot.append(this.svg);
     this.spoken = h("p.vh", { "aria-live": "polite" });
-    const head = h("div.chart-head", {}, h("h3", {}, title, unit && h("small", {}, ` ${unit}`)), this.where, ...tools);
+    const head = h("div.chart-head", {}, h("h3", {}, title, unit && h("small", {}, ` ${unit}`)), this.where, ...tools, this.menu.element);
     this.element = h("figure.chart", {}, head, this.legend, this.plot, h("figcaption", {}, this.summary), this.spoken);
     this.grid = s("g", { class: "axes" });
     this.curves = s("svg", {}); // an inner svg clips to the plot
@@ -51,6 +54,7 @@ export class Chart {
     this.references = references;
     this.empty = empty;
     setText(this.summary, summary);
+    this.menu.allow(this.lines.length > 0);
     this.draw();
   }
 

@@ -6,7 +6,7 @@ export const COLORS = [
   "#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00",
   "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25",
 ]; // prettier-ignore
-const NAMES = ["black", "blue", "red", "green", "yellow", "grey", "magenta", "orange", "azure", "maroon"];
+export const NAMES = ["black", "blue", "red", "green", "yellow", "grey", "magenta", "orange", "azure", "maroon"];
 const LIGHT = new Set([3, 4, 5, 7, 8]); // colours that need dark digits
 const DIGIT_CELL = 11; // px; the smallest cell that fits a digit
 const painters = new WeakMap();

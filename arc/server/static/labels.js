@@ -30,6 +30,23 @@ const LABELS = {
   exact: "exact match",
   top1: "top-1 accuracy",
   top5: "top-5 accuracy",
+  topsim_hamming: "topographic similarity",
+  posdis: "positional disentanglement",
+  bosdis: "bag-of-symbols disentanglement",
+  context_independence: "context independence of symbols",
+  context_independence_positions: "context independence by position",
+  semantic_consistency_adjusted: "semantic consistency, adjusted",
+  num_colors: "number of colors",
+  objects_4: "objects (4 neighbors)",
+  objects_8: "objects (8 neighbors)",
+  largest_size: "size of largest object",
+  largest_color: "color of largest object",
+  left_right: "left-right symmetry",
+  up_down: "up-down symmetry",
+  diagonal: "diagonal symmetry",
+  antidiagonal: "antidiagonal symmetry",
+  rotation: "symmetry of 180° rotation",
+  output: "input or output",
 };
 
 /** A name inside a sentence: `random_codes` becomes "random codes". */

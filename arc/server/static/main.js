@@ -14,6 +14,7 @@ import { mountLog } from "./panels/log.js";
 import { mountResults } from "./panels/results.js";
 import { mountSettings } from "./panels/settings.js";
 import { mountStatus } from "./panels/status.js";
+import { RunHistory } from "./run_history.js";
 import { mountTabs } from "./tabs.js";
 
 const KEYS = {
@@ -35,10 +36,11 @@ onTokenWanted((wrong) =>
 const { tabs, select, current, previous } = mountTabs(app);
 const settings = mountSettings(app);
 const controls = mountControls(app, settings);
-mountCharts(app, tabs.charts);
+const record = new RunHistory();
+mountCharts(app, tabs.charts, record);
 mountResults(app);
 mountExamples(app, tabs.examples);
-mountLanguage(app, tabs.language);
+mountLanguage(app, tabs.language, record);
 mountCheckpoints(app, tabs.checkpoints);
 mountConfig(app, tabs.config);
 mountLog(app, tabs.log);

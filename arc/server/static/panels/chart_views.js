@@ -11,7 +11,7 @@ function stepLine({ history, x }, label, style, name, ranged, raw = true) {
 }
 
 /** A line over the validations; `read` returns the value of one of them. */
-function validationLine({ validations, byTime }, label, style, read) {
+export function validationLine({ validations, byTime }, label, style, read) {
   const rows = validations.filter((each) => typeof read(each) === "number");
   const x = Float64Array.from(rows, (each) => (byTime ? each.seconds : each.batch_num));
   const y = Float64Array.from(rows, read);

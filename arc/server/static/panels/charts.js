@@ -1,23 +1,18 @@
-// The charts: polls /metrics_history, stores it in bounded memory, draws all with one x axis.
+// The charts of the run's history, drawn with one x axis.
 
-import { get } from "../api.js";
 import { Chart } from "../chart.js";
 import { byId, h, memory, setText } from "../dom.js";
 import { integer } from "../format.js";
 import { poll } from "../poll.js";
-import { Columns } from "../series.js";
 import { accuracyView, entropyView, gradientView, lossView, rateView, useView } from "./chart_views.js";
 
-const HISTORY = [["batch_num", "epoch", "batch", "seconds", "learning_rate", "grad_norm"], ["loss", "accuracy"]];
-
-export function mountCharts(app, tab) {
+export function mountCharts(app, tab, record) {
   const host = byId("charts");
-  const history = new Columns(...HISTORY);
-  let validations = [];
+  const history = record.steps;
   let run = null;
   let frame = 0;
   const view = { byTime: memory.get("byTime", false), smoothing: memory.get("smoothing", 0.6), range: [0, 1], zoomed: null, hover: null };
-  const on = { hover, zoom };
+  const on = { hover, zoom, prefix: () => app.status?.run_name, fail: app.fail };
 
   const toggle = (name, label, pressed, act) => {
     const button = h("button.toggle", { type: "button", "aria-pressed": String(pressed) }, label);
@@ -86,6 +81,7 @@ export function mountCharts(app, tab) {
     const began = performance.now();
     view.range = view.zoomed ? clamp(view.zoomed) : whole();
     charts[0][0].log = options.log;
+    const { validations } = record;
     const data = { history, validations, x: view.byTime ? history.data.seconds : history.data.batch_num, options, byTime: view.byTime, range: view.range, status: app.status };
     for (const [chart, make] of charts) {
       const { lines, references, summary, empty } = make(data);
@@ -98,6 +94,7 @@ export function mountCharts(app, tab) {
   }
 
   function whole() {
+    const { validations } = record;
     const name = view.byTime ? "seconds" : "batch_num";
     const ends = validations.length ? [validations[0][name], validations.at(-1)[name]] : [];
     if (history.length) ends.push(history.data[name][0], history.last(name));
@@ -113,27 +110,12 @@ export function mountCharts(app, tab) {
   }
 
   async function fetchMore() {
-    // Start one step back: a validation may arrive after the row of its step.
-    const last = Math.max(history.last("batch_num") || 0, 0);
-    const answer = await get(last > 1 ? `/metrics_history?since=${last - 1}` : "/metrics_history");
-    if (answer.run_id !== run) {
-      const restart = run !== null && last > 1;
-      run = answer.run_id;
-      history.clear();
-      validations = [];
+    await record.fetch();
+    if (record.run !== run) {
+      run = record.run;
       view.zoomed = null;
       byId("follow").hidden = true;
-      if (restart) return fetchMore(); // that answer started in the middle of another run
     }
-    let newest = history.length ? history.last("batch_num") : -Infinity;
-    for (const row of answer.history ?? []) {
-      if (row.batch_num <= newest) continue;
-      newest = row.batch_num;
-      history.push(row);
-    }
-    const known = validations.at(-1)?.batch_num ?? -Infinity;
-    validations.push(...(answer.validations ?? []).filter((each) => each.batch_num > known));
-    if (validations.length > 20000) validations = validations.filter((_, i) => i % 2);
     redraw();
   }
 

@@ -2,6 +2,7 @@
 
 import { download, get, post } from "../api.js";
 import { prompt, show } from "../dialog.js";
+import { tableHeading } from "../csv.js";
 import { actionButton, byId, disable, h, note, setText } from "../dom.js";
 import { DASH, figure, integer, percent } from "../format.js";
 import { label, words } from "../labels.js";
@@ -23,7 +24,7 @@ export function mountCheckpoints(app, tab) {
   const count = h("span.hint", { role: "status" });
   const folder = h("code.hint", { title: "checkpoint.dir" });
   const [files, encoders] = [h("div.scroll"), h("div.scroll")];
-  host.append(h("div.toolbar", {}, h("h3", {}, "Checkpoints"), filter, count, folder), files, h("h3", {}, "Pretrained encoders"), encoders);
+  host.append(tableHeading(app, "Checkpoints", files, { more: [filter, count, folder] }), files, tableHeading(app, "Pretrained encoders", encoders), encoders);
   let [rows, shown, starters] = [[], null, []];
 
   async function load() {
@@ -55,7 +56,7 @@ export function mountCheckpoints(app, tab) {
 
   function row(each) {
     const name = stem(each.filename);
-    const size = [cell("size_mb", figure(each.size_mb, 3)), cell("modified", each.modified ?? DASH)];
+    const size = [cell("size_mb", figure(each.size_mb, 3), each.size_mb), cell("modified", each.modified ?? DASH)];
     if (each.error) {
       return h("tr.broken", { "data-name": name }, cell("filename", nameView(name)), h("td", { colspan: 5 }, `✗ ${each.error}`), size, h("td.actions", {}, downloader(name)));
     }
@@ -70,9 +71,9 @@ export function mountCheckpoints(app, tab) {
       cell("filename", nameView(name)),
       cell("task_type", words(each.task_type ?? DASH)),
       cell("bottleneck_type", bottleneck),
-      cell("step", integer(each.step)),
-      cell("val_acc", percent(each.val_acc)),
-      cell("val_loss", figure(each.val_loss, 3)),
+      cell("step", integer(each.step), each.step),
+      cell("val_acc", percent(each.val_acc), each.val_acc),
+      cell("val_loss", figure(each.val_loss, 3), each.val_loss),
       size,
       h("td.actions", {}, inspector(name), resume, tune, downloader(name)),
     );
@@ -87,8 +88,8 @@ export function mountCheckpoints(app, tab) {
         { "data-name": name },
         cell("filename", nameView(name)),
         cell("task_type", words(each.task_type ?? DASH)),
-        cell("val_acc", percent(each.val_acc)),
-        cell("epoch", integer(each.epoch)),
+        cell("val_acc", percent(each.val_acc), each.val_acc),
+        cell("epoch", integer(each.epoch), each.epoch),
         h("td.actions", {}, inspector(name), downloader(name)),
       );
     });
@@ -139,9 +140,9 @@ const nameView = (name) => h("code", {}, name.split(/(?<=_)/).flatMap((word) => 
 
 const isNumber = (key) => (NUMBERS.includes(key) ? ".number" : "");
 
-const cell = (key, content) => h(`td.${key}${isNumber(key)}`, { "data-label": title(key) }, content);
+const cell = (key, content, csv) => h(`td.${key}${isNumber(key)}`, { "data-label": title(key), "data-csv": csv }, content);
 
 function table(columns, rows) {
-  const head = columns.map((key) => h(`th${isNumber(key)}`, { scope: "col", title: key }, key ? title(key) : h("span.vh", {}, "Actions")));
+  const head = columns.map((key) => h(`th${isNumber(key)}`, { scope: "col", title: key, "data-csv-skip": !key }, key ? title(key) : h("span.vh", {}, "Actions")));
   return h("table.rows.stacking", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
 }

@@ -1,35 +1,47 @@
-// Message statistics: how often each message is sent, for which grids, and symbol use by position.
+// Message statistics: measures over training, what positions and symbols stand for, how often each
+// message is sent and for which grids, and symbol use by position.
 
 import { get } from "../api.js";
+import { tableHeading } from "../csv.js";
 import { byId, h, note, setText } from "../dom.js";
 import { integer, percent } from "../format.js";
-import { gridView } from "../grid.js";
+import { heatTable } from "../heat.js";
 import { messageView } from "../message.js";
 import { poll } from "../poll.js";
+import { conceptTables, scrollBox, thumbs } from "./dictionary.js";
+import { measureCharts } from "./measures.js";
 
 const FIRST = 40;
+const DARKEST = 0.4; // share of a position's symbols
 
-export function mountLanguage(app, tab) {
+export function mountLanguage(app, tab, record) {
   const host = byId("language");
   const state = h("p.summary", { role: "status" });
   const readout = h("p.hint.readout");
-  const [heat, table] = [h("div.scroll"), h("div.scroll")];
-  host.append(state, h("h3", {}, "Symbol use by position"), heat, readout, h("h3", {}, "Messages"), table);
+  const [heat, table] = [scrollBox("Symbol use by position"), scrollBox("Messages")];
+  const more = h("button.quiet", { type: "button", hidden: true, onclick: () => ((all = !all), render()) });
+  const measures = measureCharts(app);
+  const concepts = conceptTables(app, explore);
+  host.append(state, measures.element, concepts.element, tableHeading(app, "Symbol use by position", heat), heat, readout, tableHeading(app, "Messages", table), table, more);
   let shown = null;
   let all = false;
   let latest = null;
 
   async function load() {
+    await record.fetch();
+    measures.update(record);
     if (!latest) show(note("Waiting for the model …"));
     const answer = await get("/language").catch((error) => {
       if (shown === null) show(note(error.message, error.status === 409 ? "" : "bad"));
       throw error;
     });
     const stamp = `${answer.run_id} ${answer.step}`;
-    if (stamp === shown && latest) return;
-    shown = stamp;
-    latest = answer;
-    render();
+    if (stamp !== shown || !latest) {
+      shown = stamp;
+      latest = answer;
+      render();
+    }
+    await concepts.load();
   }
 
   function show(message) {
@@ -37,6 +49,7 @@ export function mountLanguage(app, tab) {
     heat.replaceChildren(message);
     table.replaceChildren();
     setText(readout, "");
+    more.hidden = true;
   }
 
   function render() {
@@ -47,56 +60,41 @@ export function mountLanguage(app, tab) {
       return;
     }
     setText(state, `${integer(distinct)} distinct messages for ${integer(total)} validation grids, at step ${integer(step)}.`);
-    heat.replaceChildren(heatTable(positions));
+    heat.replaceChildren(symbolTable(positions));
     setText(readout, "");
     table.replaceChildren(messageTable(messages, total));
+    more.hidden = messages.length <= FIRST;
+    setText(more, all ? `Show the first ${FIRST}` : `Show all ${integer(messages.length)}`);
   }
 
-  function heatTable(positions) {
-    const columns = positions[0]?.length ?? 0;
-    const head = h("tr", {}, h("th", { scope: "col" }, "position"), Array.from({ length: columns }, (_, symbol) => h("th", { scope: "col" }, symbol)));
+  function symbolTable(positions) {
     const rows = positions.map((counts, position) => {
       const sum = counts.reduce((a, b) => a + b, 0) || 1;
-      const cells = counts.map((count, symbol) => {
-        const share = count / sum;
-        const text = `position ${position + 1}, symbol ${symbol}: ${integer(count)} times, ${percent(100 * share)} %`;
-        const cell = h("td", { title: text }, count ? integer(count) : "·");
-        cell.style.setProperty("--share", `${Math.round(100 * Math.min(1, share * 2.5))}%`);
-        if (share > 0.22) cell.className = "strong";
-        return cell;
-      });
-      return h("tr", {}, h("th", { scope: "row" }, position + 1), cells);
+      return counts.map((count, symbol) => ({
+        text: count ? integer(count) : "·",
+        csv: count,
+        share: count / sum / DARKEST,
+        title: `position ${position + 1}, symbol ${symbol}: ${integer(count)} times, ${percent((100 * count) / sum)} %`,
+      }));
     });
-    const whole = h("table.heat", {}, h("caption.vh", {}, "Count of each symbol at each position"), h("thead", {}, head), h("tbody", {}, rows));
-    whole.addEventListener("pointerover", (event) => setText(readout, event.target.title ?? ""));
-    whole.addEventListener("pointerleave", () => setText(readout, ""));
-    return whole;
+    const columns = positions[0].map((_, symbol) => symbol);
+    return heatTable({ caption: "Count of each symbol at each position", columns, rows, readout });
   }
 
   function messageTable(messages, total) {
-    const shownRows = all ? messages : messages.slice(0, FIRST);
-    const rows = shownRows.map((each) => {
-      const grids = (each.examples ?? []).map(({ example, grid }) =>
-        h(
-          "button.thumb",
-          { type: "button", title: `${example}: open in Examples`, onclick: () => explore(example) },
-          gridView(grid, { size: 44, role: example }),
-        ),
-      );
+    const rows = (all ? messages : messages.slice(0, FIRST)).map((each) => {
+      const share = (100 * each.count) / (total || 1);
       return h(
         "tr",
         {},
-        h("td", {}, messageView(each.message)),
-        h("td.number", {}, integer(each.count)),
-        h("td.number", {}, percent((100 * each.count) / (total || 1))),
-        h("td.thumbs", {}, grids),
+        h("td", { "data-csv": each.message.join(" ") }, messageView(each.message)),
+        h("td.number", { "data-csv": each.count }, integer(each.count)),
+        h("td.number", { "data-csv": share }, percent(share)),
+        thumbs(each.examples ?? [], explore),
       );
     });
     const titles = ["Message", "Count", "Share (%)", "Grids"].map((title, i) => h(`th${i && i < 3 ? ".number" : ""}`, { scope: "col" }, title));
-    const more =
-      messages.length > FIRST &&
-      h("button.quiet", { type: "button", onclick: () => ((all = !all), render()) }, all ? `Show the first ${FIRST}` : `Show all ${integer(messages.length)}`);
-    return h("div", {}, h("table.rows", {}, h("thead", {}, h("tr", {}, titles)), h("tbody", {}, rows)), more);
+    return h("table.rows", {}, h("caption.vh", {}, "Messages by frequency"), h("thead", {}, h("tr", {}, titles)), h("tbody", {}, rows));
   }
 
   function explore(example) {

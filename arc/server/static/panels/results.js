@@ -1,6 +1,7 @@
 // The test results of a finished run, with the rows that the terminal prints.
 
 import { get } from "../api.js";
+import { tableHeading } from "../csv.js";
 import { byId, h, note } from "../dom.js";
 import { integer, percent } from "../format.js";
 
@@ -23,9 +24,10 @@ export function mountResults(app) {
     }
     if (watched === run) app.toast("The test results are under Results", "good");
     const notes = table.split("\n\n").slice(rows.length ? 1 : 0);
+    const box = h("div.scroll", { tabindex: "0", "aria-label": "Test results" }, rows.length ? tableOf(rows) : "");
     host.replaceChildren(
-      h("h3", {}, "Test results: accuracy in percent with its 95 % interval, next to baselines"),
-      rows.length ? h("div.scroll", { tabindex: "0", "aria-label": "Test results" }, tableOf(rows)) : "",
+      tableHeading(app, "Test results", box, { more: [h("span.hint", {}, "accuracy in percent with its 95 % interval, next to baselines")], rows: () => csvRows(rows) }),
+      rows.length ? box : "",
       ...notes.map((text) => h("p.hint", {}, text)),
     );
   }
@@ -34,8 +36,17 @@ export function mountResults(app) {
   app.on("status", update);
 }
 
+const baselinesOf = (rows) => [...new Set(rows.flatMap((row) => Object.keys(row.baselines)))];
+
+/** The table with the ends of the interval in columns of their own. */
+function csvRows(rows) {
+  const baselines = baselinesOf(rows);
+  const cells = (row) => [row.set, row.metric, row.accuracy, ...(row.interval ?? [null, null]), row.targets, ...baselines.map((name) => row.baselines[name])];
+  return [["set", "metric", "accuracy", "low", "high", "targets", ...baselines], ...rows.map(cells)];
+}
+
 function tableOf(rows) {
-  const baselines = [...new Set(rows.flatMap((row) => Object.keys(row.baselines)))];
+  const baselines = baselinesOf(rows);
   const titles = ["set", "metric", "accuracy", "targets", ...baselines];
   const head = titles.map((title, i) => h(`th${i > 1 ? ".number" : ""}`, { scope: "col" }, title));
   const body = rows.map((row) =>
