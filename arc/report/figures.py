@@ -71,7 +71,7 @@ def curves(
             _line(axes, line, style)
         if is_log:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(LogFormatter())
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(x_label)
