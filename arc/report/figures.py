@@ -63,7 +63,7 @@ def curves(
     lines: Sequence[Line], label: str, *, x_label: str = "step", is_log: bool = False
 ) -> str:
     """Draw lines; those of few points with a marker at each."""
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import NullFormatter
 
     with drawing(180, lines=lines) as axes:
         for line, style in styled(lines):
@@ -72,7 +72,8 @@ def curves(
         if is_log:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(LogFormatter())
+            low, high = axes.get_ylim()
+            axes.yaxis.set_minor_formatter("{x:.3g}" if high < 10 * low else NullFormatter())
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(x_label)
         axes.set_ylabel(label)
