@@ -151,9 +151,9 @@ def value_of(concept: str, value: int) -> str:
 
 
 def _entry_card(run: ReportedRun, language: Language, entry: Entry) -> Card:
-    """Return an entry with up to three grids that have the word and the value.
+    """Return an entry with up to three grids of different puzzles that match it.
 
-    They are of different puzzles.
+    These have the symbol and the value of the entry.
     """
     row, column = _entry(language, entry), _values(language, entry)
     has_symbol = language.symbols[:, entry.position] == entry.symbol

@@ -79,7 +79,7 @@ def intervene(
     kept, as in ``truncated``, with a stop symbol if the bottleneck has one.
 
     ``symbols_needed``: how many symbols keep the accuracy within NEARLY of that of the whole
-    message. ``first``: so many from the start. ``any``: those at ``positions``, 1 to L, which are
+    message. ``first``: their number from the start. ``any``: those at ``positions``, 1 to L, which are
     left when positions are replaced one after the other, in the order of ``replaced_…`` from the
     least important, for as long as the accuracy stays. A smaller set may exist.
     """

@@ -134,7 +134,8 @@ def _interventions_table(results: Mapping[str, Any]) -> str:
             tabulate(rows, headers="keys", floatfmt=".1f"),
             f"all symbols in random order: {changes['permuted']:.1f}",
             f"no symbol: {changes['first_0']:.1f}",
-            f"within a point of the whole message: the first {needed['first']} symbols; "
+            "needed to stay within a percentage point of the whole message: "
+            f"the first {needed['first']} symbols; "
             f"positions {', '.join(map(str, needed['positions'])) or 'none'}",
         ]
     )
@@ -180,7 +181,7 @@ def format_cross_play(pairs: Mapping[str, Any]) -> str:
     same, other = (
         "–" if pairs[key] is None else f"{pairs[key]:.1f}" for key in ("diagonal", "off_diagonal")
     )
-    means = f"mean of one run {same}, of different runs {other}"
+    means = f"mean within a run {same}, between runs {other}"
     return "\n".join([*lines, means + (f" (baselines: {baselines})" if baselines else "")])
 
 
