@@ -131,11 +131,11 @@ def evaluate(
     ``"data.test=arc2"``. Returns the content of a results file: accuracies in percent with their
     intervals, baselines and controls. ``measures`` of discrete messages: all, fast or none; ``all``
     adds the accuracy after interventions. With ``messages``, ``<run_name>_messages.jsonl`` is
-    written beside the file, for ``read_messages``. ``learning`` trains so many new receivers for
-    ``learning_steps`` steps on the messages of the run's sender. ``report`` writes
-    ``<run_name>_report.html`` beside the file, or a path that ends in .html. Raises CheckpointError
-    or DataError if the file or its data cannot be loaded, ValueError if the report cannot be
-    written.
+    written beside the file, for ``read_messages``. ``learning`` is the number of new receivers
+    to train for ``learning_steps`` steps on the messages of the run's frozen sender. ``report``:
+    true writes ``<run_name>_report.html`` beside the file; or a path that ends in .html. Raises
+    CheckpointError or DataError if the file or its data cannot be loaded, ValueError if the report
+    cannot be written.
     """
     configure_allocator()
     path, observed = _best_file(source), list[Observed]()

@@ -44,7 +44,7 @@ RUNS = {
     "game": ["task.negatives=game", "task.near_copies=false"],
 }
 STEPS = 40
-ROUNDING = 1e-3  # relative difference of the first losses that bf16 does not explain away
+ROUNDING = 1e-3  # largest relative difference of the first losses between CPU and GPU
 
 
 _tasks: dict[tuple[str, ...], Task] = {}  # reading the data takes seconds
@@ -221,7 +221,7 @@ def profile() -> str:
 def main() -> int:
     """Run the checks; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=240, help="measures end after about this")
+    parser.add_argument("--seconds", type=float, default=240, help="time limit, approximately")
     parser.add_argument("--profile", action="store_true", help="also profile a default step")
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), metavar="RUN")
     arguments = parser.parse_args()
@@ -247,7 +247,7 @@ def main() -> int:
     table.append(speed("small", 128, peak, captured=False))
     for model, batch in sizes:
         if time.perf_counter() - start > arguments.seconds - 60:
-            print("the remaining sizes are left out: no time", flush=True)
+            print("out of time: the remaining sizes are skipped", flush=True)
             break
         table.append(speed(model, batch, peak))
     table.sort(key=lambda row: (row["model"], row["batch"], row["captured"]))

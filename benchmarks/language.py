@@ -26,8 +26,10 @@ MEASURES = {
     "topographic similarity": "topsim_hamming",
     "posdis": "posdis",
     "position information, bits": "position_information",
-    "concept best match": "concept_best_match_positions",
-    "context independence": "context_independence_positions",
+    "concept best match, positions": "concept_best_match_positions",
+    "context independence, positions": "context_independence_positions",
+    "topographic similarity, embeddings": "topsim_edit_embeddings",
+    "semantic consistency, adjusted": "semantic_consistency_adjusted",
     "unique ratio": "unique_ratio",
     "message entropy, bits": "message_entropy",
 }

@@ -43,7 +43,7 @@ class Save:
 class HostBuffers:
     """Host memory for copies of tensors, allocated and touched in advance.
 
-    The state changes with the next step, so it is copied before: from host memory into the
+    The state changes with the next step, so it is copied first: from host memory into the
     buffers, and within a CUDA device, which takes little time. ``to_host`` completes the copy
     on a stream of its own, in any thread, while training continues.
     """

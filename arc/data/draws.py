@@ -2,7 +2,7 @@
 
 Augmentation, crops and near copies draw from a generator on the CPU, so that a run can be resumed
 exactly on any device. A CUDA graph reads its inputs from fixed memory: a Recorder keeps the
-numbers of one step in buffers on the device and draws them again, in the same order, for the next.
+numbers of one step in buffers on the device and refills them, in the same order, for the next step.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Keep what is drawn within the context."""
+        """Record what is drawn within the context."""
         with self._active(None):
             yield
 
     @contextmanager
     def playing(self) -> Iterator[None]:
-        """Return the buffers, in the order of the recording, in place of new numbers."""
+        """Within the context, draws return the buffers, in the order of the recording."""
         with self._active(0):
             yield
 

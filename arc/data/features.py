@@ -82,7 +82,7 @@ def symmetries(grids: Grids) -> Tensor:
 
 
 def equal_contents(grids: Grids) -> Tensor:
-    """Return whether each two grids are equal: bool [batch, batch]."""
+    """Return whether the grids of each pair are equal: bool [batch, batch]."""
     values = torch.where(grids.inside, grids.cells + 1, 0).flatten(1).float()
     with torch.autocast(values.device.type, enabled=False):  # all sums are exact in float32
         products = values @ values.t()

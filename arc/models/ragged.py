@@ -82,7 +82,7 @@ class Layout:
         return grids.cells[self.grid, self.row, self.column].long()
 
     def rows(self, cells: Tensor) -> Tensor:
-        """Return values of cells, [T, C], as a list for cell_values, which may be dense."""
+        """Return values of cells, [T, C], in the order of cell_values, as a dense list on CUDA."""
         if not uses_dense_cells(cells.device):
             return cells
         place = (self.grid * MAX_GRID_SIZE + self.row) * MAX_GRID_SIZE + self.column

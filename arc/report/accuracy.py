@@ -28,7 +28,7 @@ def results(runs: Sequence[ReportedRun]) -> Section:
             group = over_seeds([by_label[label] for label in labels])
             group = [row for row in group if row["interval"] is not None]
             means += [_mean(labels, row) for row in group]
-            note = f"{', '.join(labels)}: they differ only in their seed."
+            note = f"{', '.join(labels)} differ only in their seed."
             for title, is_language in (("Mean", False), ("Language, mean", True)):
                 part = [row for row in group if (row["set"] == "language") == is_language]
                 if part:

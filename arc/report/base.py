@@ -26,7 +26,7 @@ NUMBER = re.compile(r"[-–.,()\d ]+|.* to .*")  # a number or an interval
 class ReportedRun:
     """An evaluated run. ``label`` is its name in the report, different for each run.
 
-    ``curves`` is None if the run's file of metrics was not found.
+    ``curves`` is None if the run's ``metrics.jsonl`` was not found.
     """
 
     label: str
@@ -74,7 +74,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Card:
-    """Grids with captions, and what is said about them."""
+    """Grids with captions, messages and facts."""
 
     title: str
     grids: Sequence[tuple[str, Markup]]

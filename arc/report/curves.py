@@ -1,4 +1,4 @@
-"""Learning curves, read from the file of metrics that a run has written."""
+"""Learning curves, read from the ``metrics.jsonl`` of a run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def find_curves(checkpoint: Path, metadata: Mapping[str, Any]) -> Curves | None:
     """Find the metrics of the run that wrote ``checkpoint``; None if there are none.
 
     The file is recognised by the loss and the accuracy of the validation that the checkpoint
-    stores. It is looked for in the output folders below the checkpoint's folder, its parent and
+    stores. It is searched for in the output folders below the checkpoint's folder, its parent and
     the current folder.
     """
     logger = metadata["config"].get("logger", {}).get("jsonl")

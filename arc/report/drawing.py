@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-PALETTE = {  # the light colours of the page of the endpoint
+PALETTE = {  # the light colours of the dashboard
     "ink": "#1d2126",
     "soft": "#5c646c",
     "rule": "#e0ddd6",

@@ -1,4 +1,4 @@
-"""Grids as small inline SVG, in ARC's colours as on the page of the endpoint."""
+"""Grids as small inline SVG, in the colours of ARC and the dashboard."""
 
 from __future__ import annotations
 

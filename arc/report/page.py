@@ -119,7 +119,7 @@ def _page(runs: Sequence[ReportedRun], sections: Sequence[Section]) -> str:
 
 
 def _facts(run: ReportedRun) -> dict[str, str]:
-    """Return what identifies a run."""
+    """Return the facts that identify a run."""
     config, results, split = run.results["config"], run.results, run.observed.split
     bottleneck = config["bottleneck"]
     size = run.observed.vocab_size

@@ -119,7 +119,7 @@ def dictionary(runs: Sequence[ReportedRun]) -> Section:
         rows = [_entry(language, entry) for entry in entries]
         section.add_rows("dictionary", (of_run(runs, run, row) for row in rows))
         cards = [_entry_card(run, language, entry) for entry in entries[: share_of(ENTRIES, runs)]]
-        note = f"Concept best match: {score:.3f}. The file dictionary.csv has all entries."
+        note = f"Concept best match (positions): {score:.3f}. The file dictionary.csv has all entries."
         section.blocks.append(Block("cards", name_of_run(runs, run), note, cards))
     return section
 
@@ -151,9 +151,9 @@ def value_of(concept: str, value: int) -> str:
 
 
 def _entry_card(run: ReportedRun, language: Language, entry: Entry) -> Card:
-    """Return an entry with up to three grids that have the word and the value.
+    """Return an entry with up to three grids of different puzzles that match it.
 
-    They are of different puzzles.
+    These have the symbol and the value of the entry.
     """
     row, column = _entry(language, entry), _values(language, entry)
     has_symbol = language.symbols[:, entry.position] == entry.symbol

@@ -50,13 +50,13 @@ def training(runs: Sequence[ReportedRun]) -> Section:
         section.add_rows("learning_curves", rows)
     if missing:
         names = "" if len(runs) == 1 else f" for {', '.join(missing)}"
-        text = f"No file of metrics with the checkpoint's validation was found{names}."
+        text = f"No metrics.jsonl with the validation of the checkpoint was found{names}."
         section.blocks.append(Block("note", note=text))
     return section
 
 
 def configuration(runs: Sequence[ReportedRun]) -> Section:
-    """Return what differs from the default configuration."""
+    """Return the keys that differ from the default configuration."""
     section = Section(
         "configuration",
         "Configuration",

@@ -71,7 +71,7 @@ def cross_play(
 
     Without a test set, on validation. ``matrix[i][j]`` is the headline accuracy, in percent, of
     receiver j with the messages of sender i, in the order of ``runs``. ``diagonal`` is the mean
-    over pairs of one run, ``off_diagonal`` that over pairs of different runs. ``baselines`` are
+    over pairs within a run, ``off_diagonal`` that over pairs of different runs. ``baselines`` are
     those of the headline. After a stop, accuracies that were not computed are None and
     ``"stopped"`` is true. ``tasks``: as in evaluate_checkpoint.
     """

@@ -1,4 +1,4 @@
-"""Ease of learning: how fast new receivers learn the messages of a sender that does not change."""
+"""Ease of learning: how fast new receivers learn the messages of a frozen sender."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arc.training.random_state import GeneratorStates
 log = logging.getLogger(__name__)
 GOAL = 0.9  # share of the accuracy of the run's own receiver
 VALIDATIONS = 25
-STEP_COST = 2  # of a training step per chunk of examples, in evaluated chunks
+STEP_COST = 2  # cost of training on a chunk of examples, relative to evaluating it
 
 
 def learn_messages(
@@ -43,8 +43,8 @@ def learn_messages(
     steps at which the accuracy is at least ``goal``, None if there is none; ``area``: the mean
     accuracy over the steps; ``final``: the last accuracy. A training that diverges has no row.
 
-    ``begin`` is called with the name of each training, ``count`` with the cost of each step. What
-    they raise ends the training.
+    ``begin`` is called with the name of each training, ``count`` with the cost of each step. An
+    exception from either ends the training.
     """
     generators = GeneratorStates()
     try:
@@ -70,7 +70,7 @@ def trainings(receivers: int) -> list[str]:
 
 
 def training_chunks(config: RunConfig, task: Task, steps: int) -> int:
-    """Estimate the cost of one training, in evaluated chunks."""
+    """Estimate the cost of one training, in chunks as evaluation counts them."""
     step = _step_cost(config.training.batch_size, task)
     return steps * step + 3 * VALIDATIONS * task.chunk_count(task.corpus.validation)
 

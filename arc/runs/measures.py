@@ -79,9 +79,9 @@ def intervene(
     kept, as in ``truncated``, with a stop symbol if the bottleneck has one.
 
     ``symbols_needed``: how many symbols keep the accuracy within NEARLY of that of the whole
-    message. ``first``: so many from the start. ``any``: those at ``positions``, 1 to L, which are
-    left when positions are replaced one after the other, in the order of ``replaced_…`` from the
-    least important, for as long as the accuracy stays. A smaller set may exist.
+    message. ``first``: the number of symbols from the start. ``positions``, 1 to L: those that
+    remain when the others are replaced one after the other, the least important by ``replaced_…``
+    first, until the accuracy would fall further. ``any``: their number. A smaller set may exist.
     """
     symbols, whole = evaluation.messages, evaluation.task_metrics.accuracy
     if symbols is None or math.isnan(whole):

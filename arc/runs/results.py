@@ -111,7 +111,7 @@ def evaluate_run(
     the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
     with ``"stopped": true``. ``messages``: a file for the message of each example. ``measures``
     adds ``measures`` of the messages, and with ``all`` the accuracy after ``interventions`` and the
-    ``symbols_needed``. ``learning`` adds the training of so many new receivers, see
+    ``symbols_needed``. ``learning``, a number of new receivers, adds their training, see
     ``learn_messages``: its length in ``steps``, the validation accuracy of the ``original``
     receiver, the ``goal``, a share GOAL of it, and the rows of the ``receivers``.
     ``observe`` is called with the test set, or without one with validation, at the end.

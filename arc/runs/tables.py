@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from arc.metrics import t_interval
+from arc.metrics.intervals import Interval
 
 OTHER_KEYS = ("targets", "intervals", "baselines")  # of a metric, besides its values
 
@@ -134,7 +135,8 @@ def _interventions_table(results: Mapping[str, Any]) -> str:
             tabulate(rows, headers="keys", floatfmt=".1f"),
             f"all symbols in random order: {changes['permuted']:.1f}",
             f"no symbol: {changes['first_0']:.1f}",
-            f"within a point of the whole message: the first {needed['first']} symbols; "
+            "needed to stay within a percentage point of the whole message: "
+            f"the first {needed['first']} symbols; "
             f"positions {', '.join(map(str, needed['positions'])) or 'none'}",
         ]
     )
@@ -180,7 +182,7 @@ def format_cross_play(pairs: Mapping[str, Any]) -> str:
     same, other = (
         "–" if pairs[key] is None else f"{pairs[key]:.1f}" for key in ("diagonal", "off_diagonal")
     )
-    means = f"mean of one run {same}, of different runs {other}"
+    means = f"mean within a run {same}, between runs {other}"
     return "\n".join([*lines, means + (f" (baselines: {baselines})" if baselines else "")])
 
 
@@ -218,7 +220,8 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each value that all ``results`` have, with its mean over the seeds.
 
     ``values`` are those of each run, ``interval`` is the 95 % interval of the mean by Student's t
-    distribution, ``baselines`` are means. The rows of the set ``language`` have no baselines.
+    distribution (of an accuracy, its part from 0 to 100), ``baselines`` are means. The rows of the
+    set ``language`` have no baselines.
     """
     tables = [{(row["set"], row["metric"]): row for row in _with_language(r)} for r in results]
     rows = []
@@ -234,13 +237,21 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "targets": first["targets"],
                 "values": values,
                 "mean": mean(values),
-                "interval": t_interval(values),
+                "interval": _possible(t_interval(values), name),
                 "baselines": {
                     key: mean(row["baselines"][key] for row in found) for key in first["baselines"]
                 },
             }
         )
     return rows
+
+
+def _possible(interval: Interval | None, name: str) -> Interval | None:
+    """Limit the interval of an accuracy, not of a language measure, to 0 to 100."""
+    if interval is None or name == "language":
+        return interval
+    low, high = interval
+    return max(low, 0.0), min(high, 100.0)
 
 
 def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Training steps as CUDA graphs: a whole step is one launch in place of thousands.
 
-A small model's step on a GPU takes as long as its kernels take to be launched. A step whose shapes
-do not depend on the data (see ``Task.step_is_static``) is therefore captured once for each batch
-size and then replayed. The random numbers of augmentation and near copies are still drawn on the
-CPU, from the run's own generator, in the same order, so that a run can be resumed exactly.
+On a GPU, the launches of its kernels limit the speed of a small model. A step whose shapes do not
+depend on the data (see ``Task.step_is_static``) is therefore captured once for each batch size and
+then replayed. The random numbers of augmentation and near copies are still drawn on the CPU, from
+the run's own generator, in the same order, so that a run can be resumed exactly.
 """
 
 from __future__ import annotations

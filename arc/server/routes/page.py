@@ -20,7 +20,7 @@ def index() -> Response:
 
 @lru_cache(maxsize=1)
 def _prepare() -> None:
-    """Import what /concepts needs, which takes a second, before the page asks for it."""
+    """Import the modules that /concepts needs in the background; this takes a second."""
     for name in ("scipy.ndimage", "scipy.optimize"):
         threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
 

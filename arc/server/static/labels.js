@@ -45,7 +45,7 @@ const LABELS = {
   up_down: "up-down symmetry",
   diagonal: "diagonal symmetry",
   antidiagonal: "antidiagonal symmetry",
-  rotation: "symmetry of 180° rotation",
+  rotation: "180° rotation symmetry",
   output: "input or output",
 };
 
