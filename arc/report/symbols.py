@@ -119,7 +119,7 @@ def dictionary(runs: Sequence[ReportedRun]) -> Section:
         rows = [_entry(language, entry) for entry in entries]
         section.add_rows("dictionary", (of_run(runs, run, row) for row in rows))
         cards = [_entry_card(run, language, entry) for entry in entries[: share_of(ENTRIES, runs)]]
-        note = f"Concept best match (positions): {score:.3f}. The file dictionary.csv has all entries."
+        note = f"Concept best match (positions): {score:.3f}. All entries are in dictionary.csv."
         section.blocks.append(Block("cards", name_of_run(runs, run), note, cards))
     return section
 
