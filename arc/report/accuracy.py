@@ -200,8 +200,8 @@ def interventions(runs: Sequence[ReportedRun]) -> Section:
     section = Section(
         "interventions",
         "Accuracy after interventions",
-        "Replaced: by the symbol of another message. Dropped: left out. First: only the symbols up to this "
-        "position are kept. Permuted: all symbols in random order.",
+        "Replaced: by the symbol of another message. Dropped: left out. First: only the symbols up "
+        "to this position are kept. Permuted: all symbols in random order.",
     )
     items, rows = [], []
     for run in runs:
