@@ -200,8 +200,8 @@ def interventions(runs: Sequence[ReportedRun]) -> Section:
     section = Section(
         "interventions",
         "Accuracy after interventions",
-        "A symbol is replaced by that of another message, or dropped, or all symbols are put in "
-        "random order.",
+        "Replaced: by the symbol of another message. Dropped: left out. First: only the symbols up "
+        "to this position are kept. Permuted: all symbols in random order.",
     )
     items, rows = [], []
     for run in runs:
@@ -241,5 +241,5 @@ def _change_lines(run: ReportedRun, changes: Mapping[str, float]) -> tuple[list[
     rows_of = range(length)
     lines.append(Line("unchanged", rows_of, [unchanged] * length, is_reference=True))
     order = [changes["permuted"]] * length
-    lines.append(Line("in random order", rows_of, order, is_reference=True))
+    lines.append(Line("permuted", rows_of, order, is_reference=True))
     return names, lines
