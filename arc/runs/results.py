@@ -126,19 +126,13 @@ def evaluate_run(
         if isinstance(each, MetricConfig) and each.in_report
     }
     main = corpus.test if len(corpus.test) > 0 else corpus.validation
-    # about one chunk each to send, embed and score; the controls send twice and score three times
-    stages = {
-        "test": 3 * task.chunk_count(corpus.test),
-        "validation": 3 * task.chunk_count(corpus.validation),
-    }
-    stages["controls"] = 5 * task.chunk_count(main)
-    stages["measures"] = measure_chunks(
-        task.chunk_count(main), model.bottleneck.max_length, measures
-    )
+    stages = _stages(task, main)
+    length = model.bottleneck.max_length
+    stages["measures"] = measure_chunks(task.chunk_count(main), length, measures)
     if messages is not None:
         stages["messages"] = task.chunk_count(corpus.test) + task.chunk_count(corpus.validation)
     if observe is not None:
-        stages["report"] = task.chunk_count(main)
+        stages["report"] = 0 if messages is not None else task.chunk_count(main)
     for name in trainings(learning) if learning else ():
         stages[name] = training_chunks(config, task, learning_steps)
     results = _empty_results(config, minutes, steps)
@@ -163,15 +157,17 @@ def evaluate_run(
             )
         if measures == "all":
             results.update(intervene(model, task, main, evaluation))
+        rows: dict[str, list[dict[str, Any]]] = {}
         if messages is not None:
             progress.begin("messages")
-            evaluated = ((corpus.test, test), (corpus.validation, validation))
-            rows = [row for pair in evaluated for row in message_rows(model, task, *pair)]
-            write_messages(messages, rows)
+            for split, sent in ((corpus.test, test), (corpus.validation, validation)):
+                rows[split.name] = list(message_rows(model, task, split, sent))
+            write_messages(messages, [row for found in rows.values() for row in found])
         if observe is not None:
             progress.begin("report")
-            rows = list(message_rows(model, task, main, evaluation))
-            observe(Observed(main, evaluation, model.bottleneck.vocab_size, rows))
+            if main.name not in rows:
+                rows[main.name] = list(message_rows(model, task, main, evaluation))
+            observe(Observed(main, evaluation, model.bottleneck.vocab_size, rows[main.name]))
 
     def learn(progress: EvaluationProgress) -> None:
         own = evaluate_split(model, task, corpus.validation).task_metrics.accuracy
@@ -193,6 +189,16 @@ def evaluate_run(
 
     progress = EvaluationProgress(stages, report, should_stop)
     return stoppable(task, progress, fill, results, learn if learning else None)
+
+
+def _stages(task: Task, main: Split) -> dict[str, int]:
+    """Estimate the chunks of each stage: about one each to send, embed and score a split.
+
+    The controls, on ``main``, send twice and score three times.
+    """
+    splits = {"test": task.corpus.test, "validation": task.corpus.validation}
+    own = {name: 3 * task.chunk_count(split) for name, split in splits.items()}
+    return {**own, "controls": 5 * task.chunk_count(main)}
 
 
 def evaluate_pretraining(
