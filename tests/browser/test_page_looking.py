@@ -182,7 +182,7 @@ def test_a_vector_has_no_symbols_to_measure(served: Served, open_page: OpenPage)
 def test_a_grid_of_the_language_tab_opens_in_examples(running: Page) -> None:
     running.get_by_role("tab", name="Language").click()
     thumb = running.locator("#language .thumb").first
-    example = (thumb.get_attribute("title") or "").split(":")[0]
-    thumb.click()
+    # Read and click at once: the tables load one after another and follow the training run.
+    example = thumb.evaluate("thumb => { thumb.click(); return thumb.title.split(':')[0]; }")
     expect(running.get_by_role("tab", name="Examples")).to_have_attribute("aria-selected", "true")
     expect(running.locator("article.probe header code").first).to_have_text(example)
