@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from arc.checkpointing import load, prepare_folder, sweep_temporaries
+import torch
+
+from arc.checkpointing import prepare_folder, read_checkpoint, sweep_temporaries
+from arc.checkpointing.loader import fit_weights
 from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
 from arc.checkpointing.restore import begin_from, start_encoder
 from arc.checkpointing.writer import TAKEN
@@ -88,7 +91,13 @@ class Run:
             if policy.best_state:
                 model.load_state_dict(policy.best_state)
             return model
-        return load(policy.best, model.device).model if policy.best.exists() else model
+        if not policy.best.exists():
+            return model
+        weights = read_checkpoint(policy.best, model.device)["model_state_dict"]
+        with torch.random.fork_rng(devices=()):  # initial weights are drawn, and replaced
+            best = build_model(self.config)
+        fit_weights(policy.best, best, weights)
+        return best.to(model.device).eval()
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from torch import nn
 from torch.optim import Adam
 
-from arc.training.optimizers.base import OPTIMIZERS, AdamConfig
+from arc.training.optimizers.base import OPTIMIZERS, AdamConfig, without_dynamo
 
 
 @OPTIMIZERS.register("adam", config=AdamConfig)
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float, config: AdamConfig) -> Adam:
     """Build torch's Adam."""
-    return Adam(parameters, lr=learning_rate, **config.options())
+    return without_dynamo(Adam)(parameters, lr=learning_rate, **config.options())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import torch
 from pydantic import Field
 from torch.optim import Optimizer
 
@@ -14,6 +17,8 @@ from arc.registry import ComponentConfig, Registry
 # parameters into one group, in the order of ``model.parameters()``: checkpoints rely on it.
 OPTIMIZERS: Registry[Callable[..., Optimizer]] = Registry("optimizer")
 
+AnyOptimizer = TypeVar("AnyOptimizer", bound=Optimizer)
+DYNAMO_WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -31,3 +36,20 @@ class AdamConfig(OptimizerConfig):
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of torch's optimizer."""
         return {"weight_decay": self.weight_decay, "betas": tuple(self.betas)}
+
+
+@functools.cache
+def without_dynamo(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
+    """Return an optimizer class like ``kind`` that does not import torch._dynamo.
+
+    torch wraps these methods for torch.compile, which is not used here, and the wrappers import
+    torch._dynamo when they are first called, a third of the time to the first step of a run.
+    """
+    step = inspect.unwrap(kind.step)
+
+    @torch.no_grad()
+    def plain_step(self: AnyOptimizer, closure: Callable[[], float] | None = None) -> float | None:
+        return step(self, closure)
+
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in DYNAMO_WRAPPED}
+    return type(kind.__name__, (kind,), {**methods, "step": plain_step})

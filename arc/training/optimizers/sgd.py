@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 from torch.optim import SGD
 
-from arc.training.optimizers.base import OPTIMIZERS, OptimizerConfig
+from arc.training.optimizers.base import OPTIMIZERS, OptimizerConfig, without_dynamo
 
 
 class SgdConfig(OptimizerConfig):
@@ -22,7 +22,7 @@ class SgdConfig(OptimizerConfig):
 @OPTIMIZERS.register("sgd", config=SgdConfig)
 def sgd(parameters: Iterable[nn.Parameter], learning_rate: float, config: SgdConfig) -> SGD:
     """Build torch's SGD."""
-    return SGD(
+    return without_dynamo(SGD)(
         parameters,
         lr=learning_rate,
         momentum=config.momentum,
