@@ -144,7 +144,7 @@ def become(request: bytes, descriptors: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    import torch._dynamo  # imported by the first optimizer
+    import torch._dynamo  # imported when a checkpoint is loaded
 
     import arc.api
     import arc.evaluate

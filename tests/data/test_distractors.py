@@ -141,3 +141,21 @@ def assert_uniform_rows(counts: Tensor, limit: float = 1.3) -> None:
     expected = counts.mean(1, keepdim=True)
     statistic = ((counts - expected) ** 2 / expected).sum() / (len(counts) * (counts.shape[1] - 1))
     assert statistic < limit, counts.tolist()
+
+
+@pytest.mark.parametrize("kind", list(DISTRACTORS))
+def test_groups_take_memory_for_each_example(make_corpus: MakeCorpus, kind: str) -> None:
+    split = make_corpus("data.validation_fraction=0").training
+    groups = DistractorGroups.of(kind, split)
+    tensors = [each for each in vars(groups).values() if isinstance(each, Tensor)]
+    assert sum(map(Tensor.numel, tensors)) <= 4 * len(split) + 1
+
+
+def test_members_of_groups(make_corpus: MakeCorpus) -> None:
+    split = make_corpus("data.validation_fraction=0").training
+    groups, examples = DistractorGroups.of("same_puzzle", split), torch.arange(len(split))
+    found = groups.is_member(examples, split.candidates)
+    for example, puzzle in enumerate(split.puzzle.tolist()):
+        own = split.target[split.puzzle == puzzle].unique()
+        assert split.candidates[found[example]].tolist() == own.tolist()
+        assert groups.available[example] == len(own) - 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import call, placed, run, run_here, tiny
+from helpers_cli import call, finish, place, placed, run, run_here, start, tiny
 
 import arc.train
 from arc.api import TrainedRun, evaluate
@@ -314,7 +314,7 @@ def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(
     assert outcome.status == 1
     ends = [line for line in outcome.err.splitlines() if line.startswith("error: job")]
     assert outcome.err.splitlines()[-3:] == ends
-    for end, start in zip(
+    for end, beginning in zip(
         ends,
         (
             "error: job 0 (seed=-1): seed=-1: ",
@@ -323,7 +323,7 @@ def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(
         ),
         strict=True,
     ):
-        assert end.startswith(start)
+        assert end.startswith(beginning)
     assert [path.parent.parent.name for path in tmp_path.rglob("*_last.pth")] == ["3"]
 
 
@@ -342,3 +342,16 @@ def test_a_signal_ends_the_whole_sweep(
     (last,) = tmp_path.rglob("*_last.pth")
     assert torch.load(last)["step"] == 1
     assert not (tmp_path / "1").exists()
+
+
+def test_a_run_does_not_import_the_compiler(tmp_path: Path, arc_folder: Path) -> None:
+    script = (
+        "import atexit, sys, arc.train\n"
+        "unwanted = {'torch._dynamo', 'sympy'}\n"
+        "atexit.register(lambda: print('imported:', *unwanted & set(sys.modules)))\n"
+        "arc.train.main()\n"
+    )
+    command = [*tiny(arc_folder, 2), *SELECTION, *place(tmp_path)]
+    outcome = finish(start(tmp_path, *command, script=script, is_fresh=True))
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.splitlines()[-1].strip() == "imported:"
