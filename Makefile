@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: train test lint slow docs bench-training bench-checkpointing bench-server bench-page \
+.PHONY: train test lint slow docs bench bench-compare bench-checkpointing bench-server bench-page \
 	bench-tasks gpu-check language-study ablation pretraining clean help
 
 help:                 ## list the targets
@@ -28,8 +28,11 @@ slow: $(INSTALLED)    ## the tests that take minutes
 docs: $(INSTALLED)    ## the documentation site, in docs/_build/html (Python 3.11 or newer)
 	$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-bench-training: $(INSTALLED) ## examples per second, next to a bare convolution
-	$(RUN) benchmarks/throughput.py $(ARGS)
+bench: $(INSTALLED)   ## training speed, start-up and memory; written to outputs/bench.json
+	$(RUN) benchmarks/training.py $(ARGS)
+
+bench-compare: $(INSTALLED) ## two files of make bench: ARGS="before.json after.json"
+	$(RUN) benchmarks/training.py --compare $(ARGS)
 
 bench-checkpointing: $(INSTALLED) ## cost of a save during training
 	$(RUN) benchmarks/checkpointing.py $(ARGS)
