@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from arc.checkpointing import load, prepare_folder, sweep_temporaries
 from arc.checkpointing.policy import CheckpointPolicy, EncoderCheckpointPolicy
@@ -34,23 +34,18 @@ from arc.training import (
     Callback,
     CallbackList,
     DivergedError,
+    Outcome,
     ProcessGroup,
     RunControl,
+    RunEnded,
     Trainer,
+    TrainingEnded,
     pick_device,
     seed_everything,
 )
 from arc.training.allocator import MemoryTrimmer, trim
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended; ``error`` is one line."""
-
-    kind: Literal["finished", "stopped", "failed"]
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,21 +91,6 @@ class RunStarted:
     """A run was built and is about to train."""
 
     run: Run
-
-
-@dataclass(frozen=True)
-class TrainingEnded:
-    """Training ended and every save is on the disk; the final evaluation may follow."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class RunEnded:
-    """The run is over. ``results`` is None unless the final evaluation produced some."""
-
-    outcome: Outcome
-    results: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
