@@ -44,6 +44,7 @@ from arc.training import (
     seed_everything,
 )
 from arc.training.allocator import MemoryTrimmer, trim
+from arc.training.callbacks import in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -256,7 +257,8 @@ def _loggers(run: Run) -> list[Logger]:
         try:
             loggers.append(LOGGERS[name](config, run.output, tree))
         except (Exception, SystemExit) as error:
-            log.error(f"logger={name}: {error}; training continues without it")
+            fault = in_one_line(error)
+            log.error(f"logger={name}: {fault}; training continues without it")
     return loggers
 
 
