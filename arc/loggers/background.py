@@ -22,6 +22,10 @@ CAPACITY = 10_000  # records that wait for the library
 CLOSE_SECONDS = 10.0  # a library that needs longer at the end of the run is left behind
 
 
+class UnavailableError(Exception):
+    """A library cannot be used; the message says why, in one line."""
+
+
 class BackgroundLogger(TrackingLogger):
     """Base of loggers that pass records to a library, in order and in a daemon thread.
 
@@ -29,7 +33,7 @@ class BackgroundLogger(TrackingLogger):
     first failure is logged in one line, and later records are dropped.
 
     The run's ``identity`` in the library and its last step are kept in a file beside the
-    checkpoints. A resumed run continues under the same identity, and does not record again the steps
+    checkpoints. A resumed run continues under the same identity, and does not record the steps again
     that are recorded already.
     """
 
@@ -100,5 +104,7 @@ class BackgroundLogger(TrackingLogger):
                 state = {"identity": self.identity, "step": record.step}
                 self._state.write_text(json.dumps(state), encoding="utf-8")
             self.finish()
+        except UnavailableError as error:
+            self.report(str(error))
         except (Exception, SystemExit) as error:
             self.report(in_one_line(error))

@@ -34,7 +34,7 @@ class CsvLogger(TrackingLogger):
         """Append a row; the results are in the results file."""
         if record.kind == "results":
             return
-        row = {name.removeprefix("train/"): value for name, value in record.scalars.items()}
+        row = {_column(name): value for name, value in record.scalars.items()}
         row = {"step": record.step, **row}
         table = self._tables.get(record.kind)
         if table is None or not row.keys() <= set(table.columns):
@@ -81,3 +81,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def _column(name: str) -> str:
+    return name.removeprefix("train/").removeprefix("validation/")

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from arc.loggers.background import CLOSE_SECONDS, BackgroundLogger
+from arc.loggers.background import CLOSE_SECONDS, BackgroundLogger, UnavailableError
 from arc.loggers.base import LOGGERS
 from arc.loggers.tracking import ImageConfig, Record, group_of
 
-START_SECONDS = 30.0  # an unreachable server is given up after this time; the run does not wait
+START_SECONDS = 15.0  # an unreachable server is given up after this time; the run does not wait
 QUIET: dict[str, Any] = {  # what W&B would otherwise collect, print or look up by itself
     "console": "off",
     "silent": True,
@@ -45,27 +45,30 @@ class WandbLogger(BackgroundLogger):
 
     def start(self) -> None:
         """Open the run, resumed by its id."""
-        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        os.environ.update(WANDB_ERROR_REPORTING="false", WANDB_SILENT="true")
         import wandb
 
         config, is_online = self.config, self.config.mode == "online"
-        if is_online and not wandb.api.api_key:
-            raise ValueError("no account: run wandb login, set WANDB_API_KEY, or use mode=offline")
+        if is_online and not wandb.login(prompt=False, verify=False):
+            raise UnavailableError("no account: run wandb login, or set WANDB_API_KEY")
         folder = self.prefix.with_name(f"{self.prefix.name}_wandb")
         folder.mkdir(parents=True, exist_ok=True)
         self._wandb = wandb
-        self._run = wandb.init(
-            project=config.project,
-            entity=config.entity,
-            group=config.group or group_of(self.run),
-            name=str(self.run["run_name"]),
-            id=self.identity,
-            resume="allow" if is_online and self.is_resumed else None,
-            config=dict(self.run),
-            dir=str(folder),
-            mode=config.mode,
-            settings=wandb.Settings(**QUIET),
-        )
+        try:
+            self._run = wandb.init(
+                project=config.project,
+                entity=config.entity,
+                group=config.group or group_of(self.run),
+                name=str(self.run["run_name"]),
+                id=self.identity,
+                resume="allow" if is_online and self.is_resumed else None,
+                config=dict(self.run),
+                dir=str(folder),
+                mode=config.mode,
+                settings=wandb.Settings(**QUIET),
+            )
+        except wandb.errors.CommError as error:
+            raise UnavailableError(f"the server does not accept the run: {error!r}") from None
 
     def send(self, record: Record) -> None:
         """Log a record at its step."""
