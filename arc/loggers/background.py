@@ -33,8 +33,8 @@ class BackgroundLogger(TrackingLogger):
     first failure is logged in one line, and later records are dropped.
 
     The run's ``identity`` in the library and its last step are kept in a file beside the
-    checkpoints. A resumed run continues under the same identity, and does not record the steps again
-    that are recorded already.
+    checkpoints. A resumed run continues under the same identity and leaves out the steps that are
+    recorded already.
     """
 
     def __init__(self, config: ImageConfig, output: Path, run: Mapping[str, Any]) -> None:
