@@ -8,6 +8,7 @@ import logging
 import queue
 import secrets
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,9 +76,10 @@ class BackgroundLogger(TrackingLogger):
         """Wait until everything is recorded, at most ``CLOSE_SECONDS``."""
         if self._thread.ident is None:
             return
+        end = time.monotonic() + CLOSE_SECONDS
         with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
-        self._thread.join(CLOSE_SECONDS)
+            self._queue.put(None, timeout=CLOSE_SECONDS if self._thread.is_alive() else 0.001)
+        self._thread.join(max(0.0, end - time.monotonic()))
         if self._thread.is_alive():
             self.report(f"no answer within {CLOSE_SECONDS:.0f} s; the last records may be lost")
 

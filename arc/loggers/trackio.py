@@ -37,18 +37,14 @@ class TrackioLogger(BackgroundLogger):
         import trackio
         from trackio.sqlite_storage import SQLiteStorage
 
-        report = self.report
-
-        class LocalRun(trackio.Run):
-            def _get_username(self) -> None:
-                return None
-
-            def _warn_once(self, key: str, message: str) -> None:
-                report(message)
-
+        methods = {
+            "_get_username": lambda run: None,
+            "_warn_once": lambda run, key, message: self.report(message),
+        }
+        local_run = type("LocalRun", (trackio.Run,), methods)
         SQLiteStorage.init_db(self.config.project)
         self._trackio = trackio
-        self._run = LocalRun(
+        self._run = local_run(
             url=None,
             project=self.config.project,
             client=None,

@@ -22,7 +22,6 @@ from arc.loggers.csv import CsvLogger
 from arc.loggers.grid_images import PALETTE, example_image, grid_image
 from arc.loggers.tensorboard import TensorBoardLogger
 from arc.loggers.tracking import ImageConfig, Record, group_of, symbol_counts
-from arc.registry import Settings
 from arc.training import Callback, CallbackList, Evaluation, Example, StepEvent
 
 SHORT = ["task=reconstruction", "training.max_steps=8", "checkpoint.every_minutes=null"]
@@ -40,8 +39,8 @@ def board(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 0}).Reload()
 
 
-def settings(logger: str, **keys: Any) -> Settings:
-    return LOGGERS.config(logger)(every_steps=1, **keys)
+def settings(logger: str, every_steps: int = 1, **keys: Any) -> Any:
+    return LOGGERS.config(logger).model_validate({"every_steps": every_steps, **keys})
 
 
 def step(number: int) -> StepEvent:
@@ -166,8 +165,7 @@ def test_a_new_column_is_added_to_the_table(tmp_path: Path) -> None:
 
 
 def test_the_interval_of_steps_is_configurable(tmp_path: Path) -> None:
-    config = LOGGERS.config("csv")(every_steps=3)
-    logger = CsvLogger(config, tmp_path, run_tree(tmp_path))
+    logger = CsvLogger(settings("csv", every_steps=3), tmp_path, run_tree(tmp_path))
     for number in range(1, 8):
         logger.on_event(step(number))
     logger.close()
@@ -181,7 +179,8 @@ def test_the_interval_of_steps_is_configurable(tmp_path: Path) -> None:
 def test_a_grid_is_drawn_in_the_colours_of_arc() -> None:
     grid = np.arange(10).reshape(2, 5)
     image = grid_image(grid, cell=4)
-    assert (image.shape, image.dtype) == ((9, 21, 3), np.uint8)
+    assert image.shape == (9, 21, 3)
+    assert image.dtype == np.uint8
     assert (image[2::4, 2::4] == PALETTE[grid]).all()
     assert PALETTE[2].tolist() == [255, 65, 54]
 
