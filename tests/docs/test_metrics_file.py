@@ -33,6 +33,7 @@ def test_every_key_is_documented_and_every_documented_key_is_written(
     if mode == "pretrain" and task_overrides != ["task=reconstruction"]:
         pytest.skip("pretraining does not depend on the task")
     length = ["training.max_steps=2", f"mode={mode}", "metric=[entropy,usage]"]
+    length.append("pretrain.num_distractors=3")
     train_small(tmp_path, *task_overrides, *length)
     lines = (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
