@@ -23,6 +23,7 @@ lint: $(INSTALLED)    ## ruff and mypy
 	$(RUN) -m mypy
 
 slow: $(INSTALLED)    ## the tests that take minutes
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trackio,wandb]'
 	$(RUN) -m pytest -m slow
 
 docs: $(INSTALLED)    ## the documentation site, in docs/_build/html (Python 3.11 or newer)

@@ -16,6 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NUM_COLORS = 10
+COLORS = (  # of the grids, wherever they are drawn
+    "#000000",
+    "#0074d9",
+    "#ff4136",
+    "#2ecc40",
+    "#ffdc00",
+    "#aaaaaa",
+    "#f012be",
+    "#ff851b",
+    "#7fdbff",
+    "#870c25",
+)
 MAX_GRID_SIZE = 30
 
 

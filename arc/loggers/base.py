@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from arc.registry import Registry, Settings
 from arc.training import Callback
@@ -17,7 +18,32 @@ class Logger(Callback):
 
     Built from its configuration (the keys below its name in conf/logger/NAME.yaml), the ``output``
     folder of the run, and the ``run``'s resolved configuration tree as plain containers.
+
+    ``package`` is the optional package that the logger imports; it is installed by the extra of the
+    same name.
     """
+
+    package: ClassVar[str | None] = None
 
     def __init__(self, config: Settings, output: Path, run: Mapping[str, Any]) -> None:
         self.config, self.output, self.run = config, output, run
+
+    @property
+    def prefix(self) -> Path:
+        """The beginning of the paths of files that a resumed run continues.
+
+        They are beside the run's checkpoints, where it finds them again.
+        """
+        return Path(self.run["checkpoint"]["dir"]) / str(self.run["run_name"])
+
+
+def missing_packages(names: Mapping[str, Any]) -> str | None:
+    """Return an error if a selected logger needs a package that is not installed."""
+    for name in names:
+        package = LOGGERS[name].package
+        if package is not None and importlib.util.find_spec(package) is None:
+            return (
+                f"logger={name}: needs {package}: pip install 'arc-communication[{package}]', or "
+                "choose another logger"
+            )
+    return None

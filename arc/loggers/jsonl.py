@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from arc.loggers.base import LOGGERS, Logger
+from arc.loggers.line_file import LineFile
 from arc.registry import Settings
 from arc.training import StepEvent, ValidationEvent
 from arc.trees import json_plain
-
-log = logging.getLogger(__name__)
 
 
 class JsonlConfig(Settings):
@@ -28,16 +24,11 @@ class JsonlConfig(Settings):
 
 @LOGGERS.register("jsonl", config=JsonlConfig)
 class JsonlLogger(Logger):
-    """Appends lines to a file in the output folder; each line is written whole or not at all.
-
-    While the file cannot be written, lines are dropped; the error is logged once.
-    """
+    """Appends lines to a file in the output folder; see docs/reference/metrics-file.md."""
 
     def __init__(self, config: JsonlConfig, output: Path, run: Mapping[str, Any]) -> None:
         super().__init__(config, output, run)
-        self._path = output / config.filename
-        self._file = self._path.open("ab", buffering=0)
-        self._failing = False
+        self._file = LineFile(output / config.filename)
 
     def on_event(self, event: object) -> None:
         """Write a step or a validation."""
@@ -48,19 +39,7 @@ class JsonlLogger(Logger):
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row; NaN and infinity become null."""
-        line = (json.dumps(json_plain(row)) + "\n").encode()
-        size = os.fstat(self._file.fileno()).st_size
-        try:
-            written = self._file.write(line)
-            if written != len(line):
-                raise OSError(f"{written} of {len(line)} bytes were written")
-            self._failing = False
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._file.truncate(size)
-            if not self._failing:
-                log.error(f"{self._path}: cannot be written: {error}; training continues")
-            self._failing = True
+        self._file.append((json.dumps(json_plain(row)) + "\n").encode())
 
     def close(self) -> None:
         """Close the file."""

@@ -5,18 +5,8 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup, escape
 
-COLORS = (
-    "#000000",
-    "#0074d9",
-    "#ff4136",
-    "#2ecc40",
-    "#ffdc00",
-    "#aaaaaa",
-    "#f012be",
-    "#ff851b",
-    "#7fdbff",
-    "#870c25",
-)
+from arc.data.grids import COLORS
+
 COLOR_NAMES = (
     "black",
     "blue",

@@ -28,6 +28,7 @@ from arc.config.overrides import (
     refuse_names,
 )
 from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
+from arc.loggers import missing_packages
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -210,7 +211,9 @@ def _config(tree: DictConfig, typed: Sequence[str], source: CheckpointSource | N
 
 
 def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
-    """Refuse a checkpoint that the configured mode cannot start from."""
+    """Refuse loggers that cannot work, and a checkpoint that the mode cannot start from."""
+    if fault := missing_packages(config.logger.selected):
+        raise ConfigError(fault)
     if source is None:
         return
     path, kind = source.path, source.kind

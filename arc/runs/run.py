@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -37,23 +37,19 @@ from arc.training import (
     Callback,
     CallbackList,
     DivergedError,
+    Outcome,
     ProcessGroup,
     RunControl,
+    RunEnded,
     Trainer,
+    TrainingEnded,
     pick_device,
     seed_everything,
 )
 from arc.training.allocator import MemoryTrimmer, trim
+from arc.training.callbacks import in_one_line
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended; ``error`` is one line."""
-
-    kind: Literal["finished", "stopped", "failed"]
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,21 +101,6 @@ class RunStarted:
     """A run was built and is about to train."""
 
     run: Run
-
-
-@dataclass(frozen=True)
-class TrainingEnded:
-    """Training ended and every save is on the disk; the final evaluation may follow."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class RunEnded:
-    """The run is over. ``results`` is None unless the final evaluation produced some."""
-
-    outcome: Outcome
-    results: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -285,7 +266,8 @@ def _loggers(run: Run) -> list[Logger]:
         try:
             loggers.append(LOGGERS[name](config, run.output, tree))
         except (Exception, SystemExit) as error:
-            log.error(f"logger={name}: {error}; training continues without it")
+            fault = in_one_line(error)
+            log.error(f"logger={name}: {fault}; training continues without it")
     return loggers
 
 

@@ -23,7 +23,7 @@ from arc.config.flat_keys import flat_view
 from arc.config.schema import RunConfig
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
-from arc.runs.run import Outcome, Run, RunEnded, RunStarted, TrainingEnded
+from arc.runs.run import Run, RunStarted
 from arc.runs.tables import format_results, result_rows
 from arc.server.concepts import NO_CONCEPTS
 from arc.server.queries import ANSWER_SECONDS, AnswerCache, InvalidStateError, QueryQueue
@@ -31,7 +31,7 @@ from arc.server.samples import NO_LANGUAGE, SampleViewer
 from arc.server.status import RunStatus
 from arc.training import RunControl, StepEvent, ValidationEvent
 from arc.training.callbacks import Callback
-from arc.training.events import EvaluationEvent
+from arc.training.events import EvaluationEvent, Outcome, RunEnded, TrainingEnded
 
 State = Literal["idle", "training", "pretraining", "testing", "stopping"]
 STATES: dict[str, State] = {"train": "training", "pretrain": "pretraining"}

@@ -5,8 +5,15 @@ from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.device import autocast_dtype, pick_device
 from arc.training.distributed import ProcessGroup
-from arc.training.evaluation import Evaluation, evaluate_controls, evaluate_split
-from arc.training.events import EvaluationEvent, StepEvent, ValidationEvent
+from arc.training.evaluation import Evaluation, Example, evaluate_controls, evaluate_split
+from arc.training.events import (
+    EvaluationEvent,
+    Outcome,
+    RunEnded,
+    StepEvent,
+    TrainingEnded,
+    ValidationEvent,
+)
 from arc.training.optimizers import OPTIMIZERS, OptimizerConfig
 from arc.training.random_state import seed_everything
 from arc.training.schedules import SCHEDULES, ScheduleConfig
@@ -20,13 +27,17 @@ __all__ = [
     "DivergedError",
     "Evaluation",
     "EvaluationEvent",
+    "Example",
     "OptimizerConfig",
+    "Outcome",
     "ProcessGroup",
     "RunControl",
+    "RunEnded",
     "ScheduleConfig",
     "StepEvent",
     "Trainer",
     "TrainingConfig",
+    "TrainingEnded",
     "ValidationEvent",
     "autocast_dtype",
     "evaluate_controls",

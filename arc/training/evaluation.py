@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +32,20 @@ class Evaluation:
     signal: Tensor = field(repr=False)
     messages: Tensor | None = field(default=None, repr=False)
     lengths: Tensor | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example with the receiver's output.
+
+    ``sent`` is the grid that the sender saw, ``target`` the one that was wanted, ``output`` the one
+    that the receiver built or chose, None where it does neither: integers 0 to 9, [height, width].
+    """
+
+    name: str
+    sent: np.ndarray
+    target: np.ndarray
+    output: np.ndarray | None
 
 
 @torch.no_grad()
@@ -58,6 +74,32 @@ def evaluate_split(
         return Evaluation(task_metrics, language, signal)
     language = language_metrics(metrics or {}, content, vocab_size, lengths, split)
     return Evaluation(task_metrics, language, signal, content.cpu(), lengths)
+
+
+@torch.no_grad()
+def some_examples(
+    model: ARCAutoencoder, task: Task, split: Split, evaluation: Evaluation, count: int
+) -> list[Example]:
+    """Return ``count`` examples of an evaluated split, evenly spaced and always the same ones."""
+    count = min(count, len(split))
+    if count == 0:
+        return []
+    model.eval()
+    chosen = torch.linspace(0, len(split) - 1, count).long()
+    outputs = task.predict(model, split, chosen, evaluation.signal[chosen])
+    sent = split.grids[split.sender[chosen]].arrays()
+    targets = split.grids[split.target[chosen]].arrays()
+    return [
+        Example(split.example_ids[number], sent[row], targets[row], _output_grid(outputs[row]))
+        for row, number in enumerate(chosen.tolist())
+    ]
+
+
+def _output_grid(prediction: dict[str, Any]) -> np.ndarray | None:
+    """Return the grid that a prediction of ``Task.predict`` built, or the most likely candidate."""
+    if candidates := prediction.get("candidates"):
+        return np.array(max(candidates, key=lambda each: each["probability"])["grid"])
+    return np.array(prediction["built"]) if "built" in prediction else None
 
 
 @torch.no_grad()

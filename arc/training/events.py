@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from arc.training.evaluation import Evaluation
+from arc.training.evaluation import Evaluation, Example
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,11 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class ValidationEvent:
-    """The validation set was evaluated, at the end of an epoch or of the run."""
+    """The validation set was evaluated, at the end of an epoch or of the run.
+
+    ``examples(count)`` returns some of its examples with the receiver's outputs; it uses the model,
+    so it is called while the event is handled, or not at all.
+    """
 
     step: int
     epoch: int
@@ -43,6 +48,9 @@ class ValidationEvent:
     train_accuracy: float
     evaluation: Evaluation
     is_best: bool
+    examples: Callable[[int], list[Example]] = field(
+        default=lambda count: [], repr=False, compare=False
+    )
 
     def row(self) -> dict[str, Any]:
         """Return the event in plain types, under the names that every consumer uses."""
@@ -70,3 +78,26 @@ class EvaluationEvent:
     stage: str
     progress: float
     seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; ``error`` is one line."""
+
+    kind: Literal["finished", "stopped", "failed"]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingEnded:
+    """Training ended and every save is on the disk; the final evaluation may follow."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over. ``results`` is None unless the final evaluation produced some."""
+
+    outcome: Outcome
+    results: dict[str, Any] | None

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from arc.tasks import StepOutput, Task, TaskMetrics
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.distributed import ProcessGroup
-from arc.training.evaluation import evaluate_split
+from arc.training.evaluation import evaluate_split, some_examples
 from arc.training.events import StepEvent, ValidationEvent
 from arc.training.optimizers import OPTIMIZERS, OptimizerConfig
 from arc.training.random_state import GeneratorStates, random_states, set_random_states
@@ -248,9 +249,8 @@ class Trainer:
             return self.task.step(self.model, examples, generator, transform)
 
     def _validate(self) -> ValidationEvent:
-        evaluation = evaluate_split(
-            self.model, self.task, self.task.corpus.validation, metrics=self.metrics
-        )
+        model, task, split = self.model, self.task, self.task.corpus.validation
+        evaluation = evaluate_split(model, task, split, metrics=self.metrics)
         self._validated_step = self.step
         self.val_loss, self.val_acc = evaluation.task_metrics.loss, evaluation.task_metrics.accuracy
         is_best = self._is_best(self._best_value(evaluation.task_metrics))
@@ -263,6 +263,7 @@ class Trainer:
             train_accuracy=self._sums["accuracy"] / steps,
             evaluation=evaluation,
             is_best=is_best,
+            examples=partial(some_examples, model, task, split, evaluation),
         )
         self._sums = {"loss": 0.0, "accuracy": 0.0, "steps": 0}
         return event

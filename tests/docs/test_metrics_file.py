@@ -1,0 +1,47 @@
+"""The keys of metrics.jsonl are those of its reference, for every task."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers_cli import CHECKOUT, Make
+
+PAGE = CHECKOUT / "docs" / "reference" / "metrics-file.md"
+TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "boolean": bool}
+
+
+def documented(kind: str) -> dict[str, tuple[str, bool]]:
+    """The keys of one kind of line: type, and whether they may be null."""
+    found: dict[str, tuple[str, bool]] = {}
+    sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for section in sections:
+        if section.startswith(("Every line", f"`{kind}`")):
+            for key, type_, meaning in re.findall(
+                r"^\| `(\w+)` \| (\w+) \|[^|]*\|(.*)\|$", section, re.MULTILINE
+            ):
+                found[key] = (type_, "`null`" in meaning)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["train", "pretrain"])
+def test_every_key_is_documented_and_every_documented_key_is_written(
+    train_small: Make, tmp_path: Path, task_overrides: list[str], mode: str
+) -> None:
+    if mode == "pretrain" and task_overrides != ["task=reconstruction"]:
+        pytest.skip("pretraining does not depend on the task")
+    length = ["training.max_steps=2", f"mode={mode}", "metric=[entropy,usage]"]
+    length.append("pretrain.num_distractors=3")
+    train_small(tmp_path, *task_overrides, *length)
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {row["kind"] for row in rows} == {"step", "validation"}
+    for row in rows:
+        keys = documented(row["kind"])
+        assert row.keys() == keys.keys()
+        for key, value in row.items():
+            type_, may_be_null = keys[key]
+            allowed = may_be_null and value is None
+            assert allowed or isinstance(value, TYPES[type_]), (key, value)  # type: ignore[arg-type]
