@@ -1,0 +1,111 @@
+"""One batch computed by several processes.
+
+Every process draws the same random numbers for the whole batch and prepares the same grids. The
+networks, which take nearly all of the time, are RowWise: each process computes its part of their
+rows, and the results are gathered. What follows, such as the message and the loss, is computed for
+the whole batch in every process, so it is that of a single process.
+
+Each process calls ``backward`` on the same loss. In the gathered rows, it keeps the gradient of its
+own rows, multiplied by the number of processes; DistributedDataParallel then averages the gradients
+of the weights, which gives the gradient of the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from arc.models.rows import RowWise
+
+
+@contextmanager
+def shared_rows(model: nn.Module, rank: int, size: int) -> Iterator[None]:
+    """Within the context, ``size`` processes share the rows of the RowWise networks of ``model``.
+
+    A batch with fewer rows than processes is computed by each of them.
+    """
+    networks = [module for module in model.modules() if isinstance(module, RowWise)]
+    inside = False
+
+    def split_rows(forward: Callable[..., Any], *batches: Any, **named: Any) -> Any:
+        nonlocal inside
+        count = len(batches[0])
+        if inside or count < size:
+            return forward(*batches, **named)
+        rows = torch.arange(count).tensor_split(size)[rank]
+        inside = True
+        try:
+            with _own_dropout(networks, rank):
+                own = forward(
+                    *(_rows(batch, rows) for batch in batches),
+                    **{name: _rows(batch, rows) for name, batch in named.items()},
+                )
+        finally:
+            inside = False
+        return _gathered(own, rank)
+
+    try:
+        for network in networks:
+            network.split_rows = split_rows
+        yield
+    finally:
+        for network in networks:
+            network.split_rows = None
+
+
+def _rows(batch: Any, rows: Tensor) -> Any:
+    if isinstance(batch, Tensor):
+        return batch[int(rows[0]) : int(rows[-1]) + 1]
+    return None if batch is None else batch[rows]
+
+
+@contextmanager
+def _own_dropout(networks: list[RowWise], rank: int) -> Iterator[None]:
+    """Draw dropout from a generator of this process; the common ones advance equally in all."""
+    layers = (layer for network in networks for layer in network.modules())
+    if not any(isinstance(layer, nn.Dropout) and layer.training and layer.p > 0 for layer in layers):
+        yield
+        return
+    seed = int(torch.randint(2**62, (1,))) + rank
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _gathered(own: Any, rank: int) -> Any:
+    """Gather a tensor, or the tensors of a dataclass, from all processes."""
+    if isinstance(own, Tensor):
+        return _Gather.apply(own, rank)
+    if not is_dataclass(own) or isinstance(own, type):
+        return own
+    values = {each.name: getattr(own, each.name) for each in fields(own)}
+    return replace(own, **{name: _gathered(value, rank) for name, value in values.items()})
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenates the rows of all processes; the gradient is described at the top."""
+
+    @staticmethod
+    def forward(ctx, own, rank):  # type: ignore[no-untyped-def]
+        size = dist.get_world_size()
+        count = torch.tensor([len(own)], device=own.device)
+        counts = [torch.empty_like(count) for _ in range(size)]
+        dist.all_gather(counts, count)
+        lengths = [int(each) for each in counts]
+        padded = own.new_zeros(max(lengths), *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in range(size)]
+        dist.all_gather(parts, padded)
+        ctx.start, ctx.count, ctx.size = sum(lengths[:rank]), len(own), size
+        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return grad[ctx.start : ctx.start + ctx.count] * ctx.size, None
