@@ -5,9 +5,9 @@ networks, which take nearly all of the time, are RowWise: each process computes 
 rows, and the results are gathered. What follows, such as the message and the loss, is computed for
 the whole batch in every process, so it is that of a single process.
 
-Each process calls ``backward`` on the same loss. In the gathered rows, it keeps the gradient of its
-own rows, multiplied by the number of processes; DistributedDataParallel then averages the gradients
-of the weights, which gives the gradient of the loss.
+Each process calls ``backward`` on the same loss, and DistributedDataParallel averages the gradients
+of the weights. To make the average the gradient of the loss, the gradients of the rows of a process
+are multiplied by the number of processes while they pass through a network.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def shared_rows(model: nn.Module, rank: int, size: int) -> Iterator[None]:
 
 def _rows(batch: Any, rows: Tensor) -> Any:
     if isinstance(batch, Tensor):
-        return batch[int(rows[0]) : int(rows[-1]) + 1]
+        return _Split.apply(batch, rows)
     return None if batch is None else batch[rows]
 
 
@@ -89,23 +89,42 @@ def _gathered(own: Any, rank: int) -> Any:
     return replace(own, **{name: _gathered(value, rank) for name, value in values.items()})
 
 
-class _Gather(torch.autograd.Function):
-    """Concatenates the rows of all processes; the gradient is described at the top."""
+class _Split(torch.autograd.Function):
+    """Takes this process's rows; the gradient is gathered from all processes."""
 
     @staticmethod
-    def forward(ctx, own, rank):  # type: ignore[no-untyped-def]
-        size = dist.get_world_size()
-        count = torch.tensor([len(own)], device=own.device)
-        counts = [torch.empty_like(count) for _ in range(size)]
-        dist.all_gather(counts, count)
-        lengths = [int(each) for each in counts]
-        padded = own.new_zeros(max(lengths), *own.shape[1:])
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in range(size)]
-        dist.all_gather(parts, padded)
-        ctx.start, ctx.count, ctx.size = sum(lengths[:rank]), len(own), size
-        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+    def forward(ctx, whole, rows):  # type: ignore[no-untyped-def]
+        return whole[int(rows[0]) : int(rows[-1]) + 1].clone()
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return grad[ctx.start : ctx.start + ctx.count] * ctx.size, None
+        return torch.cat(_parts(grad)) / dist.get_world_size(), None
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenates the rows of all processes; the gradient is that of this process's rows."""
+
+    @staticmethod
+    def forward(ctx, own, rank):  # type: ignore[no-untyped-def]
+        parts = _parts(own)
+        ctx.start, ctx.count = sum(map(len, parts[:rank])), len(own)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        own = grad[ctx.start : ctx.start + ctx.count]
+        return own * dist.get_world_size(), None
+
+
+def _parts(own: Tensor) -> list[Tensor]:
+    """Return the tensor of each process; their lengths may differ."""
+    size = dist.get_world_size()
+    count = torch.tensor([len(own)], device=own.device)
+    counts = [torch.empty_like(count) for _ in range(size)]
+    dist.all_gather(counts, count)
+    lengths = [int(each) for each in counts]
+    padded = own.new_zeros(max(lengths), *own.shape[1:])
+    padded[: len(own)] = own
+    padded_parts = [torch.empty_like(padded) for _ in range(size)]
+    dist.all_gather(padded_parts, padded)
+    return [part[:length] for part, length in zip(padded_parts, lengths, strict=True)]
