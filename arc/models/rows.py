@@ -16,8 +16,8 @@ class RowWise(nn.Module):
     are in the order of the batch; a row of the batch may have any number of them. In training it
     draws random numbers only in ``nn.Dropout``.
 
-    ``split_rows``, if set, is called with ``forward`` and its arguments in place of ``forward``. With
-    several processes, it computes a part of the rows and gathers the others (see
+    ``split_rows``, if set, is called with ``forward`` and its arguments, and returns the output.
+    With several processes, it computes a part of the rows and gathers the others (see
     arc.training.sharing).
     """
 

@@ -47,7 +47,8 @@ class ProcessGroup:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         if not all(name in os.environ for name in names):
             return cls()
-        return cls(*(int(os.environ[name]) for name in names))
+        rank, size, local_rank = (int(os.environ[name]) for name in names)
+        return cls(rank, size, local_rank)
 
     @property
     def is_leader(self) -> bool:

@@ -68,8 +68,9 @@ def _rows(batch: Any, rows: Tensor) -> Any:
 @contextmanager
 def _own_dropout(networks: list[RowWise], rank: int) -> Iterator[None]:
     """Draw dropout from a generator of this process; the common ones advance equally in all."""
-    layers = (layer for network in networks for layer in network.modules())
-    if not any(isinstance(layer, nn.Dropout) and layer.training and layer.p > 0 for layer in layers):
+    layers = [layer for network in networks for layer in network.modules()]
+    dropout = [layer for layer in layers if isinstance(layer, nn.Dropout) and layer.training]
+    if not any(layer.p > 0 for layer in dropout):
         yield
         return
     seed = int(torch.randint(2**62, (1,))) + rank
