@@ -8,9 +8,10 @@ the leader: its clock is used, and only the leader saves, serves and reports.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from arc.training.sharing import shared_rows
 
 LEAVE_SECONDS = 5.0
+LOST = "lost: killed, or gave no answer"
 Loss = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -90,21 +92,24 @@ class ProcessGroup:
             return {}
         store = dist.distributed_c10d._get_default_store()
         dist.destroy_process_group()  # lets the processes that still wait for this one fail too
-        reports: dict[int, str | None] = {}
+        asked = range(1, self.size) if self.is_leader else (0,)
+        reports: dict[int, str | None] = dict.fromkeys(asked, LOST)
         end = time.monotonic() + LEAVE_SECONDS
-        try:
-            store.set(f"left/{self.rank}", fault or "")
-            for rank in range(1, self.size) if self.is_leader else (0,):
-                left = max(end - time.monotonic(), 0.1)
-                try:
-                    store.wait([f"left/{rank}"], timedelta(seconds=left))
-                except dist.DistStoreError:
-                    reports[rank] = "lost: killed, or gave no answer"
-                else:
-                    reports[rank] = store.get(f"left/{rank}").decode() or None
-        except RuntimeError:  # the process that holds the store has ended
-            pass
-        return reports
+
+        def ask() -> None:
+            with suppress(RuntimeError):  # the process that holds the store has ended
+                store.set(f"left/{self.rank}", fault or "")
+                for rank in asked:
+                    left = timedelta(seconds=max(end - time.monotonic(), 0.1))
+                    with suppress(dist.DistStoreError):
+                        store.wait([f"left/{rank}"], left)
+                        reports[rank] = store.get(f"left/{rank}").decode() or None
+
+        # in a thread: without a network, no timeout of the store ends a request
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(LEAVE_SECONDS + 1)
+        return dict(reports)
 
     # -- training ------------------------------------------------------------------------
 

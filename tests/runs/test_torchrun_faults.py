@@ -116,18 +116,22 @@ def test_torchrun_restarts_from_the_newest_save_after_every_kill(
 ) -> None:
     draw = random.Random(0)
     process = begin("torchrun.timeout=20", processes=3, restarts=KILLS)
-    before: set[int] = set()
-    saved = []
+    gone: set[int] = set()
+    saved = [0]
+
+    def are_new(now: dict[int, int]) -> bool:
+        return len(now) == 3 and not gone & set(now.values())
+
     for _ in range(KILLS):
-        now = until(lambda: workers(process), lambda now: len(now) == 3)
-        assert not before & set(now.values())
-        time.sleep(draw.uniform(0, 15))  # anywhere from the imports to a save
-        saved.append(newest_step(tmp_path))
-        before = set(now.values())
         killed = time.monotonic()
-        os.kill(now[draw.randrange(3)], signal.SIGKILL)
-        until(lambda: workers(process), lambda now: len(now) == 3 and not before & {*now.values()})
+        now = until(lambda: workers(process), are_new)
         print(f"step {saved[-1]}: restarted after {time.monotonic() - killed:.1f} s")
+        if draw.random() < 0.7:  # while it trains, validates or saves; else while it starts
+            until(lambda: newest_step(tmp_path), lambda step: step > saved[-1])
+        time.sleep(draw.uniform(0, 6))
+        saved.append(newest_step(tmp_path))
+        gone |= set(now.values())
+        os.kill(now[draw.randrange(3)], signal.SIGKILL)
     until(lambda: newest_step(tmp_path), lambda step: step > saved[-1])
     process.send_signal(signal.SIGTERM)
     process.wait(SECONDS)
