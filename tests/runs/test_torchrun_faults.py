@@ -115,7 +115,7 @@ def test_torchrun_restarts_from_the_newest_save_after_every_kill(
     begin: Begin, tmp_path: Path
 ) -> None:
     draw = random.Random(0)
-    process = begin("torchrun.timeout=20", processes=3, restarts=KILLS)
+    process = begin(processes=3, restarts=KILLS)
     gone: set[int] = set()
     saved = [0]
 
