@@ -21,11 +21,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from arc.tasks import StepOutput
 from arc.training.sharing import shared_rows
 
 LEAVE_SECONDS = 5.0
 LOST = "lost: killed, or gave no answer"
-Loss = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Step = Callable[[Tensor, torch.Generator], StepOutput]
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,14 @@ class ProcessGroup:
             return nullcontext()
         return shared_rows(model, self.rank, self.size)
 
-    def data_parallel(self, model: nn.Module, loss: Loss) -> Loss | None:
-        """Return ``loss`` with averaged gradients of the weights of ``model``.
+    def data_parallel(self, model: nn.Module, step: Step) -> nn.Module | None:
+        """Return a module that computes loss and accuracy by ``step``; None for a single process.
 
-        None for a single process.
+        ``backward`` then averages the gradients of the weights of ``model``.
         """
         if self.size == 1:
             return None
-        return DistributedDataParallel(_Loss(model, loss), static_graph=True)
+        return DistributedDataParallel(_Loss(model, step), static_graph=True)
 
     def average(self, values: Tensor, weight: float) -> Tensor:
         """Return the mean of ``values`` over the processes, weighted by ``weight``."""
@@ -197,10 +198,11 @@ def is_connection_error(error: BaseException) -> bool:
 class _Loss(nn.Module):
     """The loss of a batch as a module of the weights, which DistributedDataParallel wraps."""
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, step: Step) -> None:
         super().__init__()
-        self.weights, self._loss = nn.ParameterList(model.parameters()), loss
+        self.weights, self._step = nn.ParameterList(model.parameters()), step
 
     def forward(self, examples: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return loss and accuracy of ``examples``."""
-        return self._loss(examples, generator)
+        output = self._step(examples, generator)
+        return output.loss, output.accuracy

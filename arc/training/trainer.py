@@ -19,7 +19,7 @@ from torch.optim import Adam
 from arc.data import BatchSampler, Split, Transform
 from arc.models import ARCAutoencoder
 from arc.registry import Settings, nearest
-from arc.tasks import Task, TaskMetrics
+from arc.tasks import StepOutput, Task, TaskMetrics
 from arc.training.config import TrainingConfig
 from arc.training.control import RunControl
 from arc.training.distributed import ProcessGroup
@@ -222,7 +222,11 @@ class Trainer:
         Returns loss, accuracy and gradient norm, float64 [3]. ``weight`` is that of ``examples``
         among the parts of the batch.
         """
-        loss, accuracy = (self._parallel or self._forward)(examples, generator)
+        if self._parallel is None:
+            output = self._forward(examples, generator)
+            loss, accuracy = output.loss, output.accuracy
+        else:
+            loss, accuracy = self._parallel(examples, generator)
         self.optimizer.zero_grad(set_to_none=True)
         (loss if weight == 1.0 else weight * loss).backward()
         means = torch.stack([loss.detach().double(), accuracy.detach().double()])
@@ -236,15 +240,13 @@ class Trainer:
             self.optimizer.step()
         return values
 
-    def _forward(self, examples: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the loss of ``examples`` and their accuracy."""
+    def _forward(self, examples: Tensor, generator: torch.Generator) -> StepOutput:
         transforms = 1 if self.task.shared_transform else len(examples)
         transform = None
         if self.augment:
             transform = Transform.sample(generator, transforms, colors=self.augment_colors)
         with self._autocast(), self.ranks.shares_rows(self.model):
-            output = self.task.step(self.model, examples, generator, transform)
-        return output.loss, output.accuracy
+            return self.task.step(self.model, examples, generator, transform)
 
     def _validate(self) -> ValidationEvent:
         evaluation = evaluate_split(
