@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from arc.tasks import StepOutput
 from arc.training.sharing import shared_rows
 
 LEAVE_SECONDS = 5.0
+POLL_SECONDS = 0.05
 LOST = "lost: killed, or gave no answer"
 Step = Callable[[Tensor, torch.Generator], StepOutput]
 
@@ -71,11 +74,44 @@ class ProcessGroup:
         if not dist.is_initialized():
             backend = "nccl" if device.type == "cuda" else "gloo"
             try:
-                dist.init_process_group(backend, timeout=timedelta(seconds=self.timeout))
+                dist.init_process_group(
+                    backend,
+                    store=self._new_store(),
+                    rank=self.rank,
+                    world_size=self.size,
+                    timeout=timedelta(seconds=self.timeout),
+                )
             except RuntimeError as error:
                 reason = (str(error).splitlines() or [""])[0]
                 raise ValueError(f"torchrun: rank {self.rank} cannot connect: {reason}") from None
         return device
+
+    def _new_store(self) -> dist.Store:
+        """Return torchrun's store with a prefix that all processes of this start have agreed on.
+
+        torchrun keeps the store when it restarts the processes, so keys of killed ones are in it
+        (https://github.com/pytorch/pytorch/issues/135712). Each process writes a random name. The
+        leader's is the prefix; a process accepts it when the leader has read its own.
+        """
+        wait = timedelta(seconds=self.timeout)
+        store, *_ = next(rendezvous("env://", self.rank, self.size, timeout=wait))
+        own, end = uuid.uuid4().hex, time.monotonic() + self.timeout
+        ranks = range(self.size)
+
+        def read(key: str) -> str:
+            return store.get(key).decode() if store.check([key]) else ""
+
+        store.set(f"name/{self.rank}", own)
+        while time.monotonic() < end:
+            if self.is_leader:
+                store.set("names", " ".join(read(f"name/{rank}") or "none" for rank in ranks))
+            names = read("names").split()
+            if len(names) == self.size and names[self.rank] == own:
+                store.set(f"accepted/{self.rank}", names[0])
+                if not self.is_leader or all(read(f"accepted/{rank}") == own for rank in ranks):
+                    return dist.PrefixStore(names[0], store)
+            time.sleep(POLL_SECONDS)
+        raise dist.DistStoreError(f"no answer for {self.timeout} s")
 
     def shutdown(self) -> None:
         """Leave the process group."""
