@@ -168,6 +168,13 @@ class ServerConfig(Settings):
         return self
 
 
+class TorchrunConfig(Settings):
+    """How the processes of torchrun work together; without torchrun it has no effect."""
+
+    gather: bool
+    timeout: Annotated[float, Field(ge=1, le=86_400)]
+
+
 class ProcessConfig(Settings):
     """Settings of the process; not part of the run and not stored in its checkpoints."""
 
@@ -176,6 +183,7 @@ class ProcessConfig(Settings):
     resume: PathName | None
     finetune: PathName | None
     strict: bool
+    torchrun: TorchrunConfig
     server: ServerConfig
 
     @model_validator(mode="after")

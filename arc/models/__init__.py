@@ -4,6 +4,7 @@ from arc.models.autoencoder import ARCAutoencoder
 from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message
 from arc.models.encoders import ENCODERS, PAIR_ENCODERS, ARCEncoder
 from arc.models.receivers import RECEIVERS, Receiver, ReceiverShape
+from arc.models.rows import RowWise
 
 __all__ = [
     "BOTTLENECKS",
@@ -16,4 +17,5 @@ __all__ = [
     "Message",
     "Receiver",
     "ReceiverShape",
+    "RowWise",
 ]

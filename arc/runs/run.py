@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
 from arc.runs.plan import RunPlan, refuse_taken_name
-from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
+from arc.runs.results import evaluate_pretraining, evaluate_run, is_evaluated, write_results
 from arc.runs.run_lock import run_lock
 from arc.tasks import Task
 from arc.training import (
@@ -48,6 +48,8 @@ from arc.training import (
 )
 from arc.training.allocator import MemoryTrimmer, trim
 from arc.training.callbacks import in_one_line
+from arc.training.distributed import is_connection_error
+from arc.trees import leaves
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +78,8 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has already reached its full length."""
-        return self.trainer.reached_limit
+        """Whether the run has already reached its full length and was evaluated."""
+        return self.trainer.reached_limit and is_evaluated(self.results_path, self.trainer.step)
 
     @property
     def best_model(self) -> ARCAutoencoder:
@@ -129,6 +131,14 @@ def build_run(plan: RunPlan, output: Path, ranks: ProcessGroup | None = None) ->
         output.mkdir(parents=True, exist_ok=True)
     build = _build_training if plan.config.mode == "train" else _build_pretraining
     run = build(plan, output, ranks)
+    machine = {"device", "checkpoint", "run_name"}
+    ranks.require_same(
+        {
+            "the step of the checkpoint": run.trainer.step,
+            "the data fingerprint": run.task.corpus.fingerprint,
+            **leaves(run.config.model_dump(exclude=machine, serialize_as_any=True)),
+        }
+    )
     ranks.broadcast_parameters(run.trainer.model.state_dict().values())
     return run
 
@@ -227,6 +237,7 @@ def run_to_end(
             f"{run.config.run_name} is complete ({run.trainer.step} steps); to continue it, raise "
             f"{' and '.join(run.trainer.reached_limits)}: limits are totals"
         )
+        run.ranks.shutdown()
         return RunResult(run, Outcome("finished"))
     if not run.ranks.is_leader:
         return RunResult(run, _follow(run, control))
@@ -251,11 +262,24 @@ def _follow(run: Run, control: RunControl) -> Outcome:
     try:
         for event in run.trainer.run(control):
             trimmer.on_event(event)
-    except Exception:
-        run.ranks.leave_after_fault()
-        raise
+    except Exception as error:
+        rank, is_own = run.ranks.rank, not is_connection_error(error)
+        fault = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        if is_own:
+            log.error(f"rank {rank} failed", exc_info=error)
+        lost = run.ranks.leave_after_fault(fault if is_own else None)
+        fault = _with_reports(fault, lost)
+        if not is_own:
+            log.error(f"rank {rank} ends: {fault}")
+        return Outcome("failed", f"rank {rank}: {fault}")
     run.ranks.shutdown()
     return Outcome("stopped" if control.stop_requested else "finished")
+
+
+def _with_reports(fault: str, reports: Mapping[int, str | None]) -> str:
+    """Return the ``fault`` of this process after those that caused it in other processes."""
+    causes = [f"rank {rank}: {report}" for rank, report in reports.items() if report is not None]
+    return "; ".join([*causes, fault])
 
 
 def _loggers(run: Run) -> list[Logger]:
@@ -294,8 +318,8 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
             events.on_event(event)
     except (Exception, SystemExit) as error:
         fault = _one_line(error, run.output)
-        if lost := run.ranks.leave_after_fault():
-            fault = f"rank {', '.join(map(str, lost))} was lost: {fault}"
+        own = None if is_connection_error(error) else fault
+        fault = _with_reports(fault, run.ranks.leave_after_fault(own))
     failed = run.policy.finish()
     run.ranks.shutdown()
     fault = fault or _save_fault(run, failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,17 +17,18 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def on_signal(act: Callable[[str], None]) -> Iterator[list[signal.Signals]]:
-    """Call ``act`` with the name of the first SIGINT, SIGTERM or SIGHUP.
+    """Call ``act`` with the name of the first SIGINT, SIGTERM, SIGHUP or SIGUSR1.
 
-    A second one ends the process. SIGHUP is left alone if it is ignored, as under nohup. Yields the
-    list of received signals. No exception is raised in the main thread, since code that catches
-    exceptions could lose it.
+    A second one ends the process. Under torchrun it is ignored: a signal for all processes arrives
+    twice, since torchrun passes on its own, and torchrun ends processes that take too long. SIGHUP
+    is left alone if it is ignored, as under nohup. Yields the list of received signals. No
+    exception is raised in the main thread, since code that catches exceptions could lose it.
     """
     received: list[signal.Signals] = []
 
     def handle(number: int, frame: object) -> None:
         for each in handled:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_IGN if _under_torchrun() else signal.SIG_DFL)
         received.append(signal.Signals(number))
         act(received[-1].name)
 
@@ -39,8 +41,13 @@ def stops(control: RunControl) -> Callable[[str], None]:
 
     def stop(name: str) -> None:
         control.request_stop(name)
-        message = f"{name}: stopping; a second {name} ends the process at once"
+        second = "" if _under_torchrun() else f"; a second {name} ends the process at once"
+        message = f"{name}: stopping{second}"
         # from another thread: the signal may have interrupted the writing of a log line
         threading.Thread(target=log.info, args=(message,)).start()
 
     return stop
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -41,15 +42,15 @@ class TrainingProcess:
         if is_sweep and ranks.size > 1:
             raise ConfigError("-m: sweeps are not supported with torchrun")
         self.tree, self.typed, self.output = tree, list(typed), output
-        self.console, self.ranks = console, ranks
+        config = parse(ProcessConfig, tree)
+        self.console, self.ranks = console, replace(ranks, **config.torchrun.model_dump())
         self.error: str | None = None  # of the last run
         self.own_folder = output / "checkpoints" if is_sweep else None
-        self.server = self._server_config(is_sweep)
+        self.server = self._server_config(config, is_sweep)
         self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
 
-    def _server_config(self, is_sweep: bool) -> ServerConfig:
+    def _server_config(self, config: ProcessConfig, is_sweep: bool) -> ServerConfig:
         """Return the endpoint's configuration; in a sweep it is off unless it was typed."""
-        config = parse(ProcessConfig, self.tree)
         if not config.server.autostart and (config.resume or config.finetune):
             raise ConfigError(
                 "server.autostart=false: name the checkpoint in POST /start_train instead"

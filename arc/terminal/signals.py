@@ -9,13 +9,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def signals_handled(handle: Callable[[int, object], None]) -> Iterator[list[signal.Signals]]:
-    """Call ``handle`` for SIGINT, SIGTERM and SIGHUP; yields these signals.
+    """Call ``handle`` for SIGINT, SIGTERM, SIGHUP and SIGUSR1; yields these signals.
 
-    SIGHUP stays ignored if it was, as under nohup. The former handlers are restored at the end.
+    The last two stay ignored if they were, as SIGHUP under nohup. The former handlers are restored
+    at the end.
     """
     handled = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        handled.append(signal.SIGHUP)  # Windows has none
+    for name in ("SIGHUP", "SIGUSR1"):  # Windows has none
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            handled.append(number)
     before = {each: signal.signal(each, handle) for each in handled}
     try:
         yield handled

@@ -75,6 +75,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[optimizer.name](
             model.parameters(), config.learning_rate, optimizer
         )
+        self._parallel = self.ranks.data_parallel(model, self._forward)
         self._graphs = self._prepare_device()
         self.step = 0
         self.seconds = 0.0
@@ -183,12 +184,10 @@ class Trainer:
 
     def _train_step(self) -> StepEvent:
         batch = self.sampler.next()
-        examples = self.ranks.shard(batch)
-        generator = self.ranks.generator(self.sampler.generator)
+        examples, generator, weight = self.ranks.part(batch, self.sampler.generator)
         self.model.train()
         self.model.bottleneck.set_progress(self.schedule_progress or 0.0)
         learning_rate = self._set_learning_rate()
-        weight = self.ranks.weight(examples, batch)
         if self._graphs is None:
             output = self._update(examples, generator, weight)
         else:
@@ -221,17 +220,19 @@ class Trainer:
     def _update(self, examples: Tensor, generator: torch.Generator, weight: float = 1.0) -> Tensor:
         """Update the weights unless the loss or the gradient is not finite.
 
-        Returns loss, accuracy and gradient norm, float64 [3]. ``weight``: the share of the batch
-        that ``examples`` are.
+        Returns loss, accuracy and gradient norm, float64 [3]. ``weight`` is that of ``examples``
+        among the parts of the batch.
         """
-        output = self._forward(examples, generator)
+        if self._parallel is None:
+            output = self._forward(examples, generator)
+            loss, accuracy = output.loss, output.accuracy
+        else:
+            loss, accuracy = self._parallel(examples, generator)
         self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        loss, accuracy = output.loss.detach().clone(), output.accuracy.detach().clone()
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        self.ranks.average([*gradients, loss, accuracy], weight)
+        (loss if weight == 1.0 else weight * loss).backward()
+        means = torch.stack([loss.detach().double(), accuracy.detach().double()])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
-        values = torch.stack([loss.double(), accuracy.double(), norm.double()])
+        values = torch.cat([self.ranks.average(means, weight), norm.double()[None]])
         if self._is_fused:  # the device skips the update, so that nothing waits for it here
             skip = (~values[::2].isfinite()).any().float()
             vars(self.optimizer).update(found_inf=skip, grad_scale=None)
@@ -245,7 +246,7 @@ class Trainer:
         transform = None
         if self.augment:
             transform = Transform.sample(generator, transforms, colors=self.augment_colors)
-        with self._autocast():
+        with self._autocast(), self.ranks.shares_rows(self.model):
             return self.task.step(self.model, examples, generator, transform)
 
     def _validate(self) -> ValidationEvent:

@@ -46,6 +46,7 @@ def test_every_key_that_is_a_path_has_a_home_folder(home: Path, value: str) -> N
     server = config.model_dump() | {"strict": True, "finetune": None, "resume": "~/x"}
     server["server"] = {"enabled": False, "host": "::1", "port": 0, "token": None}
     server["server"] |= {"autostart": True, "required": False}
+    server["torchrun"] = {"gather": True, "timeout": 120.0}
     assert parse(ProcessConfig, server).resume == path
     places = {"path": "~/x", "test": "~/x", "also": ["~/x"]}
     evaluation = {

@@ -62,7 +62,10 @@ def no_test_phase() -> Iterator[None]:
     """Leave out the evaluation on the test set, which trains nothing."""
     empty: dict[str, Any] = {"test": {}, "validation": {}, "controls": {}, "language": {}}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("arc.runs.run.evaluate_run", lambda *arguments, **options: dict(empty))
+        patched.setattr(
+            "arc.runs.run.evaluate_run",
+            lambda *arguments, steps, **options: {**empty, "steps": steps},
+        )
         yield
 
 
@@ -195,6 +198,10 @@ def test_a_finished_run_has_its_full_length_and_lengths_are_totals(
     before = file(tmp_path).read_bytes()
     assert f"is complete ({STEPS} steps)" in resume(tmp_path).err
     assert file(tmp_path).read_bytes() == before
+    results = tmp_path / "checkpoints" / "mine_results.json"
+    results.unlink()  # as if the process had been killed during the final evaluation
+    assert "is complete" not in resume(tmp_path).err
+    assert json.loads(results.read_bytes())["steps"] == STEPS
     resume(tmp_path, f"training.max_steps={STEPS + 2}")
     assert last(tmp_path)["step"] == STEPS + 2
 

@@ -16,7 +16,10 @@ def hangup() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", STOPPING)
 def test_the_first_signal_requests_a_stop(number: signal.Signals, hangup: None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     control = RunControl()
@@ -34,3 +37,12 @@ def test_an_ignored_hangup_stays_ignored(hangup: None) -> None:
         signal.raise_signal(signal.SIGHUP)
     assert received == []
     assert not control.stop_requested
+
+
+def test_under_torchrun_a_second_signal_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    control = RunControl()
+    with on_signal(stops(control)) as received:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # torchrun's own, after one for all processes
+    assert received == [signal.SIGTERM]

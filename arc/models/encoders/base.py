@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from arc.data.grids import NUM_COLORS, Grids
+from arc.models.rows import RowWise
 from arc.registry import Registry
 
 ENCODERS: Registry[type[ARCEncoder]] = Registry("architecture")
@@ -27,7 +28,7 @@ class EncoderShape:
     head: str
 
 
-class ARCEncoder(nn.Module):
+class ARCEncoder(RowWise):
     """Encodes grids of any sizes; a grid's encoding does not depend on the rest of the batch.
 
     ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from arc.models.receivers.base import RECEIVERS, Receiver, ReceiverShape
+from arc.models.rows import RowWise
 
 
 @RECEIVERS.register("puzzle_classification")
-class ClassificationReceiver(Receiver):
+class ClassificationReceiver(RowWise, Receiver):
     """Classifies the puzzle, and whether the grid is an input or an output."""
 
     def __init__(self, shape: ReceiverShape) -> None:

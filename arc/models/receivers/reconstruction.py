@@ -26,10 +26,11 @@ from arc.models.receivers.base import (
     by_grid,
     checked_sizes,
 )
+from arc.models.rows import RowWise
 
 
 @RECEIVERS.register("reconstruction")
-class ReconstructionReceiver(Receiver):
+class ReconstructionReceiver(RowWise, Receiver):
     """Decodes a grid of a given size.
 
     Lists of cells may be dense (see uses_dense_cells); rows outside of a grid have no meaning.

@@ -28,6 +28,7 @@ from arc.models.receivers.base import (
     by_grid,
     checked_sizes,
 )
+from arc.models.rows import RowWise
 
 SIZES = ("given", "predicted")
 COPY = 3.0  # initial bonus, in nats, of the input's colour and of its size
@@ -47,7 +48,7 @@ class BuiltGrids:
 
 
 @RECEIVERS.register("transformation")
-class TransformationReceiver(Receiver):
+class TransformationReceiver(RowWise, Receiver):
     """Builds the output of a pair from its input and the message.
 
     The input's patches, the message, and each patch's own share of the message add up to tokens.
