@@ -84,7 +84,8 @@ def evaluate_files(tree: DictConfig) -> int:
 
 def _show(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> None:
     """Print a table for each run, or for all that differ only in their seed, and for ``pairs``."""
-    from arc.runs.tables import format_cross_play, format_results, format_seeds, seed_groups
+    from arc.runs.seeds import seed_groups
+    from arc.runs.tables import format_cross_play, format_results, format_seeds
 
     parts = []
     for paths in seed_groups(runs):
@@ -101,7 +102,8 @@ def _content(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> di
 
     ``pairs``, unless empty, are those of cross-play.
     """
-    from arc.runs.tables import over_seeds, seed_groups
+    from arc.runs.seeds import seed_groups
+    from arc.runs.tables import over_seeds
 
     if len(runs) == 1:
         return next(iter(runs.values()))

@@ -1,0 +1,173 @@
+"""The ``metrics.jsonl`` of runs as columns, and the curves of several seeds as mean and range."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+POINTS = 200  # of a curve
+STEP_NAMES = ("loss", "accuracy", "learning_rate", "grad_norm")
+ROW_NAMES = ("val_acc", "val_loss", "train_loss", "train_accuracy")
+NESTED = ("metrics", "language")  # of a validation; their values are named ``val.NAME``
+VALIDATION = re.compile(rb'^\{"kind": "validation".*$', re.MULTILINE)
+STEP = re.compile(rb'^\{"kind": "step".*$', re.MULTILINE)
+Curve = tuple[np.ndarray, np.ndarray]  # steps and values, float64
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The validations of a run, in order, and the files with its steps, oldest first.
+
+    ``changed``: when the last of the files was written, in seconds since 1970; 0 without a file.
+    """
+
+    validations: Sequence[Mapping[str, Any]] = ()
+    paths: Sequence[Path] = ()
+    last_step: int | None = None
+    changed: float = 0.0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Metrics]) -> Metrics:
+        """Return the metrics of a run that was resumed in further output folders, oldest first."""
+        if len(parts) < 2:
+            return parts[0] if parts else cls()
+        rows = _continued(row for part in parts for row in part.validations)
+        paths = [path for part in parts for path in part.paths]
+        steps = [part.last_step for part in parts if part.last_step is not None]
+        changed = max(part.changed for part in parts)
+        return cls(rows, paths, steps[-1] if steps else None, changed)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the values of the validations."""
+        return list(self.validations[-1]["values"]) if self.validations else []
+
+    def value(self, name: str) -> float | None:
+        """Return a value at the best validation, or at the last one if none is marked."""
+        rows = [row for row in self.validations if row["is_best"]] or self.validations
+        return rows[-1]["values"].get(name) if rows else None
+
+    def curve(self, name: str) -> Curve | None:
+        """Return a value of the steps or validations, in at most POINTS spans; None without it."""
+        if name in STEP_NAMES:
+            return self._step_curves[name]
+        rows = [row for row in self.validations if row["values"].get(name) is not None]
+        points = [(row["step"], row["values"][name]) for row in rows]
+        return _thinned(*np.array(points, float).reshape(-1, 2).T)
+
+    @cached_property
+    def _step_curves(self) -> dict[str, Curve | None]:
+        rows = [row for path in self.paths for row in _rows(STEP, path.read_bytes())]
+        steps = np.array([row["step"] for row in rows], float)
+        # a resumed run repeats steps: the last of each counts
+        later = np.minimum.accumulate(steps[::-1])[::-1]
+        kept = np.append(steps[:-1] < later[1:], True)[: len(steps)]
+        columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in STEP_NAMES}
+        return {name: _thinned(steps[kept], values[kept]) for name, values in columns.items()}
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read a file that JsonlLogger wrote; incomplete lines are left out."""
+    text, changed = path.read_bytes(), path.stat().st_mtime
+    rows = [_validation(row) for row in _rows(VALIDATION, text)]
+    tail = [row for line in text[-8192:].splitlines() if (row := _row(line)) is not None]
+    return Metrics(_continued(rows), [path], int(tail[-1]["step"]) if tail else None, changed)
+
+
+def _rows(kind: re.Pattern[bytes], text: bytes) -> list[dict[str, Any]]:
+    lines = kind.findall(text)
+    try:  # much faster than line by line
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+    except ValueError:
+        rows = [_row(line) for line in lines]
+    return [row for row in rows if _is_row(row)]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if _is_row(row) else None
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("step"), int | float)
+
+
+def _validation(row: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: row.get(name) for name in ROW_NAMES}
+    for section in NESTED:
+        nested = row.get(section)
+        if isinstance(nested, dict):
+            values |= {f"val.{name}": value for name, value in nested.items()}
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    return {
+        "step": row["step"],
+        "is_best": bool(row.get("is_best")),
+        "val_loss": row.get("val_loss"),
+        "val_acc": row.get("val_acc"),
+        "values": numbers,
+    }
+
+
+def _continued(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows in the order of their steps; those that a resumed run repeats count once."""
+    kept: list[Mapping[str, Any]] = []
+    for row in rows:
+        while kept and kept[-1]["step"] >= row["step"]:
+            kept.pop()
+        kept.append(row)
+    return kept
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else np.nan
+
+
+def _thinned(steps: np.ndarray, values: np.ndarray) -> Curve | None:
+    """Return a curve as means over at most POINTS spans, each at its last step."""
+    finite = np.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    if not len(steps):
+        return None
+    size = -(-len(steps) // POINTS)
+    starts = np.arange(0, len(steps), size)
+    ends = np.append(starts[1:], len(steps))
+    return steps[ends - 1], np.add.reduceat(values, starts) / (ends - starts)
+
+
+@dataclass(frozen=True)
+class Band:
+    """The mean of curves, and the lowest and highest of them, at each step; float64."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    count: int
+
+
+def band(curves: Sequence[Curve]) -> Band | None:
+    """Combine curves at all of their steps, at most POINTS; None without a curve.
+
+    Between its points a curve is linear. At a step before its first or after its last point, it
+    does not count.
+    """
+    if not curves:
+        return None
+    steps = np.unique(np.concatenate([curve[0] for curve in curves]))
+    if len(steps) > POINTS:
+        steps = steps[np.linspace(0, len(steps) - 1, POINTS).round().astype(int)]
+    values = np.array([np.interp(steps, *curve, left=np.nan, right=np.nan) for curve in curves])
+    covered = np.isfinite(values).any(0)
+    steps, values = steps[covered], values[:, covered]
+    mean, low, high = (each(values, axis=0) for each in (np.nanmean, np.nanmin, np.nanmax))
+    return Band(steps, mean, low, high, len(curves))
