@@ -45,7 +45,11 @@ class TrainingProcess:
         self.error: str | None = None  # of the last run
         self.own_folder = output / "checkpoints" if is_sweep else None
         self.server = self._server_config(is_sweep)
-        self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
+        # the page shows the other jobs of a sweep, or the other runs of the current folder
+        beside = [output.parent] if is_sweep else [Path("outputs"), output]
+        self.session = Session(
+            NextRun(self.typed), exit_after_run=self.server.autostart, outputs=beside
+        )
 
     def _server_config(self, is_sweep: bool) -> ServerConfig:
         """Return the endpoint's configuration; in a sweep it is off unless it was typed."""

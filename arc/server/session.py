@@ -43,7 +43,8 @@ Sent = tuple[Tensor | None, Tensor | None]  # the messages of the last validatio
 class Session(Callback):
     """The state of a process; with ``exit_after_run`` the process ends after its run.
 
-    ``clock`` returns seconds; it measures the time spent on model queries.
+    ``clock`` returns seconds; it measures the time spent on model queries. ``outputs``: where the
+    output folders of its runs, and of those beside them, are.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Session(Callback):
         *,
         exit_after_run: bool,
         clock: Callable[[], float] = time.monotonic,
+        outputs: Sequence[Path] = (),
     ) -> None:
+        self._outputs = tuple(outputs)
         self.settings, self.exit_after_run = settings, exit_after_run
         self.status = RunStatus()
         self._changed = threading.Condition(threading.RLock())
@@ -92,6 +95,10 @@ class Session(Callback):
         if run is not None and self._mode is not None:
             return run.folder
         return Path(self.settings.config().checkpoint.dir)
+
+    def run_folders(self) -> list[Path]:
+        """Return the existing folders whose runs the page shows."""
+        return [each for each in dict.fromkeys((*self._outputs, self.folder)) if each.is_dir()]
 
     def tree(self) -> dict[str, Any]:
         """Return the configuration of the run, or of the next one before the first."""
