@@ -60,7 +60,6 @@ def write_run(
     state: str | None = "finished",
     curve: Sequence[float] = (),
     steps: int = 0,
-    has_best: bool = True,
     status: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
@@ -74,7 +73,7 @@ def write_run(
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "checkpoints").mkdir()
-    if has_best:
+    if accuracy is not None:  # a file that is not read beside results
         (folder / "checkpoints" / f"{name}_best.pth").write_bytes(b"")
     if accuracy is not None:
         text = json.dumps(results_of(config, accuracy))

@@ -75,11 +75,13 @@ def compare_runs(
                 "best": None if run.best is None else str(run.best),
             }
         )
-    groups = []
+    groups: list[dict[str, Any]] = []
     for numbers in _grouped(runs, settings, by, varied):
         own = settings[numbers[0]] | {"seed": runs[numbers[0]].seed}
         shown_setting = {key: own.get(key) for key in shown_keys}
-        groups.append(_group(shown_setting, [rows[n] for n in numbers], [runs[n] for n in numbers]))
+        group = _group(shown_setting, [rows[n] for n in numbers], [runs[n] for n in numbers])
+        alike = sum(each["setting"] == group["setting"] for each in groups)
+        groups.append({"id": f"g{_hash(label(shown_setting), str(alike))}", **group})
     return {
         "metric": metric,
         "by": list(by),
@@ -192,7 +194,6 @@ def _group(
         interval = mean_interval(values, "" if is_accuracy else "language")
     counts = Counter(row["state"] for row in rows)
     return {
-        "id": f"g{_hash(*(row['id'] for row in rows))}",
         "setting": dict(setting),
         "runs": [row["id"] for row in rows],
         "states": {state: counts[state] for state in STATES if counts[state]},
