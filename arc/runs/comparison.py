@@ -63,6 +63,7 @@ def compare_runs(
             {
                 "id": f"r{_hash(str(run.folder), run.name)}",
                 "name": run.name,
+                "label": label({**kept, "seed": run.seed}),
                 "folder": str(run.folder),
                 "state": run.state,
                 "error": run.error,
@@ -81,7 +82,7 @@ def compare_runs(
         shown_setting = {key: own.get(key) for key in shown_keys}
         group = _group(shown_setting, [rows[n] for n in numbers], [runs[n] for n in numbers])
         alike = sum(each["setting"] == group["setting"] for each in groups)
-        groups.append({"id": f"g{_hash(label(shown_setting), str(alike))}", **group})
+        groups.append({"id": f"g{_hash(repr(shown_setting), str(alike))}", **group})
     return {
         "metric": metric,
         "by": list(by),
@@ -123,8 +124,15 @@ def curve_of(metric: str | None) -> str:
 
 
 def label(setting: Mapping[str, Any]) -> str:
-    """Return a setting in one line: ``key=value, key=value``."""
-    return ", ".join(f"{key}={_cell(value)}" for key, value in setting.items()) or "all runs"
+    """Return a setting in one line: ``key=value, key=value``, with the last parts of the keys.
+
+    A key whose last part is also that of another one is whole.
+    """
+    last = {key: key.rpartition(".")[2] for key in setting}
+    short = {
+        key: name if list(last.values()).count(name) == 1 else key for key, name in last.items()
+    }
+    return ", ".join(f"{short[key]}={_cell(value)}" for key, value in setting.items())
 
 
 # -- settings ----------------------------------------------------------------------------
@@ -195,6 +203,7 @@ def _group(
     counts = Counter(row["state"] for row in rows)
     return {
         "setting": dict(setting),
+        "label": label(setting) or "all runs",
         "runs": [row["id"] for row in rows],
         "states": {state: counts[state] for state in STATES if counts[state]},
         "metric": metric,

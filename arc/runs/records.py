@@ -80,7 +80,7 @@ class RunFinder:
     """Finds the runs below folders; what was read is kept until a file changes."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, Path], tuple[tuple[int, int], Any]] = {}
+        self._kept: dict[tuple[str, Path], tuple[tuple[int, int], Any, str | None]] = {}
         self._warnings: dict[str, None] = {}
 
     def find(
@@ -140,18 +140,15 @@ class RunFinder:
         try:
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
-            kept = self._kept.get(key)
-            if kept is None or kept[0] != stamp:
-                kept = self._kept[key] = (stamp, read(path))
-            return kept[1]
+            if key not in self._kept or self._kept[key][0] != stamp:
+                self._kept[key] = (stamp, *_attempt(path, read))
         except OSError as error:
             self._warn(f"{path}: cannot be read: {error.strerror}")
-        except CheckpointError as error:
-            self._warn(str(error))
-        except Exception as error:  # whatever a foreign file makes a parser raise
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._warn(f"{path}: skipped: {text}")
-        return None
+            return None
+        _, content, fault = self._kept[key]
+        if fault is not None:
+            self._warn(fault)
+        return content
 
     def _warn(self, text: str) -> None:
         self._warnings[text] = None
@@ -163,9 +160,12 @@ class RunFinder:
         lonely: dict[tuple[Path, str], _Saved] = {}
         by_parent: dict[Path, list[_Saved]] = {}
         by_name: dict[str, list[_Saved]] = {}
+        jobs = {(output.path, output.name) for output in outputs}
         for run in saved:
             by_parent.setdefault(run.folder.parent, []).append(run)
-            by_name.setdefault(run.name, []).append(run)
+            if (run.folder.parent, run.name) not in jobs:
+                by_name.setdefault(run.name, []).append(run)
+        free = [run for runs in by_name.values() for run in runs]
         for output in outputs:
             below = by_parent.get(output.path, [])
             inside = [run for run in below if output.name in (None, run.name)]
@@ -175,7 +175,7 @@ class RunFinder:
             elif len(others) == 1:
                 run = others[0]
             else:
-                found = self._by_validation(output, others or inside or saved)
+                found = self._by_validation(output, others or inside or free)
                 key = (output.path, output.name or output.path.name)
                 run = found or lonely.setdefault(key, _Saved(key[1], output.path))
             run.outputs.append(output)
@@ -290,6 +290,19 @@ def _natural(text: str) -> list[Any]:
 
 
 # -- what the files contain --------------------------------------------------------------
+
+
+def _attempt(path: Path, read: Callable[[Path], Any]) -> tuple[Any, str | None]:
+    """Return what ``read`` returns, or None and why; raises OSError."""
+    try:
+        return read(path), None
+    except OSError:
+        raise
+    except CheckpointError as error:
+        return None, str(error)
+    except Exception as error:  # whatever a foreign file makes a parser raise
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return None, f"{path}: skipped: {text}"
 
 
 def _status(path: Path) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from arc.runs.comparison import (
     curve_of,
     format_comparison,
     group_band,
-    label,
     table_rows,
 )
 from arc.runs.files import check_writable, replace_file
@@ -97,7 +96,7 @@ def _plot(path: Path, runs: Sequence[RunRecord], content: Mapping[str, Any]) -> 
     for group in content["groups"]:
         found = group_band([by_id[name] for name in group["runs"]], curve)
         if found is not None:
-            name = label(group["setting"])
+            name = group["label"]
             bands[name if name not in bands else f"{name} ({len(bands) + 1})"] = found
     plot_curves(path, bands, curve)
 

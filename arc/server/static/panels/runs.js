@@ -15,7 +15,6 @@ const MARKS = { finished: "✓", running: "●", failed: "✗", interrupted: "�
 const KEYS_SHOWN = 6; // columns of the table; the rest is in the differences
 
 const curveTitle = (name) => STEP_CURVES[name] ?? (name.startsWith("val.") ? `${label(name.slice(4))}, validation` : label(name));
-const settingText = (setting) => Object.entries(setting).map(([key, value]) => `${key}=${plain(value)}`).join(", ");
 
 export function mountRuns(app, tab) {
   const host = byId("runs");
@@ -157,12 +156,10 @@ export function mountRuns(app, tab) {
 
   function checkbox(row) {
     const number = chosen.get(row.id);
-    const box = h("input", { type: "checkbox", checked: number !== undefined, "data-run": row.id, "aria-label": `Show ${nameOf(row)}` });
+    const box = h("input", { type: "checkbox", checked: number !== undefined, "data-run": row.id, "aria-label": `Show ${row.label}` });
     box.addEventListener("change", () => choose(({ id }) => (id === row.id ? box.checked : chosen.has(id))));
     return h("span.row", {}, box, number !== undefined && swatch(number));
   }
-
-  const nameOf = (row) => (isGrouped() ? settingText(row.setting) || "all runs" : [row.name, settingText({ ...row.setting, seed: row.seed })].join(" "));
 
   function stateText(row) {
     const member = (id) => answer.runs.find((run) => run.id === id);
@@ -187,7 +184,7 @@ export function mountRuns(app, tab) {
     const settings = picked.map((row) => (isGrouped() ? row.setting : { seed: row.seed, ...row.setting }));
     const keys = Object.keys(settings[0]).filter((key) => new Set(settings.map((each) => plain(each[key]))).size > 1);
     if (!keys.length) return note("The configurations of the chosen rows are identical.");
-    const head = picked.map((row) => h("th", { scope: "col" }, swatch(chosen.get(row.id)), h("span.vh", {}, nameOf(row))));
+    const head = picked.map((row) => h("th", { scope: "col" }, swatch(chosen.get(row.id)), h("span.vh", {}, row.label)));
     const body = keys.map((key) => h("tr", {}, h("th", { scope: "row" }, key), settings.map((each) => h("td", {}, plain(each[key])))));
     return h("table.rows.narrow", {}, h("caption.vh", {}, "Differences of configuration"), h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "key"), head)), h("tbody", {}, body));
   }
@@ -214,7 +211,7 @@ export function mountRuns(app, tab) {
         const [x, y] = [Float64Array.from(steps), Float64Array.from(mean)];
         const [least, most] = [low ? Float64Array.from(low) : y, high ? Float64Array.from(high) : y];
         const count = runs > 1 ? ` (mean of ${runs})` : "";
-        return { label: `${nameOf(row)}${count}`, style: styleOf(chosen.get(row.id)), x, y, least, most, n: x.length, raw: false, band: runs > 1 };
+        return { label: `${row.label}${count}`, style: styleOf(chosen.get(row.id)), x, y, least, most, n: x.length, raw: false, band: runs > 1 };
       });
   }
 
