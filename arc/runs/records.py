@@ -183,7 +183,8 @@ class RunFinder:
 
     def _by_validation(self, output: _Output, runs: Sequence[_Saved]) -> _Saved | None:
         """Return the run whose best or last checkpoint stores a validation of ``output``."""
-        metrics = self._read(output.path / METRICS, read_metrics) if runs else None
+        path = output.path / METRICS
+        metrics = self._read(path, read_metrics) if runs and path.is_file() else None
         if metrics is None:
             return None
         known = {(row.get("val_loss"), row.get("val_acc")) for row in metrics.validations}
