@@ -45,9 +45,11 @@ def runs_page(folders: Sequence[Path], port: int, token: str | None) -> Iterator
         raise ConfigError(
             f"--port={port}: {reason}; choose another one (0: any free port)"
         ) from None
-    app = create_runs_app(RunsView(lambda: folders), Guard((*LOOPBACK, HOST), token))
+    view = RunsView(lambda: folders)
+    app = create_runs_app(view, Guard((*LOOPBACK, HOST), token))
     server = Server.of(app, listening, lambda: False)
     server.start()
+    threading.Thread(target=view.table, daemon=True).start()  # reads the files ahead
     try:
         yield f"http://localhost:{listening.getsockname()[1]}"
     finally:

@@ -30,7 +30,7 @@ def sweep(tmp_path: Path) -> Path:
     folder = tmp_path / "sweep"
     for seed, accuracy in enumerate((10.0, 20.0, 30.0)):
         write_run(folder / str(seed), accuracy, seed=seed, curve=(accuracy, 2 * accuracy))
-    other = {"task__num_distractors": 99}
+    other: dict[str, Any] = {"task__num_distractors": 99}
     write_run(folder / "3", 50.0, curve=(5.0, 7.0), steps=20, **other)
     fault = {"error": "out of memory", "step": 7}
     write_run(folder / "10", state="failed", status=fault, seed=1, **other)
@@ -252,7 +252,12 @@ def test_only_changed_files_are_read_again(sweep: Path, monkeypatch: pytest.Monk
     finder, read = RunFinder(), list[Path]()
     finder.find([sweep])
     whole = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or whole(path))
+
+    def noted(path: Path) -> bytes:
+        read.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
     assert finder.find([sweep])[0][0].values["test.random_9"] == 10.0
     assert read == []
     path = sweep / "0" / "checkpoints" / "x_results.json"
