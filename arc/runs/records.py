@@ -65,6 +65,14 @@ class _Output:
     tree: Mapping[str, Any] | None
     name: str | None
 
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The folder of its checkpoints and their name; None if its status does not tell."""
+        folder = None if self.status is None else self.status.get("folder")
+        if not isinstance(folder, str) or self.name is None:
+            return None
+        return os.path.abspath(self.path / folder), self.name
+
 
 @dataclass
 class _Saved:
@@ -160,6 +168,7 @@ class RunFinder:
         lonely: dict[tuple[Path, str], _Saved] = {}
         by_parent: dict[Path, list[_Saved]] = {}
         by_name: dict[str, list[_Saved]] = {}
+        by_place = {(os.path.abspath(run.folder), run.name): run for run in saved}
         jobs = {(output.path, output.name) for output in outputs}
         for run in saved:
             by_parent.setdefault(run.folder.parent, []).append(run)
@@ -170,14 +179,16 @@ class RunFinder:
             below = by_parent.get(output.path, [])
             inside = [run for run in below if output.name in (None, run.name)]
             others = by_name.get(output.name or "", [])
-            if len(inside) == 1:
-                run = inside[0]
+            if place := output.place:
+                found = by_place.get(place)
+            elif len(inside) == 1:
+                found = inside[0]
             elif len(others) == 1:
-                run = others[0]
+                found = others[0]
             else:
                 found = self._by_validation(output, others or inside or free)
-                key = (output.path, output.name or output.path.name)
-                run = found or lonely.setdefault(key, _Saved(key[1], output.path))
+            name = output.name or output.path.name
+            run = found or lonely.setdefault((output.path, name), _Saved(name, output.path))
             run.outputs.append(output)
         return list(lonely.values())
 

@@ -211,6 +211,19 @@ def test_a_single_run_is_found_in_outputs_and_checkpoints(tmp_path: Path) -> Non
     assert all(run.values["test.random_9"] == 9.0 for run in runs)
 
 
+def test_the_status_names_the_folder_of_the_checkpoints(tmp_path: Path) -> None:
+    """Both runs are called x: the name alone would not tell which output folder is whose."""
+    for name, seed in {"a": 0, "b": 1}.items():
+        status = {"folder": f"../../{name}"}
+        output = write_run(tmp_path / "outputs" / name, 9.0, status=status, seed=seed, curve=(1.0,))
+        (output / "checkpoints").rename(tmp_path / name)
+    runs, _ = RunFinder().find([tmp_path])
+    assert [(run.folder.name, run.seed, len(run.values)) for run in runs] == [
+        ("a", 0, 3),
+        ("b", 1, 3),
+    ]
+
+
 def test_jobs_of_one_name_stay_apart(tmp_path: Path) -> None:
     write_run(tmp_path / "0", 9.0, curve=(1.0,))
     write_run(tmp_path / "1", state="running", curve=(1.0,), seed=1)
