@@ -92,7 +92,7 @@ def test_the_latest_runs_are_shown(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_page_of_runs_is_guarded(folder: Path) -> None:
     client = client_of(folder, Guard(("localhost",), TOKEN))
     with client.get("/") as page:
-        assert "static/runs.js" in page.text
+        assert b"static/runs.js" in page.data
     get(client, "/runs", 401)
     with_token = {"Authorization": f"Bearer {TOKEN}"}
     assert client.get("/runs", headers=with_token).status_code == 200
