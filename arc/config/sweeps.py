@@ -100,7 +100,10 @@ def sweep_settings(typed: Sequence[str], inserted: Sequence[str] = ()) -> list[s
     """
     constant = [*constant_keys(typed), *map(key_of, inserted)]
     keys = ",".join(f"'{key}'" for key in constant)
-    settings = [f"hydra.job.config.override_dirname.exclude_keys=[{keys}]"]
+    settings = [
+        f"hydra.job.config.override_dirname.exclude_keys=[{keys}]",
+        f"++hydra.callbacks.sweep._target_={SweepStart.__module__}.{SweepStart.__name__}",
+    ]
     keys_typed = [key_of(each) for each in typed]
     if f"resume={AUTO}" in typed and "hydra.sweep.dir" not in keys_typed:
         found = latest_sweep(typed)
