@@ -58,31 +58,44 @@ DistractorKind = Annotated[
 class DistractorGroups:
     """The group that each example's distractors come from.
 
-    ``of_example``: int64 [examples]. ``counts``: int64 [groups, grids], how many examples of a
-    group have each grid as their target; an example's own target is always in its group.
+    ``of_example``: int64 [examples]. The grids of group g are ``grids[starts[g]:starts[g + 1]]``,
+    ascending, and ``counts`` has the number of examples of the group with each of them as their
+    target: int64 [members] both. An example's own target is always in its group.
     """
 
     of_example: Tensor
+    starts: Tensor
+    grids: Tensor
     counts: Tensor
 
     @classmethod
     def of(cls, kind: str, split: Split) -> DistractorGroups:
         """Group ``split`` by a registered kind."""
         names, of_example = DISTRACTORS[kind](split).unique(return_inverse=True)
-        counts = torch.zeros(len(names), len(split.grids), dtype=torch.int64)
-        one = torch.ones_like(split.target)
-        counts.index_put_((of_example, split.target), one, accumulate=True)
-        return cls(of_example, counts)
+        width = max(len(split.grids), 1)
+        members, counts = (of_example * width + split.target).unique(return_counts=True)
+        starts = torch.searchsorted(members, torch.arange(len(names) + 1) * width)
+        return cls(of_example, starts, members % width, counts)
+
+    def slice(self, group: int) -> slice:
+        """Return where the members of a group are in ``grids`` and ``counts``."""
+        return slice(int(self.starts[group]), int(self.starts[group + 1]))
+
+    def is_member(self, examples: Tensor, grids: Tensor) -> Tensor:
+        """Return whether each grid is in the group of each example: bool [examples, grids].
+
+        ``grids``: int64 [grids], ascending, with every member of these groups.
+        """
+        present, row = self.of_example[examples].unique(return_inverse=True)
+        found = torch.zeros(len(present), len(grids), dtype=torch.bool)
+        for number, group in enumerate(present.tolist()):
+            found[number, torch.searchsorted(grids, self.grids[self.slice(group)])] = True
+        return found[row]
 
     @cached_property
-    def members(self) -> Tensor:
-        """The grids of each group: bool [groups, grids]."""
-        return self.counts > 0
-
-    @property
     def available(self) -> Tensor:
         """The number of possible distractors of each example: int64 [examples]."""
-        return self.members.sum(1)[self.of_example] - 1
+        return self.starts.diff()[self.of_example] - 1
 
 
 @dataclass(frozen=True)
@@ -113,19 +126,15 @@ def sample_candidates(
     """
     target = split.target[examples]
     present, group = groups.of_example[examples].unique(return_inverse=True)
-    offered = torch.zeros(len(present), len(split.grids), dtype=torch.bool)
-    for row, number in enumerate(present):
-        counts, own = groups.counts[number], target[group == row]
-        offered[row, own.unique()] = _as_likely_as_single(counts, own, generator)
-        lacking = num_distractors + 1 - int(offered[row].sum())
-        if lacking > 0:
-            rest = ((counts > 0) & ~offered[row]).nonzero()[:, 0]
-            chosen = rest[torch.randperm(len(rest), generator=generator)[:lacking]]
-            offered[row, chosen] = True
-    in_pool = offered.any(0)
-    in_pool[target] = True
-    pool = in_pool.nonzero()[:, 0]
-    allowed = offered[group][:, pool] & (pool != target[:, None])
+    offered = [
+        _offered(groups, number, target[group == row], num_distractors, generator)
+        for row, number in enumerate(present.tolist())
+    ]
+    pool = torch.cat([*offered, target]).unique()
+    is_offered = torch.zeros(len(present), len(pool), dtype=torch.bool)
+    for row, grids in enumerate(offered):
+        is_offered[row, torch.searchsorted(pool, grids)] = True
+    allowed = is_offered[group] & (pool != target[:, None])
     noise = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, -1.0)
     others = noise.topk(num_distractors, dim=1).indices
     choices = torch.cat([torch.searchsorted(pool, target)[:, None], others], 1)
@@ -135,14 +144,35 @@ def sample_candidates(
     return CandidateSet(pool, choices, answer)
 
 
-def _as_likely_as_single(counts: Tensor, own: Tensor, generator: torch.Generator) -> Tensor:
-    """Select the batch's distinct targets that may serve as distractors: bool, ascending.
+def _offered(
+    groups: DistractorGroups,
+    group: int,
+    targets: Tensor,
+    num_distractors: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the grids of a group that serve as distractors of its ``targets`` in the batch."""
+    members = groups.slice(group)
+    grids, counts = groups.grids[members], groups.counts[members]
+    own = torch.searchsorted(grids, targets.unique())
+    is_offered = torch.zeros(len(grids), dtype=torch.bool)
+    is_offered[own] = _as_likely_as_single(counts[own], len(targets), int(counts.sum()), generator)
+    lacking = num_distractors + 1 - int(is_offered.sum())
+    if lacking > 0:
+        rest = (~is_offered).nonzero()[:, 0]
+        chosen = rest[torch.randperm(len(rest), generator=generator)[:lacking]]
+        is_offered[chosen] = True
+    return grids[is_offered]
 
-    A grid that is the target of m examples occurs in a batch of b out of n more often than a
-    grid that is the target of one. It is left out with the probability that compensates for this.
+
+def _as_likely_as_single(counts: Tensor, b: int, n: int, generator: torch.Generator) -> Tensor:
+    """Select the batch's distinct targets that may serve as distractors: bool [targets].
+
+    A grid that is the target of m examples, of which ``counts`` has the number for each target,
+    occurs in a batch of ``b`` out of ``n`` more often than a grid that is the target of one. It is
+    left out with the probability that compensates for this.
     """
-    m = counts[own.unique()].double()
-    b, n = len(own), int(counts.sum())
+    m = counts.double()
     if b == 1 or b == n:
         return torch.ones_like(m, dtype=torch.bool)
     absent = torch.ones_like(m)  # given another example: C(n-1-m, b-1) / C(n-1, b-1)

@@ -23,12 +23,14 @@ from arc.config.builders import (
     with_data,
 )
 from arc.config.files import ConfigError
+from arc.config.run_status import State, read_json
 from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
 from arc.runs.plan import RunPlan, refuse_taken_name
 from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
 from arc.runs.run_lock import run_lock
+from arc.runs.status_file import StatusFile
 from arc.tasks import Task
 from arc.training import (
     Callback,
@@ -43,6 +45,11 @@ from arc.training import (
 from arc.training.allocator import MemoryTrimmer, trim
 
 log = logging.getLogger(__name__)
+STATES: dict[str, State] = {  # in the status file, by the kind of the outcome
+    "finished": "finished",
+    "stopped": "interrupted",
+    "failed": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,16 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has already reached its full length."""
-        return self.trainer.reached_limit
+        """Whether the run has already reached its full length and was evaluated."""
+        if not self.ranks.is_leader:
+            return self.trainer.reached_limit
+        return self.trainer.reached_limit and self.stored_results is not None
+
+    @property
+    def stored_results(self) -> dict[str, Any] | None:
+        """The content of the results file; None if the final evaluation did not end."""
+        results = read_json(self.results_path)
+        return results if "validation" in results and "stopped" not in results else None
 
     @property
     def best_model(self) -> ARCAutoencoder:
@@ -232,7 +247,10 @@ def run_to_end(
     train. Raises ConfigError if another process writes the same run.
     """
     control = control or RunControl()
+    status = StatusFile(run)
     if run.is_finished:
+        if run.ranks.is_leader:
+            status.write("finished", results=run.stored_results)
         log.info(
             f"{run.config.run_name} is complete ({run.trainer.step} steps); to continue it, raise "
             f"{' and '.join(run.trainer.reached_limits)}: limits are totals"
@@ -248,11 +266,15 @@ def run_to_end(
             run.policy.fetch_best()
         else:  # again, now that no other process can write the run
             refuse_taken_name(run.config, run.plan.replaced)
-        events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])
+        status.write("running")
+        events = CallbackList([run.policy, status, *_loggers(run), *callbacks, MemoryTrimmer()])
         try:
-            return _train_and_evaluate(run, control, events)
+            result = _train_and_evaluate(run, control, events)
         finally:
             events.close()
+        state = STATES[result.outcome.kind]
+        status.write(state, result.outcome.error, result.results)
+        return result
 
 
 def _follow(run: Run, control: RunControl) -> Outcome:

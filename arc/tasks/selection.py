@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -37,6 +37,8 @@ from arc.tasks.base import (
 
 REPORTED_DISTRACTORS = (9, 49, 99, 999)
 SHOWN_DISTRACTORS = 9
+MOST_SCORES = 2**25  # computed at a time in an evaluation
+Scores = Callable[[Tensor], Tensor]  # examples [part] to scores of all candidates, on the CPU
 
 
 class SelectionConfig(TaskConfig):
@@ -67,7 +69,7 @@ class SelectionTask(Task):
     def __init__(self, config: SelectionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
         self._groups: dict[tuple[str, str], DistractorGroups] = {}
-        self._baselines: dict[tuple[str, str, int], dict[str, float]] = {}
+        self._baselines: dict[str, dict[tuple[str, int], dict[str, float]]] = {}
         for split in (corpus.training, corpus.validation):
             if len(split) > 0:
                 self._check(split)
@@ -203,15 +205,17 @@ class SelectionTask(Task):
         if len(split) == 0:
             headline = f"{self.config.distractors}_{self.config.num_distractors}"
             return TaskMetrics(math.nan, {headline: Metric({"accuracy": math.nan}, 0, {})})
-        scores = self._scores(model, split, signal)
+        embedded = self._embedded_candidates(model, split)
+
+        def scores(part: Tensor) -> Tensor:
+            return self.score(model, signal[part], embedded).cpu()
+
         wanted: list[tuple[str, int]] = [(self.config.distractors, self.config.num_distractors)]
         if full:
             pairs = [(kind, count) for kind in DISTRACTORS for count in REPORTED_DISTRACTORS]
             wanted += [pair for pair in pairs if pair not in wanted]
-        metrics: dict[str, Metric] = {}
-        for kind, count in wanted:
-            metrics[f"{kind}_{count}"] = self._metric(model, split, kind, count, scores)
-        return TaskMetrics(self._loss(split, scores), metrics)
+        loss = self._loss(model, split, signal, embedded)
+        return TaskMetrics(loss, self._metrics(model, split, wanted, scores))
 
     def match_messages(
         self, model: ARCAutoencoder, split: Split, content: Tensor
@@ -222,16 +226,10 @@ class SelectionTask(Task):
         parts = self.chunks(len(split.candidates))
         sent = [model(split.grids[split.candidates[part]]).content for part in parts]
         ids = torch.cat([content, *sent]).unique(dim=0, return_inverse=True)[1].cpu()
-        same = ids[: len(split), None] == ids[len(split) :]
-        kind, count = self.config.distractors, self.config.num_distractors
-        metric = self._metric(model, split, kind, count, same)
-        return TaskMetrics(math.nan, {f"{kind}_{count}": metric})
-
-    def _scores(self, model: ARCAutoencoder, split: Split, signal: Tensor) -> Tensor:
-        """Return the logit of every candidate of ``split``, float32 [examples, candidates]."""
-        embedded = self._embedded_candidates(model, split)
-        parts = self.chunks(len(split))
-        return torch.cat([self.score(model, signal[part], embedded) for part in parts]).cpu()
+        own, candidates = ids[: len(split)], ids[len(split) :]
+        wanted = [(self.config.distractors, self.config.num_distractors)]
+        metrics = self._metrics(model, split, wanted, _equal(own, candidates))
+        return TaskMetrics(math.nan, metrics)
 
     def _embedded_candidates(self, model: ARCAutoencoder, split: Split) -> Tensor:
         """Embed the candidates of ``split``, float32 [candidates, width]."""
@@ -279,7 +277,7 @@ class SelectionTask(Task):
             names.setdefault(grid, example)
         embedded = self._embedded_candidates(model, split)
         for part in self.chunks(len(split)):
-            is_candidate = groups.members[groups.of_example[part]][:, universe]
+            is_candidate = groups.is_member(part, universe)
             scores = self.score(model, signal[part], embedded).cpu()
             scores = scores.masked_fill(~is_candidate, -math.inf)
             found = ranked(scores, torch.searchsorted(universe, split.target[part]))
@@ -293,59 +291,82 @@ class SelectionTask(Task):
                     "candidates": int(is_candidate[place].sum()),
                 }
 
-    def _metric(
-        self, model: ARCAutoencoder, split: Split, kind: str, count: int, scores: Tensor
-    ) -> Metric:
-        """Return the accuracy among ``count`` distractors, with its baselines."""
-        accuracy = self._accuracy(split, kind, count, scores)
-        baselines = self._baselines_of(model, split, kind, count)
-        return Metric.of({"accuracy": accuracy}, int(accuracy[1].sum()), baselines)
+    def _metrics(
+        self,
+        model: ARCAutoencoder,
+        split: Split,
+        wanted: list[tuple[str, int]],
+        scores: Scores,
+    ) -> dict[str, Metric]:
+        """Return the accuracy for each distractor kind and number, with its baselines."""
+        metrics = {}
+        for (kind, count), accuracy in self._accuracies(split, wanted, scores).items():
+            baselines = self._baselines_of(model, split, wanted)[kind, count]
+            metrics[f"{kind}_{count}"] = Metric.of(
+                {"accuracy": accuracy}, int(accuracy[1].sum()), baselines
+            )
+        return metrics
 
-    def _accuracy(self, split: Split, kind: str, num_distractors: int, scores: Tensor) -> Tensor:
+    def _accuracies(
+        self, split: Split, wanted: list[tuple[str, int]], scores: Scores
+    ) -> dict[tuple[str, int], Tensor]:
         """Return the share of games that each target wins on average; skipped targets count 0.
 
-        ``scores`` is [examples, candidates], of any dtype that can be compared.
+        A chunk of the scores is computed at a time, so that memory does not grow with the square
+        of the split.
         """
-        groups, universe = self.groups(kind, split), split.candidates
-        is_covered = groups.available >= num_distractors
-        covered = is_covered.nonzero()[:, 0]
+        universe = split.candidates
+        kinds = dict.fromkeys(kind for kind, _ in wanted)
+        standings: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+        for part in self.chunks(len(split), max(1, min(1024, MOST_SCORES // len(universe)))):
+            of_part = scores(part)
+            own = torch.searchsorted(universe, split.target[part])[:, None]
+            mine = of_part.gather(1, own)
+            better = ~(of_part <= mine)  # NaN counts as better
+            tied = (of_part == mine).scatter_(1, own, False)
+            for kind in kinds:
+                allowed = self.groups(kind, split).is_member(part, universe)
+                standing = [(better & allowed).sum(1), (tied & allowed).sum(1), mine[:, 0].isnan()]
+                standings[kind].append(torch.stack(standing, 1))
+        found = {kind: torch.cat(parts) for kind, parts in standings.items()}
+        return {(kind, count): self._won(split, kind, count, found[kind]) for kind, count in wanted}
+
+    def _won(self, split: Split, kind: str, num_distractors: int, standings: Tensor) -> Tensor:
+        available = self.groups(kind, split).available
+        is_covered = available >= num_distractors
+        better, tied, is_nan = standings[is_covered].unbind(1)
         won = torch.zeros(len(split), dtype=torch.float64)
-        for chunk in self.chunks(len(covered), 1024):
-            part = covered[chunk]
-            own = torch.searchsorted(universe, split.target[part])
-            mine = scores[part].gather(1, own[:, None])
-            allowed = groups.members[groups.of_example[part]][:, universe]
-            allowed = allowed.scatter(1, own[:, None], False)
-            better = (~(scores[part] <= mine) & allowed).sum(1)  # NaN counts as better
-            tied = ((scores[part] == mine) & allowed).sum(1)
-            wins = expected_accuracy(better, tied, groups.available[part], num_distractors)
-            won[part] = wins.masked_fill(mine[:, 0].isnan(), 0.0)
+        wins = expected_accuracy(better, tied, available[is_covered], num_distractors)
+        won[is_covered] = wins.masked_fill(is_nan.bool(), 0.0)
         return share(won, is_covered)
 
     def _baselines_of(
-        self, model: ARCAutoencoder, split: Split, kind: str, num_distractors: int
-    ) -> dict[str, float]:
+        self, model: ARCAutoencoder, split: Split, wanted: list[tuple[str, int]]
+    ) -> dict[tuple[str, int], dict[str, float]]:
         """Return the baselines: chance, simple features, and random codes of the bottleneck."""
-        key = (split.name, kind, num_distractors)
-        if key not in self._baselines:
-            baselines = {"chance": 100 / (num_distractors + 1)}
-            for feature in FEATURES:
-                ids = feature_ids(feature, split.grids)
-                matches = ids[split.sender][:, None] == ids[split.candidates]
-                baselines[feature] = share_percent(
-                    self._accuracy(split, kind, num_distractors, matches)
-                )
-            vocab_size, max_length = model.bottleneck.vocab_size, model.bottleneck.max_length
-            if vocab_size is not None and max_length is not None:
-                codes = float(vocab_size) ** max_length
-                reference = random_code_accuracy(codes, num_distractors)
-                baselines["random_codes"] = 100 * reference
-            self._baselines[key] = baselines
-        return self._baselines[key]
+        known = self._baselines.setdefault(split.name, {})
+        missing = [game for game in wanted if game not in known]
+        if not missing:
+            return known
+        for game in missing:
+            known[game] = {"chance": 100 / (game[1] + 1)}
+        for feature in FEATURES:
+            ids = feature_ids(feature, split.grids)
+            matches = self._accuracies(
+                split, missing, _equal(ids[split.sender], ids[split.candidates])
+            )
+            for game, accuracy in matches.items():
+                known[game][feature] = share_percent(accuracy)
+        vocab_size, max_length = model.bottleneck.vocab_size, model.bottleneck.max_length
+        if vocab_size is not None and max_length is not None:
+            codes = float(vocab_size) ** max_length
+            for game in missing:
+                known[game]["random_codes"] = 100 * random_code_accuracy(codes, game[1])
+        return known
 
-    def _loss(self, split: Split, scores: Tensor) -> float:
+    def _loss(self, model: ARCAutoencoder, split: Split, signal: Tensor, embedded: Tensor) -> float:
         """Return the cross-entropy for one fixed draw of distractors for each target."""
-        groups = self.groups(self.config.distractors, split)
+        groups, universe = self.groups(self.config.distractors, split), split.candidates
         examples = (groups.available >= self.config.num_distractors).nonzero()[:, 0]
         if len(examples) == 0:
             return math.nan
@@ -356,12 +377,16 @@ class SelectionTask(Task):
         for chunk in self.chunks(len(examples), 1024):
             part = examples[chunk]
             candidate_set = sample_candidates(split, groups, part, count, generator)
-            columns = torch.searchsorted(split.candidates, candidate_set.pool)[
-                candidate_set.choices
-            ]
-            logits = scores[part].gather(1, columns)
+            pool = embedded[torch.searchsorted(universe, candidate_set.pool).to(embedded.device)]
+            scores = self.score(model, signal[part.to(signal.device)], pool).cpu()
+            logits = scores.gather(1, candidate_set.choices)
             total += float(F.cross_entropy(logits, candidate_set.answer, reduction="sum"))
         return total / len(examples)
+
+
+def _equal(own: Tensor, candidates: Tensor) -> Scores:
+    """Score the candidates by whether they equal each example's ``own``, [examples]."""
+    return lambda part: own[part, None] == candidates
 
 
 def _candidate_prediction(candidates: Grids, probabilities: Tensor, answer: int) -> dict[str, Any]:
