@@ -13,19 +13,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
+from arc.config.run_status import STATUS_FILE, State
 from arc.runs.metrics_file import Metrics, read_metrics
 from arc.runs.tables import value_rows
 
-State = Literal["finished", "running", "failed", "interrupted"]
 STATES: tuple[State, ...] = ("finished", "running", "failed", "interrupted")
 STALE_SECONDS = 1800.0  # without a sign of life from a process of another machine
-STATUS, METRICS, HYDRA = "status.json", "metrics.jsonl", Path(".hydra", "config.yaml")
+METRICS, HYDRA = "metrics.jsonl", Path(".hydra", "config.yaml")
 FILE = re.compile(r"(?P<name>.+)_(?P<kind>results\.json|best\.pth|last\.pth)")
 OWN_SECTIONS = {"task", "bottleneck", "model", "training"}  # of a run's configuration
 
@@ -120,15 +120,15 @@ class RunFinder:
                     run = saved.setdefault((path, match["name"]), _Saved(match["name"], path))
                     run.files[match["kind"]] = path / file
             has_config = HYDRA.parts[0] in folders_here and (path / HYDRA).is_file()
-            if has_config or STATUS in files or METRICS in files:
-                output = self._output(path, has_config, STATUS in files, METRICS in files)
+            if has_config or STATUS_FILE in files or METRICS in files:
+                output = self._output(path, has_config, STATUS_FILE in files, METRICS in files)
                 outputs += [] if output is None else [output]
         return list(saved.values()), outputs
 
     def _output(
         self, path: Path, has_config: bool, has_status: bool, has_metrics: bool
     ) -> _Output | None:
-        status = self._read(path / STATUS, _status) if has_status else None
+        status = self._read(path / STATUS_FILE, _status) if has_status else None
         tree = self._read(path / HYDRA, _tree) if has_config else None
         name = None if status is None else status.get("run_name")
         if tree is not None and name is None:
@@ -235,15 +235,16 @@ class RunFinder:
         times = [_changed(path) for path in [*run.files.values(), *(each.path for each in outputs)]]
         status = max(statuses, key=_updated, default=None)
         state, error = _state(status, None if content is None else content[0], metrics.changed)
-        step = metrics.last_step if status is None else status.get("step", metrics.last_step)
-        if step is None and content is not None:
-            step = content[0].get("steps")
+        known = [metrics.last_step, (status or {}).get("step")]
+        steps = [step for step in known if isinstance(step, int)]
+        if not steps and content is not None and isinstance(content[0].get("steps"), int):
+            steps = [content[0]["steps"]]
         return RunRecord(
             name=run.name,
             folder=outputs[-1].path if outputs else run.folder,
             state=state,
             error=error,
-            step=step if isinstance(step, int) else None,
+            step=max(steps, default=None),
             updated=max([*times, metrics.changed]),
             config=config,
             values={} if content is None else content[1],
