@@ -273,9 +273,11 @@ def _unfinished(runs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         for run in runs:
             if run["state"] != state:
                 continue
-            step = "" if run["step"] is None else f", step {run['step']}"
+            named = [] if Path(run["folder"]).name == run["name"] else [run["name"]]
+            steps = [] if run["step"] is None else [f"step {run['step']}"]
+            more = f" ({', '.join([*named, *steps])})" if named or steps else ""
             reason = "" if run["error"] is None else f": {run['error']}"
-            yield escaped(f"{state}: {run['folder']} ({run['name']}{step}){reason}")
+            yield escaped(f"{state}: {run['folder']}{more}{reason}")
 
 
 def table_rows(content: Mapping[str, Any]) -> list[list[Any]]:

@@ -98,7 +98,13 @@ class Session(Callback):
 
     def run_folders(self) -> list[Path]:
         """Return the existing folders whose runs the page shows."""
-        return [each for each in dict.fromkeys((*self._outputs, self.folder)) if each.is_dir()]
+        found = [each for each in (*self._outputs, self.folder) if each.is_dir()]
+        real = [each.resolve() for each in found]
+        return [
+            each
+            for number, (each, own) in enumerate(zip(found, real, strict=True))
+            if own not in real[:number] and not any(other in own.parents for other in real)
+        ]
 
     def tree(self) -> dict[str, Any]:
         """Return the configuration of the run, or of the next one before the first."""

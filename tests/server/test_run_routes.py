@@ -8,12 +8,15 @@ import pytest
 from flask.testing import FlaskClient
 from helpers_runs import write_run
 from helpers_station import Station
+from hydra import initialize_config_dir
 
-from arc.config.files import ConfigError
+from arc.config.files import ConfigError, config_folder
+from arc.runs.next_run import NextRun
 from arc.server.app import create_runs_app
 from arc.server.runs_page import runs_page
 from arc.server.runs_view import MOST_RUNS, RunsView
 from arc.server.security import Guard
+from arc.server.session import Session
 
 TOKEN = "secret"
 GUARD = Guard(("localhost",), None)
@@ -99,6 +102,18 @@ def test_the_page_of_runs_is_guarded(folder: Path) -> None:
     assert client.get("/runs", headers=with_token | {"Host": "evil.example"}).status_code == 403
     assert client.get("/run_curves", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert client.post("/start_train", headers=with_token).status_code == 404
+
+
+def test_the_folders_of_a_process_are_its_checkpoints_and_outputs(tmp_path: Path) -> None:
+    """A job of a sweep shows all jobs, once: its own checkpoints are below the sweep's folder."""
+    job = tmp_path / "sweep" / "0"
+    (job / "checkpoints").mkdir(parents=True)
+    typed = [f"checkpoint.dir={job / 'checkpoints'}"]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        session = Session(NextRun(typed), exit_after_run=False, outputs=[tmp_path / "sweep"])
+        assert session.run_folders() == [tmp_path / "sweep"]
+        session = Session(NextRun(typed), exit_after_run=False, outputs=[tmp_path / "none"])
+        assert session.run_folders() == [job / "checkpoints"]
 
 
 def test_a_process_shows_the_runs_of_its_checkpoint_folder(trained: Station) -> None:

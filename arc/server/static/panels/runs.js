@@ -175,7 +175,7 @@ export function mountRuns(app, tab) {
   }
 
   const faultItems = (runs) =>
-    runs.filter(({ error }) => error).map(({ name, folder, state, error }) => h(`li${state === "failed" ? ".bad" : ""}`, {}, `${MARKS[state]} ${state}: ${folder} (${name}): ${error}`));
+    runs.filter(({ error }) => error).map(({ name, folder, state, error }) => h(`li${state === "failed" ? ".bad" : ""}`, {}, `${MARKS[state]} ${state}: ${folder}${folder.endsWith(`/${name}`) ? "" : ` (${name})`}: ${error}`));
 
   /** A table with a column for each chosen row: the keys whose values differ. */
   function differenceView() {
