@@ -41,7 +41,7 @@ def runs_page(folders: Sequence[Path], port: int, token: str | None) -> Iterator
     try:
         listening = socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise ConfigError(
             f"--port={port}: {reason}; choose another one (0: any free port)"
         ) from None
