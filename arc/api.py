@@ -18,7 +18,7 @@ from typing import Any
 
 from arc.checkpointing import load, read_checkpoint
 from arc.config.builders import build_task
-from arc.config.hydra_main import compose_tree, expand_home
+from arc.config.hydra_main import compose_tree, as_path
 from arc.config.overrides import refuse_names
 from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
@@ -81,7 +81,7 @@ def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
     With ``base``, a checkpoint's file, its stored configuration takes the place of conf/. Raises
     ConfigError for an unknown key or an invalid value.
     """
-    typed = list(map(expand_home, overrides))
+    typed = list(map(as_path, overrides))
     refuse_names(typed)
     if base is None:
         return parse_config(compose_tree(typed))
@@ -147,7 +147,7 @@ def evaluate(
     results = evaluate_checkpoint(
         path,
         pick_device(device),
-        overrides=list(map(expand_home, overrides)),
+        overrides=list(map(as_path, overrides)),
         messages=messages,
         measures=measures,
         learning=learning,
@@ -170,7 +170,7 @@ def cross_play(
     the runs are equal.
     """
     configure_allocator()
-    chosen, typed = pick_device(device), list(map(expand_home, overrides))
+    chosen, typed = pick_device(device), list(map(as_path, overrides))
     players = load_players([str(_best_file(source)) for source in sources], chosen, typed)
     return play(players, chosen, overrides=typed)
 

@@ -51,10 +51,11 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> JobResult:
     except FailedJobError:
         raise
     except Exception as error:
-        fault = one_line(error)
-        if is_leader() and not is_held_by_another(read_status(output)):
+        known = read_status(output)
+        if is_leader() and not is_held_by_another(known):
+            kept = {key: known.get(key) for key in ("run_name", "step")}
             with suppress(OSError):
-                write_status(output, "failed", error=fault, overrides=own)
+                write_status(output, "failed", error=one_line(error), overrides=own, **kept)
         raise
 
 
@@ -71,12 +72,12 @@ def _train(tree: DictConfig, inserted: Sequence[str], output: Path) -> JobResult
     log_to_terminal(console, level, output / "train.log" if writes_log else None)
     configure_allocator()
     typed = [override for override in typed_overrides() if override not in inserted]
-    is_sweep = _is_sweep()
-    process = TrainingProcess(tree, typed, output, console, ranks, is_sweep=is_sweep)
+    sweep = Path(hydra_config.sweep.dir) if _is_sweep() else None
+    process = TrainingProcess(tree, typed, output, console, ranks, sweep=sweep)
     status = process.run_once() if process.server.autostart else process.serve()
     if status == 1 and process.error is not None:
         raise FailedJobError(process.error)
-    return JobResult(status, read_status(output).get("objective") if is_sweep else None)
+    return JobResult(status, read_status(output).get("objective"))
 
 
 def _is_sweep() -> bool:

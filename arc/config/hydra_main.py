@@ -246,7 +246,7 @@ def gather_overrides() -> list[str]:
     for override in reversed(overrides):
         del sys.argv[len(sys.argv) - 1 - sys.argv[::-1].index(override)]
     try:
-        overrides = [expand_home(_without_token(override)) for override in overrides]
+        overrides = [as_path(_without_token(override)) for override in overrides]
     except ConfigError as error:
         raise SystemExit(show_error(error)) from None
     overrides = _without_null_experiment(overrides)
@@ -254,12 +254,19 @@ def gather_overrides() -> list[str]:
     return overrides
 
 
-def expand_home(override: str) -> str:
-    """Return ``key=~/path`` with the home folder in place of ``~``, which Hydra cannot parse."""
+def as_path(override: str) -> str:
+    """Return ``key=path`` as Hydra can parse it.
+
+    ``~`` becomes the home folder. A path with commas, such as that of a sweep's job, is quoted if
+    it exists.
+    """
     key, _, value = override.partition("=")
-    if not value.startswith("~") or "," in value:
-        return override
-    return f"{key}={quoted(os.path.expanduser(value))}"
+    path = os.path.expanduser(value)
+    if "," in value:
+        is_literal = os.sep in value and os.path.exists(path)
+    else:
+        is_literal = value.startswith("~")
+    return f"{key}={quoted(path)}" if is_literal else override
 
 
 def quoted(text: str) -> str:

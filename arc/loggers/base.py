@@ -21,3 +21,10 @@ class Logger(Callback):
 
     def __init__(self, config: Settings, output: Path, run: Mapping[str, Any]) -> None:
         self.config, self.output, self.run = config, output, run
+
+    def continue_from(self, step: int, *, is_validated: bool) -> None:
+        """Drop what the output folder holds of later steps, before the first event.
+
+        Called for a run that is resumed after ``step`` in the same output folder. Without
+        ``is_validated`` the validation of ``step`` is repeated.
+        """

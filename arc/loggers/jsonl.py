@@ -62,6 +62,19 @@ class JsonlLogger(Logger):
                 log.error(f"{self._path}: cannot be written: {error}; training continues")
             self._failing = True
 
+    def continue_from(self, step: int, *, is_validated: bool) -> None:
+        """Cut off the lines of later steps, and one that is incomplete."""
+        size = 0
+        for line in self._path.read_bytes().splitlines(keepends=True):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                is_repeated = row["kind"] == "validation" and not is_validated
+                if row["step"] < step + (not is_repeated) and line.endswith(b"\n"):
+                    size += len(line)
+                    continue
+            break
+        self._file.truncate(size)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

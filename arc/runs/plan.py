@@ -37,14 +37,15 @@ log = logging.getLogger(__name__)
 class RunPlan:
     """A checked, named configuration and the checkpoint to start from; None for a fresh run.
 
-    ``typed`` are the overrides that it was made from, ``replaced`` the files that it may replace
-    although it is a fresh run.
+    ``typed`` are the overrides that it was made from. With ``may_resume`` it is the continuation of
+    its run, or the start with resume=auto, which may replace the files ``replaced``.
     """
 
     config: RunConfig
     source: CheckpointSource | None = None
     typed: tuple[str, ...] = ()
     replaced: tuple[Path, ...] = ()
+    may_resume: bool = False
 
     @property
     def overrides(self) -> list[str]:
@@ -82,7 +83,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     _check_start(config, source)
     if process.resume is None:
         return RunPlan(_named(config), source, tuple(typed))
-    return RunPlan(config, source, tuple(typed), tuple(_files(config)))
+    return RunPlan(config, source, tuple(typed), tuple(_files(config)), may_resume=True)
 
 
 def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:

@@ -23,7 +23,7 @@ from arc.config.builders import (
     with_data,
 )
 from arc.config.files import ConfigError
-from arc.config.run_status import State, read_json
+from arc.config.run_status import State, read_json, read_status
 from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
@@ -266,8 +266,10 @@ def run_to_end(
             run.policy.fetch_best()
         else:  # again, now that no other process can write the run
             refuse_taken_name(run.config, run.plan.replaced)
+        is_known = read_status(run.output).get("run_name") == run.config.run_name
         status.write("running")
-        events = CallbackList([run.policy, status, *_loggers(run), *callbacks, MemoryTrimmer()])
+        loggers = _loggers(run, continues=is_known and run.plan.may_resume)
+        events = CallbackList([run.policy, status, *loggers, *callbacks, MemoryTrimmer()])
         try:
             result = _train_and_evaluate(run, control, events)
         finally:
@@ -290,13 +292,20 @@ def _follow(run: Run, control: RunControl) -> Outcome:
     return Outcome("stopped" if control.stop_requested else "finished")
 
 
-def _loggers(run: Run) -> list[Logger]:
-    """Build the selected loggers; one that fails is reported and left out."""
+def _loggers(run: Run, *, continues: bool) -> list[Logger]:
+    """Build the selected loggers; one that fails is reported and left out.
+
+    ``continues``: the output folder is that of the run that is resumed.
+    """
     loggers = []
     tree = to_tree(run.config)
+    trainer = run.trainer
     for name, config in run.config.logger.selected.items():
         try:
-            loggers.append(LOGGERS[name](config, run.output, tree))
+            logger = LOGGERS[name](config, run.output, tree)
+            if continues:
+                logger.continue_from(trainer.step, is_validated=trainer.is_validated)
+            loggers.append(logger)
         except (Exception, SystemExit) as error:
             log.error(f"logger={name}: {error}; training continues without it")
     return loggers
