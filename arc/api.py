@@ -1,6 +1,6 @@
 """The Python API: the same code as the command line.
 
-    from arc.api import compose, corpus, evaluate, load, train
+    from arc.api import compare, compose, corpus, evaluate, load, train
 
     config = compose("task=selection", "training.max_steps=200")
     run = train(config)
@@ -18,13 +18,14 @@ from typing import Any
 
 from arc.checkpointing import load, read_checkpoint
 from arc.config.builders import build_task
-from arc.config.hydra_main import compose_tree, expand_home
+from arc.config.hydra_main import as_path, compose_tree
 from arc.config.overrides import refuse_names
 from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus
 from arc.models import ARCAutoencoder
 from arc.report import check_report, report_path, write_report
 from arc.runs import Outcome, build_run, run_to_end
+from arc.runs.comparison import compare_folders
 from arc.runs.crossplay import cross_play as play
 from arc.runs.crossplay import load_players
 from arc.runs.measures import Measures
@@ -38,6 +39,7 @@ from arc.training.allocator import configure_allocator
 __all__ = [
     "Checkpoints",
     "TrainedRun",
+    "compare",
     "compose",
     "corpus",
     "cross_play",
@@ -79,7 +81,7 @@ def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
     With ``base``, a checkpoint's file, its stored configuration takes the place of conf/. Raises
     ConfigError for an unknown key or an invalid value.
     """
-    typed = list(map(expand_home, overrides))
+    typed = list(map(as_path, overrides))
     refuse_names(typed)
     if base is None:
         return parse_config(compose_tree(typed))
@@ -145,7 +147,7 @@ def evaluate(
     results = evaluate_checkpoint(
         path,
         pick_device(device),
-        overrides=list(map(expand_home, overrides)),
+        overrides=list(map(as_path, overrides)),
         messages=messages,
         measures=measures,
         learning=learning,
@@ -168,9 +170,32 @@ def cross_play(
     the runs are equal.
     """
     configure_allocator()
-    chosen, typed = pick_device(device), list(map(expand_home, overrides))
+    chosen, typed = pick_device(device), list(map(as_path, overrides))
     players = load_players([str(_best_file(source)) for source in sources], chosen, typed)
     return play(players, chosen, overrides=typed)
+
+
+def compare(
+    folders: str | Path | Sequence[str | Path],
+    *,
+    by: str | Sequence[str] = (),
+    metric: str | None = None,
+) -> dict[str, Any]:
+    """Compare the runs below ``folders``: those of sweeps, or in outputs/ and checkpoints/.
+
+    Runs that differ only in their seed are a group, or with ``by``, keys of the configuration,
+    those with the same values. ``metric``: a value of the results, such as ``test.random_99``, or
+    of the validations, such as ``val_loss``; by default the main one of the task.
+
+    Returns the ``runs`` and ``groups``, the keys that ``varied``, and ``warnings`` about what could
+    not be read. A run has its ``name``, ``folder``, ``state`` (finished, running, failed or
+    interrupted), ``error``, ``step``, ``seed``, ``setting``, ``value`` and ``best`` checkpoint. A
+    group has its ``setting``, the ``values`` of its ``n`` finished runs, their ``mean``, its 95 %
+    ``interval`` by Student's t distribution, and the ``best`` checkpoint by validation. Reads files
+    only. Raises ConfigError for an unknown key or metric, ValueError if a folder does not exist.
+    """
+    paths = [folders] if isinstance(folders, str | Path) else list(folders)
+    return compare_folders(paths, [by] if isinstance(by, str) else by, metric)
 
 
 def _best_file(source: str | Path | TrainedRun) -> str | Path:

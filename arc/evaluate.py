@@ -10,14 +10,20 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from arc.config.hydra_main import gather_overrides, gathered, hydra_entry, typed_overrides
+from arc.config.hydra_main import (
+    JobResult,
+    gather_overrides,
+    gathered,
+    hydra_entry,
+    typed_overrides,
+)
 from arc.terminal import run_and_exit, show
 
 log = logging.getLogger("arc.evaluate")
 
 
-def evaluate_files(tree: DictConfig) -> int:
-    """Evaluate the checkpoints and print their results; returns the exit status."""
+def evaluate_files(tree: DictConfig) -> JobResult:
+    """Evaluate the checkpoints and print their results."""
     from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
     from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
@@ -79,12 +85,13 @@ def evaluate_files(tree: DictConfig) -> int:
     if output is not None:
         write_results(output, _content(runs, pairs))
         log.info(f"results {output}")
-    return 128 + received[0] if received else 0
+    return JobResult(128 + received[0] if received else 0)
 
 
 def _show(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> None:
     """Print a table for each run, or for all that differ only in their seed, and for ``pairs``."""
-    from arc.runs.tables import format_cross_play, format_results, format_seeds, seed_groups
+    from arc.runs.seeds import seed_groups
+    from arc.runs.tables import format_cross_play, format_results, format_seeds
 
     parts = []
     for paths in seed_groups(runs):
@@ -101,7 +108,8 @@ def _content(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> di
 
     ``pairs``, unless empty, are those of cross-play.
     """
-    from arc.runs.tables import over_seeds, seed_groups
+    from arc.runs.seeds import seed_groups
+    from arc.runs.tables import over_seeds
 
     if len(runs) == 1:
         return next(iter(runs.values()))

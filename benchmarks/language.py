@@ -75,7 +75,7 @@ def analyse_cell(folder: Path, name: str, seed: int, threads: int) -> dict[str, 
 
 def mean(values: Sequence[float], digits: int = 3) -> str:
     """Return 'mean ± half of the 95 % t-interval'."""
-    from arc.metrics.intervals import t_interval
+    from arc.runs.seeds import t_interval
 
     interval = t_interval(values)
     center = statistics.fmean(values)

@@ -12,6 +12,14 @@ from arc.config.files import config_folder
 from arc.config.schema import SCHEMAS, RunConfig, known_keys, options_with, top_keys
 from arc.registry import nearest
 
+PLUGINS = {  # the extra that installs each launcher and sweeper of Hydra's
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "ray": "ray",
+    "ray_aws": "ray",
+    "optuna": "optuna",
+}
 ALIASES = {"lr": "learning_rate"}
 
 
@@ -27,6 +35,8 @@ def explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     pattern = r"Could not (?:find|load) '([^/']+(?:/[^/']+)*)/([^/']+)'"
     if found := re.search(pattern, text):
         group, option = found.groups()
+        if group.startswith("hydra/"):
+            return _without_plugin(group, option)
         options = _options(group)
         hint = nearest(option, options)
         return f"{group}={option}: choose one of {', '.join(options)}.{hint}"
@@ -40,6 +50,14 @@ def explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
     if found := re.search(r"full_key: (\S+)", text):
         return f"{found.group(1)}: {text.splitlines()[0]}"
     return text.splitlines()[0]
+
+
+def _without_plugin(group: str, option: str) -> str:
+    """Return the message for an option of a group of Hydra's that is not installed."""
+    if (extra := PLUGINS.get(option)) is not None:
+        return f"{group}={option}: is not installed; pip install 'arc-communication[{extra}]'"
+    known = sorted({"basic", *PLUGINS, *_options(group)})
+    return f"{group}={option}: no such option.{nearest(option, known)}"
 
 
 def _options(group: str) -> list[str]:

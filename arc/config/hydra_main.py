@@ -6,11 +6,14 @@ Imports no torch, so that ``--help`` is fast.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -23,7 +26,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from arc.config.files import ConfigError, config_folder
-from arc.terminal import show_error
+from arc.config.run_status import State, read_status
+from arc.config.sweeps import is_stopping, job_states, write_sweep
+from arc.terminal import show, show_error
+from arc.terminal.signals import signals_handled
+
+
+class JobResult(NamedTuple):
+    """The exit status of a job, and the value that a sweeper such as Optuna's optimises."""
+
+    status: int
+    objective: float | None = None
 
 
 class FailedJobError(Exception):
@@ -33,39 +46,56 @@ class FailedJobError(Exception):
 TOKEN_VARIABLE = "ARC_TOKEN"  # read by conf/config.yaml
 
 
-def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
+def hydra_entry(job: Callable[[DictConfig], JobResult], config_name: str) -> int:
     """Compose ``config_name`` from conf/ and run ``job``; returns the exit status.
 
     User errors are printed as one line on standard error, with status 1. Other exceptions keep
     their traceback. A job of a sweep that fails does not end the sweep; the last lines name the
-    failed jobs.
+    failed jobs. A signal ends a sweep as soon as its running jobs have saved their state.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     failed: list[str] = []
     started: list[DictConfig] = []
+    received: list[int] = []
     process = os.getpid()
 
-    def guarded(tree: DictConfig) -> None:
+    def guarded(tree: DictConfig) -> float | None:
         # relative paths are those of the shell, also with hydra.job.chdir=true
         os.chdir(HydraConfig.get().runtime.cwd)
-        is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        if not is_sweep:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
             started.append(tree)
-        fault = _fault(job, tree)
+            if _fault(job, tree)[0] is not None:
+                raise SystemExit(1)
+            return None
+        is_own = os.getpid() == process
+        if not is_own:  # the launcher's process, which Ctrl-C would end between two jobs
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if received or is_stopping(_sweep_folder()):
+            if is_own:
+                raise SystemExit(128 + received[0] if received else 1)
+            return None
+        try:
+            fault, result = _fault(job, tree)
+        except SystemExit:  # a signal
+            if is_own:
+                raise
+            return None
         if fault is None:
-            return
-        if not is_sweep:
-            raise SystemExit(1)
-        fault = f"{_job_title()}: {fault}"
-        if os.getpid() != process:  # a launcher that uses other processes
-            raise ConfigError(fault)
-        failed.append(fault)
+            return result.objective
+        fault = f"{job_title()}: {fault}"
+        if is_own:
+            failed.append(fault)
+        elif read_status(Path(HydraConfig.get().runtime.output_dir)).get("state") != "failed":
+            raise ConfigError(fault)  # the sweep cannot read it from the status file
+        return None
 
     entry = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name=config_name
     )(guarded)
+    is_sweep = get_args_parser().parse_known_args()[0].multirun
     try:
-        entry()
+        with _sweep_signals(received) if is_sweep else nullcontext():
+            entry()
     except ConfigError as error:
         failed.append(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -79,40 +109,103 @@ def hydra_entry(job: Callable[[DictConfig], int], config_name: str) -> int:
         )
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if not is_sweep:
+            raise
+        traceback.print_exc()  # of a launcher or a sweeper
+        failed.append(one_line(error))
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code > 128:
+            received.append(ended.code - 128)
+        raise
     finally:
+        if is_sweep:
+            failed = _end_sweep(failed, is_interrupted=bool(received))
         for fault in failed:
             show_error(fault)
-    return 1 if failed else 0
+    return 128 + received[0] if received else int(bool(failed))
 
 
-def _fault(job: Callable[[DictConfig], int], tree: DictConfig) -> str | None:
+@contextmanager
+def _sweep_signals(received: list[int]) -> Iterator[None]:
+    """Let the jobs of the sweep end at the first signal, and the process at the second."""
+
+    def handle(number: int, frame: object) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL)
+        received.append(number)
+        if not HydraConfig.initialized():  # there is no job yet
+            raise SystemExit(128 + number)
+        with suppress(OSError):
+            write_sweep(_sweep_folder(), "interrupted")
+
+    with signals_handled(handle) as handled:
+        yield
+
+
+def _sweep_folder() -> Path:
+    return Path(str(HydraConfig.get().sweep.dir))
+
+
+def _end_sweep(failed: list[str], *, is_interrupted: bool) -> list[str]:
+    """Print how many jobs of the sweep finished; returns the faults of those that did not."""
+    if not HydraConfig.initialized():
+        return failed
+    folder = _sweep_folder()
+    HydraConfig.instance().cfg = None  # as it was before the sweep
+    states = job_states(folder)
+    counts = Counter(status["state"] for status in states.values())
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    is_done = not is_interrupted and not failed and set(counts) <= {"finished"}
+    advice = "" if is_done else "; the same command with resume=auto continues it"
+    show(f"sweep {folder}: {counted or 'no job was started'}{advice}", sys.stderr)
+    recorded = [
+        f"job {name}: {status['error'] or 'its process ended'}"
+        for name, status in states.items()
+        if status["state"] == "failed" or (status["state"] == "running" and not is_interrupted)
+    ]
+    failed = failed or recorded
+    with suppress(OSError):
+        state: State = "failed" if failed else "finished"
+        write_sweep(folder, "interrupted" if is_interrupted else state)
+    return failed
+
+
+def _fault(
+    job: Callable[[DictConfig], JobResult], tree: DictConfig
+) -> tuple[str | None, JobResult]:
     """Run ``job``; returns its error, which was reported. Raises SystemExit after a signal.
 
     In a sweep, an unexpected exception is an error of the job too.
     """
     try:
-        status = job(tree)
+        result = job(tree)
     except FailedJobError as error:
-        return str(error)
+        return str(error), JobResult(1)
     except ValueError as error:
         show_error(error)
-        return "; ".join(str(error).split("\n"))
+        return one_line(error), JobResult(1)
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         traceback.print_exc()
-        return f"{type(error).__name__}: {error}"
-    if status > 128:
-        raise SystemExit(status)
-    return None if status == 0 else f"status {status}"
+        return one_line(error), JobResult(1)
+    if result.status > 128:
+        raise SystemExit(result.status)
+    return None if result.status == 0 else f"status {result.status}", result
 
 
-def _job_title() -> str:
-    """Return the number of a sweep's job and the overrides that are not the same in all jobs."""
-    config = HydraConfig.get()
-    typed = [argument.lower() for argument in sys.argv]  # Hydra writes false as False
-    own = [each for each in config.overrides.task if each.lower() not in typed]
-    return f"job {config.job.num} ({', '.join(own)})" if own else f"job {config.job.num}"
+def one_line(error: Exception) -> str:
+    """Describe an error in one line; the type of a ValueError is left out."""
+    if isinstance(error, ValueError):
+        return "; ".join(str(error).split("\n"))
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def job_title() -> str:
+    """Return the folder of a sweep's job, below that of the sweep."""
+    output = HydraConfig.get().runtime.output_dir
+    return f"job {os.path.relpath(output, _sweep_folder())}"
 
 
 def _explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
@@ -153,7 +246,7 @@ def gather_overrides() -> list[str]:
     for override in reversed(overrides):
         del sys.argv[len(sys.argv) - 1 - sys.argv[::-1].index(override)]
     try:
-        overrides = [expand_home(_without_token(override)) for override in overrides]
+        overrides = [as_path(_without_token(override)) for override in overrides]
     except ConfigError as error:
         raise SystemExit(show_error(error)) from None
     overrides = _without_null_experiment(overrides)
@@ -161,12 +254,16 @@ def gather_overrides() -> list[str]:
     return overrides
 
 
-def expand_home(override: str) -> str:
-    """Return ``key=~/path`` with the home folder in place of ``~``, which Hydra cannot parse."""
+def as_path(override: str) -> str:
+    """Return ``key=path`` as Hydra can parse it.
+
+    ``~`` becomes the home folder. A path with commas, such as that of a sweep's job, is quoted if
+    it exists.
+    """
     key, _, value = override.partition("=")
-    if not value.startswith("~") or "," in value:
-        return override
-    return f"{key}={quoted(os.path.expanduser(value))}"
+    path = os.path.expanduser(value)
+    is_literal = os.sep in value and os.path.exists(path) if "," in value else value.startswith("~")
+    return f"{key}={quoted(path)}" if is_literal else override
 
 
 def quoted(text: str) -> str:

@@ -19,13 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from arc.config.files import ConfigError, config_folder
 from arc.config.schema import options_of, plain
+from arc.config.sweeps import key_of as key_of
 
 EXPERIMENT = "experiment"
-
-
-def key_of(override: str) -> str:
-    """Return the key or group that an override sets."""
-    return override.split("=")[0].lstrip("+~")
 
 
 def is_typed(key: str, typed: Sequence[str]) -> bool:

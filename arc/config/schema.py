@@ -43,6 +43,7 @@ from arc.trees import leaves
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
+RUN_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._=,+-]{0,99}$"  # with the names of a sweep's jobs
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AUTO_TOKEN = "auto"
@@ -198,7 +199,7 @@ class RunConfig(Settings):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
-    run_name: Annotated[str, Field(pattern=NAME_PATTERN)] | None
+    run_name: Annotated[str, Field(pattern=RUN_NAME_PATTERN)] | None
     mode: Literal["train", "pretrain"]
     task: AnyTask
     bottleneck: AnyBottleneck

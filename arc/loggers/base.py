@@ -36,6 +36,13 @@ class Logger(Callback):
         """
         return Path(self.run["checkpoint"]["dir"]) / str(self.run["run_name"])
 
+    def continue_from(self, step: int, *, is_validated: bool) -> None:
+        """Drop what the output folder holds of later steps, before the first event.
+
+        Called for a run that is resumed after ``step`` in the same output folder. Without
+        ``is_validated`` the validation of ``step`` is repeated.
+        """
+
 
 def missing_packages(names: Mapping[str, Any]) -> str | None:
     """Return an error if a selected logger needs a package that is not installed."""

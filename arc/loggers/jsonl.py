@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,19 @@ class JsonlLogger(Logger):
     def log(self, row: dict[str, Any]) -> None:
         """Append one row; NaN and infinity become null."""
         self._file.append((json.dumps(json_plain(row)) + "\n").encode())
+
+    def continue_from(self, step: int, *, is_validated: bool) -> None:
+        """Cut off the lines of later steps, and one that is incomplete."""
+        size = 0
+        for line in self._file.path.read_bytes().splitlines(keepends=True):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                is_repeated = row["kind"] == "validation" and not is_validated
+                if row["step"] < step + (not is_repeated) and line.endswith(b"\n"):
+                    size += len(line)
+                    continue
+            break
+        self._file.truncate(size)
 
     def close(self) -> None:
         """Close the file."""

@@ -36,6 +36,10 @@ class LineFile:
                 log.error(f"{self.path}: cannot be written: {error}; training continues")
             self._failing = True
 
+    def truncate(self, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        self._file.truncate(size)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

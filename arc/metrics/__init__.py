@@ -3,7 +3,7 @@
 from arc.metrics.base import METRICS, Messages, MetricConfig, language_metrics
 from arc.metrics.cells import cell_percentages, cell_shares, right_cells
 from arc.metrics.codec import Codec
-from arc.metrics.intervals import bootstrap_interval, share, share_percent, t_interval
+from arc.metrics.intervals import bootstrap_interval, share, share_percent
 from arc.metrics.selection import expected_accuracy, random_code_accuracy
 from arc.metrics.subsampling import cells_of_messages, subsampled
 from arc.registry import import_members
@@ -26,5 +26,4 @@ __all__ = [
     "share",
     "share_percent",
     "subsampled",
-    "t_interval",
 ]

@@ -1,13 +1,10 @@
-"""Shares of correct examples, and 95 % intervals over puzzles and over seeds.
+"""Shares of correct examples, and 95 % intervals over puzzles.
 
 A share is float64 [2, examples], or [parts, 2, examples] for the mean of several shares: what each
 example adds to the numerator and to the denominator. An example that is not covered adds zeros.
 """
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -59,15 +56,3 @@ def _resampled(totals: Tensor, count: int, generator: torch.Generator) -> Tensor
     times = drawn.flatten().bincount(minlength=count * puzzles).view(count, puzzles)
     right, counted = (totals @ times.double().t()).unbind(-2)
     return (right / counted).reshape(-1, count).mean(0)
-
-
-def t_interval(values: Sequence[float]) -> Interval | None:
-    """Return the 95 % interval of the mean by Student's t distribution; None for one value."""
-    if len(values) < 2:
-        return None
-    from scipy.special import stdtrit  # imported here because it is slow
-
-    sample = torch.tensor(values, dtype=torch.float64)
-    factor = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2))
-    half = factor * float(sample.std()) / math.sqrt(len(values))
-    return float(sample.mean()) - half, float(sample.mean()) + half

@@ -8,7 +8,8 @@ from typing import Any
 from arc.report import figures
 from arc.report.base import ReportedRun, Row, Section, beside, of_run, shown, table, words
 from arc.report.drawing import Line
-from arc.runs.tables import over_seeds, result_rows, seed_groups
+from arc.runs.seeds import seed_groups
+from arc.runs.tables import over_seeds, result_rows
 
 
 def results(runs: Sequence[ReportedRun]) -> Section:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ LOGIT_FROM = 95.0  # accuracies above this are shown on a logit scale
 LEAST, MOST = 0.05, 99.99  # ends of the logit scale, in percent
 STRONGEST = 0.5  # opacity of the fullest cell of a heat map; text on it stays readable
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "arc",
     "text.parse_math": False,
@@ -146,13 +147,23 @@ def _columns(labels: Sequence[str]) -> int:
 
 def document(axes: Any) -> str:
     """Return the drawing, with a legend if it has lines."""
+    _add_legend(axes)
+    buffer = io.StringIO()
+    axes.figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def save_drawing(axes: Any, path: Path) -> None:
+    """Write the drawing, with a legend, to a file of the type of its name; raises OSError."""
+    _add_legend(axes)
+    axes.figure.savefig(path, dpi=2 * STYLE["figure.dpi"], facecolor="white", transparent=False)
+
+
+def _add_legend(axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         place = {"loc": "upper left", "borderaxespad": 0.1, "ncols": _columns(labels)}
         axes.figure.legend(handles, labels, **place)
-    buffer = io.StringIO()
-    axes.figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def styled(lines: Sequence[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:

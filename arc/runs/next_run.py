@@ -16,7 +16,7 @@ from typing import Any
 from arc.checkpointing.tables import list_encoders
 from arc.config.files import ConfigError
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
-from arc.config.hydra_main import compose_tree, expand_home
+from arc.config.hydra_main import as_path, compose_tree
 from arc.config.overrides import key_of
 from arc.config.schema import ProcessConfig, RunConfig, options_of, options_with, parse_config
 from arc.registry import nearest
@@ -67,7 +67,7 @@ class NextRun:
         if the run is not possible.
         """
         with self._lock:
-            overrides = list(map(expand_home, overrides))
+            overrides = list(map(as_path, overrides))
             for override in overrides:
                 if re.split("[./]", key_of(override))[0] in NOT_OF_A_RUN:
                     raise ConfigError(f"{override}: not an override of the run")

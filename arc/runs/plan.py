@@ -19,7 +19,7 @@ from arc.checkpointing.policy import is_preserved
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.files import ConfigError, config_folder
-from arc.config.hydra_main import compose_tree
+from arc.config.hydra_main import compose_tree, quoted
 from arc.config.overrides import (
     groups_of_experiments,
     is_typed,
@@ -28,24 +28,25 @@ from arc.config.overrides import (
     refuse_names,
 )
 from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
+from arc.config.sweeps import AUTO, job_name
 from arc.loggers import missing_packages
 
 log = logging.getLogger(__name__)
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """A checked, named configuration and the checkpoint to start from; None for a fresh run.
 
-    ``typed`` are the overrides that it was made from, ``replaced`` the files that it may replace
-    although it is a fresh run.
+    ``typed`` are the overrides that it was made from. With ``may_resume`` it is the continuation of
+    its run, or the start with resume=auto, which may replace the files ``replaced``.
     """
 
     config: RunConfig
     source: CheckpointSource | None = None
     typed: tuple[str, ...] = ()
     replaced: tuple[Path, ...] = ()
+    may_resume: bool = False
 
     @property
     def overrides(self) -> list[str]:
@@ -62,12 +63,17 @@ class RunPlan:
 def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> RunPlan:
     """Plan a run from the composed ``tree`` and the overrides that were ``typed``.
 
-    ``own_folder`` is the default of ``checkpoint.dir`` (each job of a sweep has its own). Raises
-    ConfigError or CheckpointError if the run is not possible.
+    ``own_folder`` is the default of ``checkpoint.dir`` in a sweep, where each job has its own; the
+    name of the job's folder is the default of ``run_name``. Raises ConfigError or CheckpointError
+    if the run is not possible.
     """
     refuse_names(typed)
     if own_folder is not None and not is_typed("checkpoint.dir", typed):
         OmegaConf.update(tree, "checkpoint.dir", str(own_folder))
+    if own_folder is not None and tree.run_name is None:
+        name = job_name(own_folder.parent.name, "job")
+        OmegaConf.update(tree, "run_name", name)
+        typed = [*typed, f"run_name={quoted(name)}"]
     process = parse(ProcessConfig, tree)
     if process.resume == AUTO:
         source = _latest_source(tree)
@@ -78,7 +84,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     _check_start(config, source)
     if process.resume is None:
         return RunPlan(_named(config), source, tuple(typed))
-    return RunPlan(config, source, tuple(typed), tuple(_files(config)))
+    return RunPlan(config, source, tuple(typed), tuple(_files(config)), may_resume=True)
 
 
 def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:

@@ -262,15 +262,6 @@ def stoppable(
     return _plain(results)
 
 
-def is_evaluated(path: Path, step: int) -> bool:
-    """Return whether ``path`` holds the whole results of the run at ``step``."""
-    try:
-        results = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(results, dict) and results.get("steps") == step and "stopped" not in results
-
-
 def write_results(path: Path, content: dict[str, Any]) -> None:
     """Write the results atomically; raises ValueError if they cannot be written."""
     replace_file(path, (json.dumps(content, indent=2) + "\n").encode())

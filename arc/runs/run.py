@@ -26,12 +26,14 @@ from arc.config.builders import (
     with_data,
 )
 from arc.config.files import ConfigError
+from arc.config.run_status import State, read_json, read_status
 from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
 from arc.runs.plan import RunPlan, refuse_taken_name
-from arc.runs.results import evaluate_pretraining, evaluate_run, is_evaluated, write_results
+from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
 from arc.runs.run_lock import run_lock
+from arc.runs.status_file import StatusFile
 from arc.tasks import Task
 from arc.training import (
     Callback,
@@ -52,6 +54,11 @@ from arc.training.distributed import is_connection_error
 from arc.trees import leaves
 
 log = logging.getLogger(__name__)
+STATES: dict[str, State] = {  # in the status file, by the kind of the outcome
+    "finished": "finished",
+    "stopped": "interrupted",
+    "failed": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,14 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether the run has already reached its full length and was evaluated."""
-        return self.trainer.reached_limit and is_evaluated(self.results_path, self.trainer.step)
+        return self.trainer.reached_limit and self.stored_results is not None
+
+    @property
+    def stored_results(self) -> dict[str, Any] | None:
+        """The content of the results file; None unless it is of the present step and whole."""
+        results = read_json(self.results_path)
+        is_whole = results.get("steps") == self.trainer.step and "stopped" not in results
+        return results if is_whole else None
 
     @property
     def best_model(self) -> ARCAutoencoder:
@@ -232,7 +246,10 @@ def run_to_end(
     train. Raises ConfigError if another process writes the same run.
     """
     control = control or RunControl()
+    status = StatusFile(run)
     if run.is_finished:
+        if run.ranks.is_leader:
+            status.write("finished", results=run.stored_results)
         log.info(
             f"{run.config.run_name} is complete ({run.trainer.step} steps); to continue it, raise "
             f"{' and '.join(run.trainer.reached_limits)}: limits are totals"
@@ -249,11 +266,17 @@ def run_to_end(
             run.policy.fetch_best()
         else:  # again, now that no other process can write the run
             refuse_taken_name(run.config, run.plan.replaced)
-        events = CallbackList([run.policy, *_loggers(run), *callbacks, MemoryTrimmer()])
+        is_known = read_status(run.output).get("run_name") == run.config.run_name
+        status.write("running")
+        loggers = _loggers(run, continues=is_known and run.plan.may_resume)
+        events = CallbackList([run.policy, status, *loggers, *callbacks, MemoryTrimmer()])
         try:
-            return _train_and_evaluate(run, control, events)
+            result = _train_and_evaluate(run, control, events)
         finally:
             events.close()
+        state = STATES[result.outcome.kind]
+        status.write(state, result.outcome.error, result.results)
+        return result
 
 
 def _follow(run: Run, control: RunControl) -> Outcome:
@@ -282,13 +305,20 @@ def _with_reports(fault: str, reports: Mapping[int, str | None]) -> str:
     return "; ".join([*causes, fault])
 
 
-def _loggers(run: Run) -> list[Logger]:
-    """Build the selected loggers; one that fails is reported and left out."""
+def _loggers(run: Run, *, continues: bool) -> list[Logger]:
+    """Build the selected loggers; one that fails is reported and left out.
+
+    ``continues``: the output folder is that of the run that is resumed.
+    """
     loggers = []
     tree = to_tree(run.config)
+    trainer = run.trainer
     for name, config in run.config.logger.selected.items():
         try:
-            loggers.append(LOGGERS[name](config, run.output, tree))
+            logger = LOGGERS[name](config, run.output, tree)
+            if continues:
+                logger.continue_from(trainer.step, is_validated=trainer.is_validated)
+            loggers.append(logger)
         except (Exception, SystemExit) as error:
             fault = in_one_line(error)
             log.error(f"logger={name}: {fault}; training continues without it")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from tabulate import tabulate
 
-from arc.metrics import t_interval
-from arc.metrics.intervals import Interval
+from arc.runs.seeds import Interval, possible, t_interval
 
 OTHER_KEYS = ("targets", "intervals", "baselines")  # of a metric, besides its values
 
@@ -189,33 +187,6 @@ def format_cross_play(pairs: Mapping[str, Any]) -> str:
 # -- seeds -------------------------------------------------------------------------------
 
 
-def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Group the names of ``runs`` (name to results) by configuration, apart from the seed.
-
-    The name of the run and the path of its pretrained encoder may differ too. Files of one seed
-    are not independent, so a group has at most one file of each seed.
-    """
-    groups: list[tuple[Any, set[int], list[str]]] = []
-    for name, results in runs.items():
-        setting, seed = _without_seed(results["config"]), results["config"]["seed"]
-        for other, seeds, names in groups:
-            if other == setting and seed not in seeds:
-                seeds.add(seed)
-                names.append(name)
-                break
-        else:
-            groups.append((setting, {seed}, [name]))
-    return [names for *_, names in groups]
-
-
-def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
-    tree = copy.deepcopy(dict(config))
-    del tree["seed"], tree["run_name"]
-    for section, key in (("encoder", "pretrained"), ("pretrain", "init_from")):
-        tree[section][key] = tree[section][key] is not None
-    return tree
-
-
 def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each value that all ``results`` have, with its mean over the seeds.
 
@@ -223,7 +194,7 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     distribution (of an accuracy, its part from 0 to 100), ``baselines`` are means. The rows of the
     set ``language`` have no baselines.
     """
-    tables = [{(row["set"], row["metric"]): row for row in _with_language(r)} for r in results]
+    tables = [{(row["set"], row["metric"]): row for row in value_rows(r)} for r in results]
     rows = []
     for (name, metric), first in tables[0].items():
         found = [table.get((name, metric), {}) for table in tables]
@@ -237,7 +208,7 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "targets": first["targets"],
                 "values": values,
                 "mean": mean(values),
-                "interval": _possible(t_interval(values), name),
+                "interval": mean_interval(values, name),
                 "baselines": {
                     key: mean(row["baselines"][key] for row in found) for key in first["baselines"]
                 },
@@ -246,15 +217,14 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _possible(interval: Interval | None, name: str) -> Interval | None:
-    """Limit the interval of an accuracy, not of a language measure, to 0 to 100."""
-    if interval is None or name == "language":
-        return interval
-    low, high = interval
-    return max(low, 0.0), min(high, 100.0)
+def mean_interval(values: Sequence[float], name: str) -> Interval | None:
+    """Return the interval of the mean of a value of the set ``name``; see ``over_seeds``."""
+    interval = t_interval(values)
+    return interval if name == "language" else possible(interval)
 
 
-def _with_language(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def value_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of ``result_rows``, and one for each value of the set ``language``."""
     values = {name: row["value"] for name, row in results.get("measures", {}).items()}
     needed = results.get("symbols_needed", {})
     values |= {f"symbols_needed_{name}": needed[name] for name in ("first", "any") if needed}

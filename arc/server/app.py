@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, abort, g, jsonify, request
@@ -15,7 +16,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from arc.checkpointing.archive import CheckpointError
 from arc.server.queries import ANSWER_SECONDS, QUERY_SHARE, InvalidStateError
 from arc.server.requests import SESSION, to_json
-from arc.server.routes import checkpoints, control, metrics, page, samples
+from arc.server.routes import checkpoints, control, metrics, page, runs, samples
+from arc.server.runs_view import RunsView
 from arc.server.security import Guard, install_guard
 from arc.server.session import Session
 
@@ -42,14 +44,29 @@ ERRORS = {
 
 def create_app(session: Session, guard: Guard) -> Flask:
     """Create the application of ``session``."""
+    app = _application(guard, lambda: session.is_running, RunsView(session.run_folders))
+    app.extensions[SESSION] = session
+    for routes in (page, metrics, control, samples, checkpoints):
+        app.register_blueprint(routes.blueprint)
+    return app
+
+
+def create_runs_app(view: RunsView, guard: Guard) -> Flask:
+    """Create an application that shows runs and nothing else."""
+    app = _application(guard, lambda: False, view)
+    app.register_blueprint(runs.page_blueprint)
+    return app
+
+
+def _application(guard: Guard, is_running: Callable[[], bool], view: RunsView) -> Flask:
+    """Create an application with the routes of runs, limits and errors."""
     app = Application(__name__)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.json = FiniteJson(app)
-    app.extensions[SESSION] = session
+    app.extensions[runs.VIEW] = view
     install_guard(app, guard)
-    _limit_concurrency(app, session)
-    for routes in (page, metrics, control, samples, checkpoints):
-        app.register_blueprint(routes.blueprint)
+    _limit_concurrency(app, is_running)
+    app.register_blueprint(runs.blueprint)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected_error)
     for kind, status in ERRORS.items():
@@ -86,15 +103,15 @@ class ComputeTurn:
     During a run, what they take beyond FREE_SECONDS each is at most QUERY_SHARE of the time.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session, self._lock = session, threading.Lock()
+    def __init__(self, is_running: Callable[[], bool]) -> None:
+        self._is_running, self._lock = is_running, threading.Lock()
         self._began = self._next_at = 0.0
 
     def acquire(self) -> None:
         """Wait for the turn; aborts with 503 if it takes too long."""
         if not self._lock.acquire(timeout=ANSWER_SECONDS):
             abort(503, "too many requests are in progress: try again")
-        while self._session.is_running and time.monotonic() < self._next_at:
+        while self._is_running() and time.monotonic() < self._next_at:
             time.sleep(min(0.1, max(0.0, self._next_at - time.monotonic())))
         self._began = time.thread_time()
 
@@ -105,9 +122,9 @@ class ComputeTurn:
         self._lock.release()
 
 
-def _limit_concurrency(app: Flask, session: Session) -> None:
+def _limit_concurrency(app: Flask, is_running: Callable[[], bool]) -> None:
     """Refuse requests with 503 when too many are in progress; FREE ones are exempt."""
-    places, turn = threading.BoundedSemaphore(CONCURRENT_REQUESTS), ComputeTurn(session)
+    places, turn = threading.BoundedSemaphore(CONCURRENT_REQUESTS), ComputeTurn(is_running)
 
     @app.before_request
     def enter() -> None:

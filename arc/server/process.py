@@ -17,17 +17,21 @@ from arc.loggers.console import ConsoleProgress
 from arc.runs import Run, RunPlan, build_run, plan_run, run_to_end
 from arc.runs.next_run import NextRun
 from arc.runs.signals import on_signal, stops
+from arc.runs.sweep_watch import SweepWatch
 from arc.runs.tables import format_results
 from arc.server.endpoint import endpoint, published_log
 from arc.server.session import Session
 from arc.terminal import show
-from arc.training import ProcessGroup, RunControl
+from arc.training import Callback, ProcessGroup, RunControl
 
 log = logging.getLogger(__name__)
 
 
 class TrainingProcess:
-    """Trains the run that was typed, or serves and trains the runs that are requested."""
+    """Trains the run that was typed, or serves and trains the runs that are requested.
+
+    ``sweep`` is the folder of the sweep that the process runs a job of.
+    """
 
     def __init__(
         self,
@@ -37,17 +41,23 @@ class TrainingProcess:
         console: Console,
         ranks: ProcessGroup,
         *,
-        is_sweep: bool,
+        sweep: Path | None = None,
     ) -> None:
+        is_sweep = sweep is not None
         if is_sweep and ranks.size > 1:
             raise ConfigError("-m: sweeps are not supported with torchrun")
         self.tree, self.typed, self.output = tree, list(typed), output
         config = parse(ProcessConfig, tree)
         self.console, self.ranks = console, replace(ranks, **config.torchrun.model_dump())
+        self.sweep = sweep
         self.error: str | None = None  # of the last run
         self.own_folder = output / "checkpoints" if is_sweep else None
         self.server = self._server_config(config, is_sweep)
-        self.session = Session(NextRun(self.typed), exit_after_run=self.server.autostart)
+        # the page shows the other jobs of a sweep, or the other runs of the current folder
+        beside = [output.parent] if is_sweep else [Path("outputs"), output]
+        self.session = Session(
+            NextRun(self.typed), exit_after_run=self.server.autostart, outputs=beside
+        )
 
     def _server_config(self, config: ProcessConfig, is_sweep: bool) -> ServerConfig:
         """Return the endpoint's configuration; in a sweep it is off unless it was typed."""
@@ -106,7 +116,11 @@ class TrainingProcess:
 
     def _train(self, run: Run, control: RunControl) -> int:
         """Train, evaluate and print the results; returns the exit status."""
-        callbacks = [self.session, ConsoleProgress(self.console)] if self.ranks.is_leader else []
+        callbacks: list[Callback] = []
+        if self.ranks.is_leader:
+            callbacks += [self.session, ConsoleProgress(self.console)]
+        if self.sweep is not None:
+            callbacks.append(SweepWatch(self.sweep, control))
         with on_signal(stops(control)) as received:
             result = run_to_end(run, control=control, callbacks=callbacks)
         if result.results is not None:

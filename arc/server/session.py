@@ -43,7 +43,8 @@ Sent = tuple[Tensor | None, Tensor | None]  # the messages of the last validatio
 class Session(Callback):
     """The state of a process; with ``exit_after_run`` the process ends after its run.
 
-    ``clock`` returns seconds; it measures the time spent on model queries.
+    ``clock`` returns seconds; it measures the time spent on model queries. ``outputs``: where the
+    output folders of its runs, and of those beside them, are.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Session(Callback):
         *,
         exit_after_run: bool,
         clock: Callable[[], float] = time.monotonic,
+        outputs: Sequence[Path] = (),
     ) -> None:
+        self._outputs = tuple(outputs)
         self.settings, self.exit_after_run = settings, exit_after_run
         self.status = RunStatus()
         self._changed = threading.Condition(threading.RLock())
@@ -92,6 +95,16 @@ class Session(Callback):
         if run is not None and self._mode is not None:
             return run.folder
         return Path(self.settings.config().checkpoint.dir)
+
+    def run_folders(self) -> list[Path]:
+        """Return the existing folders whose runs the page shows."""
+        found = [each for each in (*self._outputs, self.folder) if each.is_dir()]
+        real = [each.resolve() for each in found]
+        return [
+            each
+            for number, (each, own) in enumerate(zip(found, real, strict=True))
+            if own not in real[:number] and not any(other in own.parents for other in real)
+        ]
 
     def tree(self) -> dict[str, Any]:
         """Return the configuration of the run, or of the next one before the first."""

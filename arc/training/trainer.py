@@ -120,6 +120,11 @@ class Trainer:
         return self.progress is not None and self.progress >= 1.0
 
     @property
+    def is_validated(self) -> bool:
+        """Whether the state after the last step was validated."""
+        return self._validated_step == self.step
+
+    @property
     def reached_stop(self) -> bool:
         """Whether ``training.stop_at_step`` is reached."""
         stop = self.config.stop_at_step

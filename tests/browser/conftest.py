@@ -23,6 +23,7 @@ CONTENT = {  # tab -> what it shows during a run
     "examples": "article.probe canvas",
     "language": "tbody tr",
     "checkpoints": "tbody tr",
+    "runs": "tbody tr",
     "config": "li",
     "log": "li",
 }

@@ -10,7 +10,7 @@ from helpers_cli import call, tiny
 import arc.evaluate
 import arc.train
 from arc.api import compose
-from arc.config.hydra_main import expand_home
+from arc.config.hydra_main import as_path
 from arc.config.schema import EvaluateConfig, ProcessConfig, parse
 
 
@@ -33,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_typed_home_folder_is_quoted_for_hydra(home: Path, typed: str, expanded: str) -> None:
-    assert expand_home(typed) == expanded.format(home=home)
+    assert as_path(typed) == expanded.format(home=home)
 
 
 @pytest.mark.parametrize("value", ["~/x", "'~/x'"])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from arc.metrics import bootstrap_interval, share, share_percent, t_interval
+from arc.metrics import bootstrap_interval, share, share_percent
+from arc.runs.seeds import t_interval
 
 PUZZLE = torch.tensor([4, 4, 4, 7, 7, 9, 2, 2, 2, 2])
 RIGHT = torch.tensor([1.0, 0.5, 0.0, 1.0, 1.0, 0.0, 0.25, 0.0, 1.0, 0.5])

@@ -9,13 +9,8 @@ import torch
 from helpers_cli import Make
 
 from arc.runs.results import evaluate_run, write_results
-from arc.runs.tables import (
-    format_language,
-    format_results,
-    format_seeds,
-    over_seeds,
-    seed_groups,
-)
+from arc.runs.seeds import seed_groups
+from arc.runs.tables import format_language, format_results, format_seeds, over_seeds
 
 LANGUAGE = {"message_entropy_bits": 5.25, "unique_messages": 40, "symbols_used": 23.2193}
 

@@ -4,7 +4,7 @@
 import { h, s, setText } from "./dom.js";
 import { downloadMenu } from "./export.js";
 import { figure } from "./format.js";
-import { extent, lowerBound, path, smooth } from "./series.js";
+import { area, extent, lowerBound, path, smooth } from "./series.js";
 import { spread, xLabel, xTicks, yScale } from "./scale.js";
 
 const MARGIN = { left: 44, right: 10, top: 8, bottom: 20 };
@@ -47,7 +47,7 @@ export class Chart {
 
   /**
    * `lines`: [{label, style, x, y, least, most, n, raw}], columns sorted by x; `raw` lines are
-   * smoothed. `references`: [{label, value}]. `empty`: the text without data.
+   * smoothed; with `band`, the range from least to most is filled. `references`: [{label, value}]. `empty`: the text without data.
    */
   update(lines, references, summary, empty) {
     this.lines = lines.filter((line) => line.n > 0);
@@ -157,8 +157,10 @@ export class Chart {
     const parts = [];
     const add = (style, y, least, most) =>
       parts.push(s("path", { class: style, d: path(line.x, y, least, most, from, to, this.px, this.py) }));
+    if (line.band) parts.push(s("path", { class: `${line.style} band`, d: area(line.x, line.least, line.most, from, to, this.px, this.py) }));
     if (smoothed) add(`${line.style} raw`, line.y, line.least, line.most);
     if (smoothed) add(line.style, line.shown, line.shown, line.shown);
+    else if (line.band) add(line.style, line.y, line.y, line.y);
     else add(line.style, line.y, line.least, line.most);
     if (!line.raw && to - from <= DOTS) {
       for (let i = from; i < to; i++) {

@@ -3,7 +3,7 @@
 import { csvText } from "./csv.js";
 import { disable, h, s } from "./dom.js";
 
-const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-size", "font-weight", "text-anchor", "paint-order"];
+const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-size", "font-weight", "text-anchor", "paint-order"];
 const FONT = "system-ui, sans-serif";
 const SCALE = 2; // pixels of a PNG per pixel on the page
 const PADDING = 8;

@@ -3,7 +3,7 @@
 import { onTokenWanted } from "./api.js";
 import { App } from "./app.js";
 import { prompt, show } from "./dialog.js";
-import { byId, h, memory, setText } from "./dom.js";
+import { byId, h, memory } from "./dom.js";
 import { mountCharts } from "./panels/charts.js";
 import { mountCheckpoints } from "./panels/checkpoints.js";
 import { mountConfig } from "./panels/config.js";
@@ -12,10 +12,12 @@ import { mountExamples } from "./panels/examples.js";
 import { mountLanguage } from "./panels/language.js";
 import { mountLog } from "./panels/log.js";
 import { mountResults } from "./panels/results.js";
+import { mountRuns } from "./panels/runs.js";
 import { mountSettings } from "./panels/settings.js";
 import { mountStatus } from "./panels/status.js";
 import { RunHistory } from "./run_history.js";
 import { mountTabs } from "./tabs.js";
+import { mountTheme } from "./theme_button.js";
 
 const KEYS = {
   s: "save a checkpoint (under the name next to Save, or a default name)",
@@ -42,6 +44,7 @@ mountResults(app);
 mountExamples(app, tabs.examples);
 mountLanguage(app, tabs.language, record);
 mountCheckpoints(app, tabs.checkpoints);
+mountRuns(app, tabs.runs);
 mountConfig(app, tabs.config);
 mountLog(app, tabs.log);
 select(memory.get("tab", "charts"));
@@ -51,28 +54,6 @@ app.on("run", () => document.querySelectorAll("#toasts .bad").forEach((toast) =>
 
 mountTheme();
 mountKeys();
-
-function mountTheme() {
-  const button = byId("theme");
-  const names = { system: "◐ system", light: "☀ light", dark: "☾ dark" };
-  let chosen = document.documentElement.dataset.theme ?? "system";
-  const paint = () => {
-    if (chosen === "system") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = chosen;
-    setText(button, names[chosen]);
-    button.setAttribute("aria-label", `Theme: ${chosen}. Change it`);
-  };
-  button.addEventListener("click", () => {
-    chosen = { system: "light", light: "dark", dark: "system" }[chosen];
-    try {
-      localStorage.setItem("arc.theme", chosen); // read by theme.js, before the first paint
-    } catch {
-      // without storage, the choice lasts as long as the page
-    }
-    paint();
-  });
-  paint();
-}
 
 function mountKeys() {
   const acts = {

@@ -153,3 +153,11 @@ export function path(x, y, least, most, from, to, px, py) {
   }
   return parts.join("");
 }
+
+/** An SVG path around the values from `least` to `most` over rows [from, to), which has no gaps. */
+export function area(x, least, most, from, to, px, py) {
+  const points = [];
+  for (let i = from; i < to; i++) points.push(`${px(x[i]).toFixed(1)} ${py(most[i]).toFixed(1)}`);
+  for (let i = to - 1; i >= from; i--) points.push(`${px(x[i]).toFixed(1)} ${py(least[i]).toFixed(1)}`);
+  return points.length ? `M${points.join("L")}Z` : "";
+}

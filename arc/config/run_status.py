@@ -1,0 +1,92 @@
+"""The file ``status.json`` in the output folder of a run: its state, for other processes.
+
+A mapping: ``state`` (running, finished, failed or interrupted), ``error`` (one line, or null),
+``step``, ``run_name``, ``folder`` (that of the checkpoints, relative to the file's), ``overrides``
+(those of the run), ``objective`` (the value that a sweep optimises, or null), ``host``, ``pid``,
+``updated`` (seconds since 1970). A process that dies leaves ``running``.
+
+Imports no torch, so that a sweep starts and skips jobs quickly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["running", "finished", "failed", "interrupted"]
+STATUS_FILE = "status.json"
+
+
+def write_status(
+    output: Path,
+    state: State,
+    *,
+    error: str | None = None,
+    step: int | None = None,
+    run_name: str | None = None,
+    folder: Path | None = None,
+    overrides: Sequence[str] = (),
+    objective: float | None = None,
+) -> None:
+    """Replace the status file in ``output``; raises OSError if it cannot be written."""
+    status = {
+        "state": state,
+        "error": error,
+        "step": step,
+        "run_name": run_name,
+        "folder": None if folder is None else os.path.relpath(folder, output),
+        "overrides": list(overrides),
+        "objective": objective,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "updated": round(time.time(), 3),
+    }
+    replace_json(output / STATUS_FILE, status)
+
+
+def replace_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` to ``path`` as a whole; raises OSError if it cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def read_status(output: Path) -> dict[str, Any]:
+    """Return the content of the status file in ``output``; empty if it cannot be read."""
+    return read_json(output / STATUS_FILE)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a file; empty if it cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_held_by_another(status: dict[str, Any]) -> bool:
+    """Return whether another process of this machine, which is alive, writes the run."""
+    pid = status.get("pid")
+    if status.get("state") != "running" or status.get("host") != socket.gethostname():
+        return False
+    if not isinstance(pid, int) or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # a process of another user
+        return True
+    return True
