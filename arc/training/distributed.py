@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -86,7 +87,7 @@ class ProcessGroup:
                 raise ValueError(f"torchrun: rank {self.rank} cannot connect: {reason}") from None
         return device
 
-    def _new_store(self) -> dist.Store:
+    def _new_store(self) -> PrefixStore:
         """Return torchrun's store with a prefix that all processes of this start have agreed on.
 
         torchrun keeps the store when it restarts the processes, so keys of killed ones are in it
@@ -109,7 +110,7 @@ class ProcessGroup:
             if len(names) == self.size and names[self.rank] == own:
                 store.set(f"accepted/{self.rank}", names[0])
                 if not self.is_leader or all(read(f"accepted/{rank}") == own for rank in ranks):
-                    return dist.PrefixStore(names[0], store)
+                    return PrefixStore(names[0], store)
             time.sleep(POLL_SECONDS)
         raise dist.DistStoreError(f"no answer for {self.timeout} s")
 
