@@ -18,7 +18,7 @@ from typing import Any
 
 from arc.checkpointing import load, read_checkpoint
 from arc.config.builders import build_task
-from arc.config.hydra_main import compose_tree, as_path
+from arc.config.hydra_main import as_path, compose_tree
 from arc.config.overrides import refuse_names
 from arc.config.schema import RunConfig, parse_config
 from arc.data import Corpus

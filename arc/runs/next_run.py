@@ -16,7 +16,7 @@ from typing import Any
 from arc.checkpointing.tables import list_encoders
 from arc.config.files import ConfigError
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
-from arc.config.hydra_main import compose_tree, as_path
+from arc.config.hydra_main import as_path, compose_tree
 from arc.config.overrides import key_of
 from arc.config.schema import ProcessConfig, RunConfig, options_of, options_with, parse_config
 from arc.registry import nearest
