@@ -52,7 +52,8 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> JobResult:
         raise
     except Exception as error:
         known = read_status(output)
-        if is_leader() and not is_held_by_another(known):
+        is_other = known.get("state") == "finished" or is_held_by_another(known)
+        if is_leader() and not is_other:  # the file may be that of a run of the same name
             kept = {key: known.get(key) for key in ("run_name", "step")}
             with suppress(OSError):
                 write_status(output, "failed", error=one_line(error), overrides=own, **kept)
@@ -87,7 +88,7 @@ def _is_sweep() -> bool:
 def _is_finished(output: Path, overrides: Sequence[str]) -> bool:
     """Return whether the run of these overrides in ``output`` has finished and has its results."""
     status = read_status(output)
-    if status.get("state") != "finished" or status.get("overrides") != list(overrides):
+    if status.get("state") != "finished" or sorted(status["overrides"]) != sorted(overrides):
         return False
     return (output / status["folder"] / f"{status['run_name']}_results.json").is_file()
 

@@ -262,7 +262,8 @@ def as_path(override: str) -> str:
     """
     key, _, value = override.partition("=")
     path = os.path.expanduser(value)
-    is_literal = os.sep in value and os.path.exists(path) if "," in value else value.startswith("~")
+    is_file = os.sep in value and os.path.exists(path)
+    is_literal = is_file if "," in value else value.startswith("~")
     return f"{key}={quoted(path)}" if is_literal else override
 
 

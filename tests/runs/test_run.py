@@ -2,21 +2,18 @@
 
 import json
 import math
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import call, finish, place, placed, run, run_here, start, tiny
+from helpers_cli import finish, place, placed, run, run_here, start, tiny
 
-import arc.train
 from arc.api import TrainedRun, evaluate
 from arc.config.schema import RunConfig
 from arc.runs import build_run
 from arc.runs.plan import plan_from
-from arc.tasks import TASKS
 
 CONTROLS = {"shuffled_messages", "constant_message", "untrained_sender"}
 VALUES = {
@@ -256,92 +253,6 @@ def test_a_run_does_not_overwrite_another_run(
     unnamed = build_run(plan_from(config.model_copy(update={"run_name": None})), tmp_path / "out")
     assert str(unnamed.config.run_name).startswith("selection_communication_2")
     assert path.read_text(encoding="utf-8") == "another run's"
-
-
-# -- sweeps ------------------------------------------------------------------------------
-
-
-def test_each_job_of_a_sweep_has_and_resumes_from_its_own_folder(
-    tmp_path: Path, arc_folder: Path
-) -> None:
-    sweep = ["-m", "seed=0,1", "task=reconstruction", "hydra.sweep.dir=sweep", "run_name=mine"]
-    sweep += ["resume=auto", *tiny(arc_folder, steps=3)]
-    assert run(tmp_path, *sweep, "training.stop_at_step=1").status == 0
-    assert not (tmp_path / "checkpoints").exists()
-    outcome = run(tmp_path, *sweep)
-    assert outcome.status == 0, outcome.err
-    for seed in (0, 1):
-        checkpoints = tmp_path / "sweep" / str(seed) / "checkpoints"
-        last = torch.load(checkpoints / "mine_last.pth")
-        assert (last["config"]["seed"], last["step"]) == (seed, 3)
-        assert last["started_from"] == ["resume mine_last.pth step 1"]
-        assert results_of(checkpoints)["config"]["seed"] == seed
-
-
-def test_a_sweep_can_start_from_a_saved_run(train_small: Train, tmp_path: Path) -> None:
-    train_small(tmp_path, "task=reconstruction", "training.max_steps=1")
-    path = tmp_path / "checkpoints" / "mine_last.pth"
-    rates = "training.learning_rate=1e-3,1e-4"
-    where = ["hydra.sweep.dir=sweep", "server.enabled=false", "device=cpu", "run_name=tuned"]
-    outcome = run(tmp_path, "-m", rates, f"finetune={path}", *where)
-    assert outcome.status == 0, outcome.err
-    for job, rate in (("0", 1e-3), ("1", 1e-4)):
-        last = torch.load(tmp_path / "sweep" / job / "checkpoints" / "tuned_last.pth")
-        assert (last["task_type"], last["learning_rate"]) == ("reconstruction", rate)
-
-
-def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(
-    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Job 0 has an invalid value, job 1 fails while it trains, job 2 raises, job 3 finishes."""
-    take_step = TASKS["reconstruction"].step
-
-    def step(task: Any, *arguments: Any) -> Any:
-        if torch.initial_seed() == 1:
-            raise MemoryError("step")
-        return take_step(task, *arguments)
-
-    def building(plan: Any, *arguments: Any) -> Any:
-        if plan.config.seed == 2:
-            raise OSError(24, "Too many open files")
-        return build_run(plan, *arguments)
-
-    monkeypatch.setattr(TASKS["reconstruction"], "step", step)
-    monkeypatch.setattr("arc.server.process.build_run", building)
-    settings = ["task=reconstruction", *tiny(arc_folder, steps=1), f"hydra.sweep.dir={tmp_path}"]
-    sweep = ["-m", "seed=-1,1,2,3", "hydra.sweeper.max_batch_size=1"]
-    outcome = call(arc.train.main, *settings, *sweep)
-    assert outcome.status == 1
-    ends = [line for line in outcome.err.splitlines() if line.startswith("error: job")]
-    assert outcome.err.splitlines()[-3:] == ends
-    for end, beginning in zip(
-        ends,
-        (
-            "error: job 0 (seed=-1): seed=-1: ",
-            "error: job 1 (seed=1): MemoryError: step",
-            "error: job 2 (seed=2): OSError: [Errno 24] Too many open files",
-        ),
-        strict=True,
-    ):
-        assert end.startswith(beginning)
-    assert [path.parent.parent.name for path in tmp_path.rglob("*_last.pth")] == ["3"]
-
-
-def test_a_signal_ends_the_whole_sweep(
-    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    take_step = TASKS["reconstruction"].step
-
-    def step(*arguments: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
-        return take_step(*arguments)
-
-    monkeypatch.setattr(TASKS["reconstruction"], "step", step)
-    settings = ["task=reconstruction", *tiny(arc_folder, steps=9), f"hydra.sweep.dir={tmp_path}"]
-    assert call(arc.train.main, *settings, "-m", "seed=0,1").status == 130
-    (last,) = tmp_path.rglob("*_last.pth")
-    assert torch.load(last)["step"] == 1
-    assert not (tmp_path / "1").exists()
 
 
 def test_a_run_does_not_import_the_compiler(tmp_path: Path, arc_folder: Path) -> None:
