@@ -6,6 +6,7 @@ Imports no torch, so that ``--help`` is fast.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -257,13 +258,15 @@ def gather_overrides() -> list[str]:
 def as_path(override: str) -> str:
     """Return ``key=path`` as Hydra can parse it.
 
-    ``~`` becomes the home folder. A path with commas, such as that of a sweep's job, is quoted if
-    it exists.
+    ``~`` becomes the home folder. Paths with ``=`` or, if they exist, commas, as the names of a
+    sweep's jobs have them, are quoted.
     """
     key, _, value = override.partition("=")
     path = os.path.expanduser(value)
-    is_file = os.sep in value and os.path.exists(path)
-    is_literal = is_file if "," in value else value.startswith("~")
+    if "," in value:
+        is_literal = os.sep in value and os.path.exists(path)
+    else:
+        is_literal = value.startswith("~") or re.fullmatch(r"[\w./+=-]*=[\w./+=-]*", value)
     return f"{key}={quoted(path)}" if is_literal else override
 
 

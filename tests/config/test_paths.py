@@ -30,9 +30,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("data.path=x/~", "data.path=x/~"),
         ("~data.path", "~data.path"),
         ("data.path=~/x,~/y", "data.path=~/x,~/y"),
+        ("resume=seed=1_last", "resume='seed=1_last'"),
+        ("path=jobs/seed=1/x.pth", "path='jobs/seed=1/x.pth'"),
+        ("path=~/seed=1,x=2", "path='{home}/seed=1,x=2'"),
+        ("path=~/seed=1,x=3", "path=~/seed=1,x=3"),
+        ("seed=1,2", "seed=1,2"),
     ],
 )
-def test_a_typed_home_folder_is_quoted_for_hydra(home: Path, typed: str, expanded: str) -> None:
+def test_a_typed_path_is_quoted_for_hydra(home: Path, typed: str, expanded: str) -> None:
+    (home / "seed=1,x=2").mkdir()
     assert as_path(typed) == expanded.format(home=home)
 
 

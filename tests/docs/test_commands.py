@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from arc.config.files import config_folder
-from arc.config.hydra_main import gathered
+from arc.config.hydra_main import as_path, gathered
 from arc.config.schema import EvaluateConfig, ProcessConfig, parse, parse_config
 
 COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})
@@ -31,14 +31,17 @@ def words(line: str) -> list[str]:
 
 
 def overrides(line: str) -> list[str]:
-    """The overrides of a command line."""
-    return [word for word in shlex.split(line) if "=" in word and not word.startswith("-")]
+    """The overrides of a command line, without those of Ray, whose plugin is not installed."""
+    typed = [word for word in shlex.split(line) if "=" in word and not word.startswith("-")]
+    return [as_path(word) for word in typed if not re.match(r"hydra.launcher(=ray|\.ray)", word)]
 
 
 def jobs(typed: list[str]) -> list[list[str]]:
-    """The overrides of each job of a multirun."""
+    """The overrides of each job of a multirun; for an interval, its beginning."""
     choices = [
-        [f"{each.key_or_group}={value}" for value in each.sweep_string_iterator()]
+        [f"{each.key_or_group}={each.value().start}"]
+        if each.is_interval_sweep()
+        else [f"{each.key_or_group}={value}" for value in each.sweep_string_iterator()]
         if each.is_sweep_override()
         else [text]
         for each, text in zip(OverridesParser.create().parse_overrides(typed), typed, strict=True)

@@ -154,7 +154,7 @@ def test_jobs_in_other_processes(tmp_path: Path, arc_folder: Path, launcher: str
     outcome = run(tmp_path, *sweep, is_fresh=True)
     assert outcome.status == 1, outcome.err
     assert "sweep sweep: 1 failed, 2 finished" in outcome.err
-    assert outcome.err.splitlines()[-1].startswith("error: job seed=-1: seed=-1: ")
+    assert "\nerror: job seed=-1: seed=-1: " in outcome.err
     found = states(tmp_path / "sweep")
     assert found == {"seed=0": "finished", "seed=1": "finished", "seed=-1": "failed"}
 
@@ -191,7 +191,7 @@ def test_a_sweep_that_is_killed_twenty_times_gives_the_same_results(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-    assert run(whole, *sweep, timeout=600).status == 0
+    assert finish(start(whole, *sweep), 600).status == 0
     kills = 0
     while kills < 20:
         process = start(broken, *sweep, new_session=True)
@@ -199,9 +199,11 @@ def test_a_sweep_that_is_killed_twenty_times_gives_the_same_results(
         time.sleep(moments.uniform(0, 2.5))
         os.killpg(process.pid, signal.SIGKILL)
         kills += finish(process).status == -signal.SIGKILL
-    outcome = run(broken, *sweep, timeout=600)
+    outcome = finish(start(broken, *sweep), 600)
     assert outcome.status == 0, outcome.err
     (one,), (other,) = (list(folder.glob("multirun/*/*")) for folder in (whole, broken))
+    lasts = list(other.rglob("*_last.pth"))
+    assert any(torch.load(path)["started_from"] for path in lasts)  # a kill after a save
     for seed in range(20):
         left, right = (each / f"seed={seed}" for each in (one, other))
         for end in ("best", "last"):
