@@ -266,7 +266,8 @@ def as_path(override: str) -> str:
     if "," in value:
         is_literal = os.sep in value and os.path.exists(path)
     else:
-        is_literal = value.startswith("~") or re.fullmatch(r"[\w./+=-]*=[\w./+=-]*", value)
+        has_sign = re.fullmatch(r"[\w./+=-]*=[\w./+=-]*", value) is not None
+        is_literal = value.startswith("~") or has_sign
     return f"{key}={quoted(path)}" if is_literal else override
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from helpers_cli import CHECKOUT, run, run_here, tiny
+from hydra.errors import ConfigCompositionException
 
 from arc.api import compose
+from arc.config.errors import explain
 from arc.config.files import ConfigError
 from arc.config.hydra_main import gathered
 
@@ -145,3 +147,19 @@ def test_a_key_that_is_typed_several_times_is_one_list(
     typed: list[str], expected: list[str]
 ) -> None:
     assert gathered("path", typed) == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("launcher/ray", "launcher=ray: is not installed; pip install 'arc-communication[ray]'"),
+        (
+            "launcher/submitit_slurm",  # of hydra/launcher=slurm
+            "launcher=submitit_slurm: is not installed; pip install 'arc-communication[submitit]'",
+        ),
+        ("sweeper/optuma", "sweeper=optuma: no such option. Did you mean 'optuna'?"),
+    ],
+)
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(option: str, message: str) -> None:
+    error = ConfigCompositionException(f"In 'hydra/config': Could not find 'hydra/{option}'")
+    assert explain(error, "config", []) == f"hydra/{message}"

@@ -13,6 +13,7 @@ from helpers_cli import CHECKOUT, finish, start_python
 from helpers_docs import PAGES, blocks
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 
 from arc.config.files import config_folder
 from arc.config.hydra_main import as_path, gathered
@@ -39,8 +40,8 @@ def overrides(line: str) -> list[str]:
 def jobs(typed: list[str]) -> list[list[str]]:
     """The overrides of each job of a multirun; for an interval, its beginning."""
     choices = [
-        [f"{each.key_or_group}={each.value().start}"]
-        if each.is_interval_sweep()
+        [f"{each.key_or_group}={interval.start}"]
+        if isinstance(interval := each.value(), IntervalSweep)
         else [f"{each.key_or_group}={value}" for value in each.sweep_string_iterator()]
         if each.is_sweep_override()
         else [text]
