@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers_cli import placed
-from helpers_data import Run, random_grids
+from helpers_data import TASK_OVERRIDES, Run, random_grids
 from hydra._internal.config_repository import ConfigRepository
 from hydra.plugins.config_source import ConfigResult
 
@@ -34,18 +34,6 @@ SMALL = (
     "training.warmup_steps=2",
     "training.precision=fp32",
 )
-TASK_OVERRIDES = {
-    "reconstruction": ["task=reconstruction"],
-    "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
-    "selection": ["task=selection", "task.num_distractors=3"],
-    "selection-pairs": [
-        "task=selection",
-        "task.num_distractors=3",
-        "task.use_input_output_pairs=true",
-    ],
-    "puzzle_classification": ["task=puzzle_classification"],
-    "transformation": ["task=transformation", "task.size=predicted"],
-}
 DISCRETE = ("communication", "categorical")
 BOTTLENECKS = (*DISCRETE, "autoencoder")
 

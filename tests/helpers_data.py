@@ -18,6 +18,19 @@ from arc.models import ARCAutoencoder
 from arc.tasks import TASKS, TaskMetrics
 from arc.training import Trainer
 
+TASK_OVERRIDES = {
+    "reconstruction": ["task=reconstruction"],
+    "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
+    "selection": ["task=selection", "task.num_distractors=3"],
+    "selection-pairs": [
+        "task=selection",
+        "task.num_distractors=3",
+        "task.use_input_output_pairs=true",
+    ],
+    "puzzle_classification": ["task=puzzle_classification"],
+    "transformation": ["task=transformation", "task.size=predicted"],
+}
+
 
 def random_grids(count: int, seed: int = 0, sides: tuple[int, ...] = (3, 5)) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)

@@ -281,7 +281,9 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     assert not torch.equal(*weights)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_what_trains_on_and_is_reported_once(
     number: signal.Signals, path: Path, tmp_path: Path
 ) -> None:

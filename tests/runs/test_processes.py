@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TASK_OVERRIDES
 from helpers_cli import finish, place, run_here, start, tiny
+from helpers_data import TASK_OVERRIDES
 
 STEPS = 50
 RANK = """
@@ -88,7 +88,9 @@ def compare(folder: Path, corpus: Path, processes: int, *overrides: str) -> None
         assert one["random"]["torch"].equal(many["random"]["torch"])
 
 
-@pytest.mark.parametrize("task", ["selection", "reconstruction"])
+@pytest.mark.parametrize(
+    "task", ["selection", pytest.param("reconstruction", marks=pytest.mark.slow)]
+)
 def test_two_processes_train_the_run_of_one(task: str, tmp_path: Path, arc_folder: Path) -> None:
     compare(tmp_path, arc_folder, 2, *TASKS[task], "training.stop_at_step=5")
 

@@ -106,7 +106,9 @@ def stopped(stopped_run: Path, tmp_path: Path) -> Path:
 # -- exactly -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stops", [[1], [3], [4, 5], [6, 7, 8]], ids=str)
+@pytest.mark.parametrize(
+    "stops", [[1], [3], [4, 5], pytest.param([6, 7, 8], marks=pytest.mark.slow)], ids=str
+)
 def test_a_resumed_run_is_exact(
     stops: list[int], whole: Path, train: Train, tmp_path: Path
 ) -> None:
@@ -250,7 +252,7 @@ def test_changed_settings_are_logged_as_not_exact(stopped: Path, typed: str, cha
     assert ("momentum_buffer" in state[0]) == (typed == "optimizer=sgd")
 
 
-@pytest.mark.parametrize("batch_size", [12, 48])
+@pytest.mark.parametrize("batch_size", [12, pytest.param(48, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("stop", "kind"), [(2, StepEvent), (3, StepEvent), (3, ValidationEvent)])
 def test_epochs_are_totals_whatever_the_batch_size_was(
     stop: int, kind: type, batch_size: int, train: Train, tmp_path: Path

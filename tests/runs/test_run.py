@@ -255,6 +255,7 @@ def test_a_run_does_not_overwrite_another_run(
     assert path.read_text(encoding="utf-8") == "another run's"
 
 
+@pytest.mark.slow  # a fresh process
 def test_a_run_does_not_import_the_compiler(tmp_path: Path, arc_folder: Path) -> None:
     script = (
         "import atexit, sys, arc.train\n"

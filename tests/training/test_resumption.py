@@ -44,6 +44,7 @@ RUNS = {
         "bottleneck.noise=gumbel",
     ],
 }
+SLOW = ("classification", "transformation", "hard selection")
 EVERY_RUN = {
     f"{task} {bottleneck}": [f"task={task}", f"bottleneck={bottleneck}", *more, *noise]
     for task, more in {
@@ -60,7 +61,12 @@ EVERY_RUN = {
 }
 
 
-@pytest.fixture(params=RUNS.values(), ids=list(RUNS))
+@pytest.fixture(
+    params=[
+        pytest.param(run, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, run in RUNS.items()
+    ]
+)
 def make_trainer(request: pytest.FixtureRequest, make_run: Make) -> MakeTrainer:
     def make(*overrides: str) -> Trainer:
         trainer = make_run(*RANDOM_EVERYWHERE, *request.param, *overrides).trainer()
@@ -87,7 +93,9 @@ def resume(make_trainer: MakeTrainer, state: bytes) -> Trainer:
 
 def seen(event: object) -> dict[str, Any]:
     """Return the content of an event without its time."""
-    values = {key: value for key, value in vars(event).items() if key != "seconds"}
+    values = {
+        key: value for key, value in vars(event).items() if key not in ("seconds", "examples")
+    }
     if not isinstance(event, StepEvent):
         metrics = values.pop("evaluation").task_metrics
         values |= {"loss": metrics.loss, "accuracy": metrics.accuracy}
