@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -45,6 +46,10 @@ class FailedJobError(Exception):
 
 
 TOKEN_VARIABLE = "ARC_TOKEN"  # read by conf/config.yaml
+
+
+# Hydra copies its store for every group that --help lists, a second in all, and changes no copy.
+ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 def hydra_entry(job: Callable[[DictConfig], JobResult], config_name: str) -> int:
