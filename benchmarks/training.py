@@ -68,7 +68,7 @@ ROWS: dict[str, list[str]] = {
         *(*CELLS, "model.hidden_dim=128", "training.batch_size=32"),
     ],
 }
-PLAIN = {f"{count} distractors": count for count in (1, 9, 99)}
+PLAIN = {"1 distractor": 1, "9 distractors": 9, "99 distractors": 99}
 WARM_UP = 3  # steps
 Result = dict[str, Any]
 
