@@ -55,7 +55,7 @@ def explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
 def _without_plugin(group: str, option: str) -> str:
     """Return the message for an option of a group of Hydra's that is not installed."""
     if (extra := PLUGINS.get(option)) is not None:
-        return f"{group}={option}: is not installed; pip install 'arc-communication[{extra}]'"
+        return f"{group}={option}: is not installed; pip install -e '.[{extra}]'"
     known = sorted({"basic", *PLUGINS, *_options(group)})
     return f"{group}={option}: no such option.{nearest(option, known)}"
 

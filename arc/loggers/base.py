@@ -50,7 +50,7 @@ def missing_packages(names: Mapping[str, Any]) -> str | None:
         package = LOGGERS[name].package
         if package is not None and importlib.util.find_spec(package) is None:
             return (
-                f"logger={name}: needs {package}: pip install 'arc-communication[{package}]', or "
+                f"logger={name}: needs {package}: pip install -e '.[{package}]', or "
                 "choose another logger"
             )
     return None

@@ -20,7 +20,7 @@ def check_plot(path: Path) -> None:
     if path.suffix not in TYPES:
         raise ConfigError(f"plot={path}: the name must end in {', '.join(TYPES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("plot: needs Matplotlib: pip install 'arc-communication[report]'")
+        raise ConfigError("plot: needs Matplotlib: pip install -e '.[report]'")
     check_writable(path)
 
 

@@ -66,7 +66,7 @@ def check_report(path: Path) -> None:
     A folder of the same name, for the tables, must be empty or that of an earlier report.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigError("report: needs Matplotlib: pip install 'arc-communication[report]'")
+        raise ConfigError("report: needs Matplotlib: pip install -e '.[report]'")
     check_writable(path)
     folder = path.with_suffix("")
     if not os.path.lexists(folder):

@@ -152,10 +152,10 @@ def test_a_key_that_is_typed_several_times_is_one_list(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("launcher/ray", "launcher=ray: is not installed; pip install 'arc-communication[ray]'"),
+        ("launcher/ray", "launcher=ray: is not installed; pip install -e '.[ray]'"),
         (
             "launcher/submitit_slurm",  # of hydra/launcher=slurm
-            "launcher=submitit_slurm: is not installed; pip install 'arc-communication[submitit]'",
+            "launcher=submitit_slurm: is not installed; pip install -e '.[submitit]'",
         ),
         ("sweeper/optuma", "sweeper=optuma: no such option. Did you mean 'optuna'?"),
     ],

@@ -121,8 +121,7 @@ def test_a_missing_package_is_named_before_anything_is_trained(
     )
     outcome = run_here(tmp_path, *tiny(arc_folder), *SHORT[:1], f"logger={logger}")
     assert outcome.complaint == (
-        f"logger={logger}: needs {logger}: pip install 'arc-communication[{logger}]', or choose "
-        "another logger"
+        f"logger={logger}: needs {logger}: pip install -e '.[{logger}]', or choose another logger"
     )
     assert not (tmp_path / "checkpoints").exists()
 

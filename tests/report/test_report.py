@@ -273,7 +273,7 @@ def test_a_later_report_replaces_an_earlier_one_and_is_equal_for_equal_input(
 def test_a_missing_matplotlib_is_named_before_the_evaluation(selection: Path) -> None:
     with patch("importlib.util.find_spec", return_value=None):
         complaint = evaluate(f"path={selection}", "device=cpu", "report=true").complaint
-    assert complaint == "report: needs Matplotlib: pip install 'arc-communication[report]'"
+    assert complaint == "report: needs Matplotlib: pip install -e '.[report]'"
 
 
 def test_a_report_that_cannot_be_written_is_an_error_before_the_evaluation(
