@@ -82,17 +82,24 @@ class PatchLayout:
             inside=inside.flatten() if dense else None,
         )
 
-    def one_hot(self, grids: Grids, num_colors: int, dtype: torch.dtype) -> Tensor:
-        """Return [B * K, P * num_colors]: 1 at the place and the colour of each cell."""
-        rows, width = len(self.sizes) * PATCHES, PLACES * num_colors
-        marks = torch.zeros(rows, width, dtype=dtype, device=grids.cells.device)
-        if self.inside is None:
-            colors = grids.cells[self.grid, self.row, self.column].long()
-            marks[self.patch, self.place * num_colors + colors] = 1
-            return marks
-        mark = self.patch * width + self.place * num_colors + grids.padded.flatten()
-        marks.view(-1).index_add_(0, mark, self.inside.to(dtype))
-        return marks
+    def sum_in_patches(self, grids: Grids, table: Tensor) -> Tensor:
+        """Return the sum over the cells of each patch of their rows in ``table``, [B * K, C].
+
+        ``table`` is [P, num_colors, C]: the row of a cell is that of its place and colour.
+        """
+        num_colors = table.shape[1]
+        table = table.flatten(0, 1)
+        rows = len(self.sizes) * PATCHES
+        if self.inside is not None:  # shapes do not depend on the grids: a product with one-hots
+            marks = torch.zeros(rows, len(table), dtype=table.dtype, device=table.device)
+            mark = self.patch * len(table) + self.place * num_colors + grids.padded.flatten()
+            marks.view(-1).index_add_(0, mark, self.inside.to(table.dtype))
+            return (marks @ table).float()
+        colors = grids.cells[self.grid, self.row, self.column].long()
+        by_patch = self.patch.argsort(stable=True)
+        ends = torch.bincount(self.patch, minlength=rows).cumsum(0)
+        cells = (self.place * num_colors + colors)[by_patch]
+        return F.embedding_bag(cells, table.float(), F.pad(ends, (1, -1)), mode="sum")
 
 
 class PatchPosition(nn.Module):
@@ -123,10 +130,8 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, grids: Grids, layout: PatchLayout) -> Tensor:
         """Embed ``grids`` [B]: float32 [B, K, C]."""
-        num_colors, width = self.color.weight.shape
-        table = (self.color.weight / width**0.5) @ self.place  # [P, num_colors, C]
-        marks = layout.one_hot(grids, num_colors, table.dtype)
-        tokens = (marks @ table.flatten(0, 1)).float().view(len(layout.sizes), PATCHES, -1)
+        table = (self.color.weight / self.color.embedding_dim**0.5) @ self.place
+        tokens = layout.sum_in_patches(grids, table).view(len(layout.sizes), PATCHES, -1)
         return tokens / layout.counts.sqrt() + self.position(layout.sizes)
 
 

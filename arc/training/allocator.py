@@ -3,7 +3,8 @@
 A training step allocates and frees the same large blocks as the one before. By default glibc
 returns each block to the kernel, and faulting them in again can cost more than the step. If
 freed blocks were kept without a limit, blocks of varying sizes would fragment the heap. Therefore
-glibc keeps freed blocks, and they are returned whenever the process has grown by KEPT_BYTES.
+glibc keeps freed blocks, and they are returned whenever the process has grown by KEPT_BYTES since
+the step that followed the last time.
 
 oneDNN caches the code and layout of each of the last 1024 product shapes. Batches of grids rarely
 repeat a shape, so the cache would hold about 1 GB that is never used; its limit is lowered.
@@ -16,6 +17,7 @@ import os
 import sys
 
 from arc.training.callbacks import Callback
+from arc.training.events import StepEvent
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 MAX_INT = 2**31 - 1
@@ -45,16 +47,19 @@ class MemoryTrimmer(Callback):
     """Returns free memory to the kernel whenever too much of it has accumulated."""
 
     def __init__(self) -> None:
-        self._limit = self._next_limit()
+        self._is_enabled = _glibc() is not None
+        self._limit: int | None = None
 
     def on_event(self, event: object) -> None:
-        """Trim if the process has grown by KEPT_BYTES; cheap otherwise."""
-        if self._limit is not None and resident_bytes() > self._limit:
+        """Trim after a step if the process has grown by KEPT_BYTES; cheap otherwise."""
+        if not isinstance(event, StepEvent) or not self._is_enabled:
+            return
+        resident = resident_bytes()
+        if self._limit is None:  # includes the blocks that each step allocates
+            self._limit = resident + KEPT_BYTES
+        elif resident > self._limit:
             trim()
-            self._limit = self._next_limit()
-
-    def _next_limit(self) -> int | None:
-        return None if _glibc() is None else resident_bytes() + KEPT_BYTES
+            self._limit = None
 
 
 def resident_bytes() -> int:

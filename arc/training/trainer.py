@@ -31,8 +31,7 @@ from arc.training.random_state import GeneratorStates, random_states, set_random
 from arc.training.schedules import ScheduleConfig, learning_rate_factor
 from arc.training.step_graphs import StepGraphs
 
-FUSED: dict[str, Any] = {"fused": True, "capturable": True}  # keys of Adam and AdamW
-UNFUSED: dict[str, Any] = {"fused": None, "capturable": False}
+UNFUSED: dict[str, Any] = {"fused": None, "capturable": False}  # keys of Adam and AdamW
 SMOOTHING = 0.8  # of the running average of the metric that chooses the best checkpoint
 
 
@@ -238,7 +237,7 @@ class Trainer:
         means = torch.stack([loss.detach().double(), accuracy.detach().double()])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         values = torch.cat([self.ranks.average(means, weight), norm.double()[None]])
-        if self._is_fused:  # the device skips the update, so that nothing waits for it here
+        if self._skips_on_device:  # nothing waits here for the values
             skip = (~values[::2].isfinite()).any().float()
             vars(self.optimizer).update(found_inf=skip, grad_scale=None)
             self.optimizer.step()
@@ -320,26 +319,29 @@ class Trainer:
         return rate
 
     def _prepare_device(self) -> StepGraphs | None:
-        """On CUDA, fuse the optimizer's update; return the graphs of a step that can be captured.
+        """Fuse Adam's update; on CUDA, return the graphs of a step that can be captured."""
+        device = self.model.device
+        self._is_fused = isinstance(self.optimizer, Adam) and device.type in ("cpu", "cuda")
+        self._skips_on_device = self._is_fused and device.type == "cuda"
+        self._fused_keys = {"fused": True, "capturable": self._skips_on_device}
+        if self._is_fused:
+            self._fuse()
+        static = self.task.step_is_static and self.model.is_static and self.ranks.size == 1
+        return StepGraphs(self._update, device) if self._skips_on_device and static else None
+
+    def _fuse(self) -> None:
+        """Set the keys of Adam for fused updates, which on CUDA can be captured.
 
         The learning rate is then a tensor on the device.
         """
-        device, self._is_fused = self.model.device, False
-        if device.type != "cuda" or not isinstance(self.optimizer, Adam):
-            return None
-        self._is_fused = True
-        self._fuse()
-        if self.ranks.size > 1 or not self.task.step_is_static or not self.model.is_static:
-            return None
-        return StepGraphs(self._update, device)
-
-    def _fuse(self) -> None:
-        """Set the keys of the optimizer for fused updates that can be captured."""
-        self._learning_rate = self.config.learning_rate
-        rate = torch.tensor(self._learning_rate, device=self.model.device)
         for group in self.optimizer.param_groups:
-            group.update(lr=rate, **FUSED)
-        self.optimizer._warned_capturable_if_run_uncaptured = True
+            group.update(self._fused_keys)
+        if self._skips_on_device:
+            self._learning_rate = self.config.learning_rate
+            rate = torch.tensor(self._learning_rate, device=self.model.device)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer._warned_capturable_if_run_uncaptured = True
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.autocast is None:
@@ -369,7 +371,7 @@ class Trainer:
         """Return the state of the optimizer, the same on every device."""
         state = self.optimizer.state_dict()
         if self._is_fused:
-            rate = {"lr": self._learning_rate}
+            rate = {"lr": self._learning_rate} if self._skips_on_device else {}
             state["param_groups"] = [group | UNFUSED | rate for group in state["param_groups"]]
         return state
 
@@ -377,7 +379,7 @@ class Trainer:
         if not self._is_fused:
             self.optimizer.load_state_dict(state)
             return
-        groups = [group | FUSED for group in state["param_groups"]]
+        groups = [group | self._fused_keys for group in state["param_groups"]]
         self.optimizer.load_state_dict(state | {"param_groups": groups})
         self._fuse()
 
