@@ -31,7 +31,7 @@ from arc.runs.crossplay import load_players
 from arc.runs.measures import Measures
 from arc.runs.messages import read_messages
 from arc.runs.plan import plan_from, read_source, with_overrides
-from arc.runs.results import Observed
+from arc.runs.results import EvaluationOptions, Observed
 from arc.runs.saved import evaluate_checkpoint
 from arc.training import Callback, RunControl, pick_device
 from arc.training.allocator import configure_allocator
@@ -147,12 +147,14 @@ def evaluate(
     results = evaluate_checkpoint(
         path,
         pick_device(device),
+        EvaluationOptions(
+            measures=measures,
+            learning=learning,
+            learning_steps=learning_steps,
+            observe=None if target is None else observed.append,
+        ),
         overrides=list(map(as_path, overrides)),
         messages=messages,
-        measures=measures,
-        learning=learning,
-        learning_steps=learning_steps,
-        observe=None if target is None else observed.append,
     )
     if target is not None:
         write_report(target, {str(path): results}, observed)

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -19,21 +19,20 @@ from arc.config.hydra_main import (
 )
 from arc.terminal import run_and_exit, show
 
+if TYPE_CHECKING:  # they import torch
+    from arc.config.schema import EvaluateConfig
+    from arc.loggers.console import TerminalConsole
+
 log = logging.getLogger("arc.evaluate")
 
 
 def evaluate_files(tree: DictConfig) -> JobResult:
     """Evaluate the checkpoints and print their results."""
-    from arc.config.overrides import key_of
     from arc.config.schema import EvaluateConfig, parse
-    from arc.loggers.console import ConsoleProgress, TerminalConsole, log_to_terminal
-    from arc.report import check_report, report_path, write_report
-    from arc.runs.crossplay import cross_play, load_players
+    from arc.loggers.console import TerminalConsole, log_to_terminal
+    from arc.report import check_report, report_path
     from arc.runs.files import check_writable
-    from arc.runs.results import Observed, write_results
-    from arc.runs.saved import evaluate_checkpoints
-    from arc.runs.signals import on_signal, stops
-    from arc.training import EvaluationEvent, RunControl, pick_device
+    from arc.runs.results import write_results
     from arc.training.allocator import configure_allocator
 
     console = TerminalConsole()
@@ -46,46 +45,68 @@ def evaluate_files(tree: DictConfig) -> JobResult:
     report = report_path(config.path[0], config.report)
     if report is not None:
         check_report(report)
+    runs: dict[str, dict[str, Any]] = {}
+    pairs: dict[str, Any] = {}
+    try:
+        status = _evaluate(config, report, console, runs, pairs)
+    finally:
+        if runs:
+            _show(runs, pairs)
+    if output is not None:
+        write_results(output, _content(runs, pairs))
+        log.info(f"results {output}")
+    return JobResult(status)
+
+
+def _evaluate(
+    config: EvaluateConfig,
+    report: Path | None,
+    console: TerminalConsole,
+    runs: dict[str, dict[str, Any]],
+    pairs: dict[str, Any],
+) -> int:
+    """Evaluate the files into ``runs`` and ``pairs``, and write the ``report``.
+
+    Returns the exit status. ``runs`` has the results so far if an error ends the evaluation.
+    """
+    from arc.config.overrides import key_of
+    from arc.loggers.console import ConsoleProgress
+    from arc.report import write_report
+    from arc.runs.crossplay import cross_play, load_players
+    from arc.runs.results import EvaluationOptions, Observed
+    from arc.runs.saved import evaluate_checkpoints
+    from arc.runs.signals import on_signal, stops
+    from arc.training import EvaluationEvent, RunControl, pick_device
+
     control, progress = RunControl(), ConsoleProgress(console)
     device = pick_device(config.device)
     typed = [each for each in typed_overrides() if key_of(each).startswith("data.")]
-    options: dict[str, Any] = {
-        "overrides": typed,
-        "report": progress.on_event,
-        "should_stop": lambda: control.stop_requested,
-        "tasks": {},
-    }
     players = load_players(config.path, device, typed) if config.crossplay else {}
-    runs: dict[str, dict[str, Any]] = {}
-    pairs: dict[str, Any] = {}
     observed: list[Observed] = []
+    options = EvaluationOptions(
+        measures=config.measures,
+        learning=config.learning,
+        learning_steps=config.learning_steps,
+        report=progress.on_event,
+        should_stop=lambda: control.stop_requested,
+        observe=None if report is None else observed.append,
+    )
+    shared: dict[str, Any] = {"overrides": typed, "tasks": {}}
     try:
         with on_signal(stops(control)) as received:
             for path, results in evaluate_checkpoints(
-                config.path,
-                device,
-                messages=config.messages,
-                measures=config.measures,
-                learning=config.learning,
-                learning_steps=config.learning_steps,
-                **options,
-                observe=None if report is None else observed.append,
+                config.path, device, options, messages=config.messages, **shared
             ):
                 runs[path] = results
             if players and not control.stop_requested:
-                pairs = cross_play(players, device, **options)
+                pairs.update(cross_play(players, device, options=options, **shared))
             if report is not None and len(observed) == len(runs):  # none was stopped
                 progress.on_event(EvaluationEvent("report", 1.0, None))
                 write_report(report, runs, observed)
                 log.info(f"report {report}")
     finally:
         progress.close()
-        if runs:
-            _show(runs, pairs)
-    if output is not None:
-        write_results(output, _content(runs, pairs))
-        log.info(f"results {output}")
-    return JobResult(128 + received[0] if received else 0)
+    return 128 + received[0] if received else 0
 
 
 def _show(runs: Mapping[str, dict[str, Any]], pairs: Mapping[str, Any]) -> None:

@@ -44,10 +44,12 @@ def analyse(checkpoint: Path) -> dict[str, Any]:
     from arc.metrics.concepts import split_concepts
     from arc.metrics.language import Language
     from arc.metrics.language.information import position_concepts
+    from arc.runs.results import EvaluationOptions
     from arc.runs.saved import evaluate_checkpoint
 
     loaded = load(checkpoint)
-    results = evaluate_checkpoint(checkpoint, loaded.model.device, measures="all")
+    options = EvaluationOptions(measures="all")
+    results = evaluate_checkpoint(checkpoint, loaded.model.device, options)
     split = corpus(loaded.config).test
     with torch.no_grad():
         message = loaded.model(split.grids[split.sender])

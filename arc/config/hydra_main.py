@@ -60,54 +60,20 @@ def hydra_entry(job: Callable[[DictConfig], JobResult], config_name: str) -> int
     failed jobs. A signal ends a sweep as soon as its running jobs have saved their state.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
-    failed: list[str] = []
-    started: list[DictConfig] = []
-    received: list[int] = []
-    process = os.getpid()
-
-    def guarded(tree: DictConfig) -> float | None:
-        # relative paths are those of the shell, also with hydra.job.chdir=true
-        os.chdir(HydraConfig.get().runtime.cwd)
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            started.append(tree)
-            if _fault(job, tree)[0] is not None:
-                raise SystemExit(1)
-            return None
-        is_own = os.getpid() == process
-        if not is_own:  # the launcher's process, which Ctrl-C would end between two jobs
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if received or is_stopping(_sweep_folder()):
-            if is_own:
-                raise SystemExit(128 + received[0] if received else 1)
-            return None
-        try:
-            fault, result = _fault(job, tree)
-        except SystemExit:  # a signal
-            if is_own:
-                raise
-            return None
-        if fault is None:
-            return result.objective
-        fault = f"{job_title()}: {fault}"
-        if is_own:
-            failed.append(fault)
-        elif read_status(Path(HydraConfig.get().runtime.output_dir)).get("state") != "failed":
-            raise ConfigError(fault)  # the sweep cannot read it from the status file
-        return None
-
+    jobs = _Jobs(job)
     entry = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name=config_name
-    )(guarded)
+    )(jobs.run)
     is_sweep = get_args_parser().parse_known_args()[0].multirun
     try:
-        with _sweep_signals(received) if is_sweep else nullcontext():
+        with _sweep_signals(jobs.received) if is_sweep else nullcontext():
             entry()
     except ConfigError as error:
-        failed.append(str(error))
+        jobs.failed.append(str(error))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         return show_error(_explain(error, config_name, sys.argv[1:]))
     except OSError as error:
-        if started or isinstance(error, BrokenPipeError):
+        if jobs.have_started or isinstance(error, BrokenPipeError):
             raise
         return show_error(
             f"{error.filename}: {error.strerror}; set hydra.run.dir, or hydra.sweep.dir for a "
@@ -119,17 +85,66 @@ def hydra_entry(job: Callable[[DictConfig], JobResult], config_name: str) -> int
         if not is_sweep:
             raise
         traceback.print_exc()  # of a launcher or a sweeper
-        failed.append(one_line(error))
+        jobs.failed.append(one_line(error))
     except SystemExit as ended:
         if isinstance(ended.code, int) and ended.code > 128:
-            received.append(ended.code - 128)
+            jobs.received.append(ended.code - 128)
         raise
     finally:
+        faults = jobs.failed
         if is_sweep:
-            failed = _end_sweep(failed, is_interrupted=bool(received))
-        for fault in failed:
+            faults = _end_sweep(faults, is_interrupted=bool(jobs.received))
+        for fault in faults:
             show_error(fault)
-    return 128 + received[0] if received else int(bool(failed))
+    return 128 + jobs.received[0] if jobs.received else int(bool(faults))
+
+
+class _Jobs:
+    """The jobs of one command: a single run, or those of a sweep.
+
+    ``failed`` has the faults of a sweep's jobs, ``received`` the numbers of the signals.
+    """
+
+    def __init__(self, job: Callable[[DictConfig], JobResult]) -> None:
+        self.job = job
+        self.failed: list[str] = []
+        self.received: list[int] = []
+        self.have_started = False  # only of a single run
+        self._process = os.getpid()
+
+    def run(self, tree: DictConfig) -> float | None:
+        """Run one job; Hydra calls this. Returns the value that a sweeper optimises."""
+        # relative paths are those of the shell, also with hydra.job.chdir=true
+        os.chdir(HydraConfig.get().runtime.cwd)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return self._run_in_sweep(tree)
+        self.have_started = True
+        if _fault(self.job, tree)[0] is not None:
+            raise SystemExit(1)
+        return None
+
+    def _run_in_sweep(self, tree: DictConfig) -> float | None:
+        is_own = os.getpid() == self._process
+        if not is_own:  # the launcher's process, which Ctrl-C would end between two jobs
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self.received or is_stopping(_sweep_folder()):
+            if is_own:
+                raise SystemExit(128 + self.received[0] if self.received else 1)
+            return None
+        try:
+            fault, result = _fault(self.job, tree)
+        except SystemExit:  # a signal
+            if is_own:
+                raise
+            return None
+        if fault is None:
+            return result.objective
+        fault = f"{job_title()}: {fault}"
+        if is_own:
+            self.failed.append(fault)
+        elif read_status(Path(HydraConfig.get().runtime.output_dir)).get("state") != "failed":
+            raise ConfigError(fault)  # the sweep cannot read it from the status file
+        return None
 
 
 @contextmanager

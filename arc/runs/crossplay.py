@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,9 @@ from arc.checkpointing import load
 from arc.checkpointing.loader import Loaded
 from arc.config.builders import BATCHES
 from arc.config.files import ConfigError
-from arc.runs.results import EvaluationProgress, stoppable
+from arc.runs.results import EvaluationOptions, EvaluationProgress, stoppable
 from arc.runs.saved import config_of, different_files, task_of
 from arc.tasks import Task
-from arc.training import EvaluationEvent
 from arc.trees import leaves
 
 
@@ -62,9 +61,8 @@ def cross_play(
     players: Mapping[str, Loaded],
     device: torch.device,
     *,
+    options: EvaluationOptions | None = None,
     overrides: Sequence[str] = (),
-    report: Callable[[EvaluationEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
     tasks: dict[str, Task] | None = None,
 ) -> dict[str, Any]:
     """Evaluate each receiver of ``players`` with the messages of each sender, on the test set.
@@ -73,8 +71,10 @@ def cross_play(
     receiver j with the messages of sender i, in the order of ``runs``. ``diagonal`` is the mean
     over pairs within a run, ``off_diagonal`` that over pairs of different runs. ``baselines`` are
     those of the headline. After a stop, accuracies that were not computed are None and
-    ``"stopped"`` is true. ``tasks``: as in evaluate_checkpoint.
+    ``"stopped"`` is true. Of ``options`` only ``report`` and ``should_stop`` are used. ``tasks``:
+    as in evaluate_checkpoint.
     """
+    options = options or EvaluationOptions()
     first, models = next(iter(players)), [player.model for player in players.values()]
     task = task_of(first, players[first], overrides, device, {} if tasks is None else tasks)
     corpus = task.corpus
@@ -100,5 +100,5 @@ def cross_play(
         results["off_diagonal"] = float(accuracies[~is_same].mean())
 
     chunks = (2 * len(models) + len(models) ** 2) * task.chunk_count(split)
-    progress = EvaluationProgress({"cross-play": chunks}, report, should_stop)
+    progress = EvaluationProgress({"cross-play": chunks}, options.report, options.should_stop)
     return stoppable(task, progress, fill, results)

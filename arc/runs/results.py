@@ -89,140 +89,194 @@ class EvaluationProgress:
         self._done += chunks
 
 
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is evaluated besides the accuracies, and who follows the evaluation.
+
+    ``messages``: a file for the message of each example. ``measures`` adds ``measures`` of the
+    messages to the results, and with ``all`` the accuracy after ``interventions`` and the
+    ``symbols_needed``. ``learning``, a number of new receivers, adds their training, see
+    ``learn_messages``: its length in ``steps``, the validation accuracy of the ``original``
+    receiver, the ``goal``, a share GOAL of it, and the rows of the ``receivers``. ``report`` gets
+    the progress. If ``should_stop`` returns true, the parts evaluated so far are returned with
+    ``"stopped": true``. ``observe`` is called with the test set, or without one with validation,
+    at the end.
+    """
+
+    messages: Path | None = None
+    measures: Measures = "none"
+    learning: int = 0
+    learning_steps: int = 500
+    report: Callable[[EvaluationEvent], None] = lambda event: None
+    should_stop: Callable[[], bool] = lambda: False
+    observe: Callable[[Observed], None] | None = None
+
+
 def evaluate_run(
     config: RunConfig,
     model: ARCAutoencoder,
     task: Task,
+    options: EvaluationOptions | None = None,
     *,
     minutes: float | None,
     steps: int | None,
-    report: Callable[[EvaluationEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    messages: Path | None = None,
-    measures: Measures = "none",
-    learning: int = 0,
-    learning_steps: int = 500,
-    observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
 
     Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. Without
     a test set the controls are evaluated on validation. The untrained sender is initialised with
-    the run's seed. If ``should_stop`` returns true, the parts evaluated so far are returned
-    with ``"stopped": true``. ``messages``: a file for the message of each example. ``measures``
-    adds ``measures`` of the messages, and with ``all`` the accuracy after ``interventions`` and the
-    ``symbols_needed``. ``learning``, a number of new receivers, adds their training, see
-    ``learn_messages``: its length in ``steps``, the validation accuracy of the ``original``
-    receiver, the ``goal``, a share GOAL of it, and the rows of the ``receivers``.
-    ``observe`` is called with the test set, or without one with validation, at the end.
+    the run's seed.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        untrained = build_model(config).to(model.device)
-    corpus, selected = task.corpus, config.metric.selected
-    metrics = {
-        name: each
-        for name, each in selected.items()
-        if isinstance(each, MetricConfig) and each.in_report
-    }
-    main = corpus.test if len(corpus.test) > 0 else corpus.validation
-    stages = _stages(task, main)
-    length = model.bottleneck.max_length
-    stages["measures"] = measure_chunks(task.chunk_count(main), length, measures)
-    if messages is not None:
-        stages["messages"] = task.chunk_count(corpus.test) + task.chunk_count(corpus.validation)
-    if observe is not None:
-        stages["report"] = 0 if messages is not None else task.chunk_count(main)
-    for name in trainings(learning) if learning else ():
-        stages[name] = training_chunks(config, task, learning_steps)
+    options = options or EvaluationOptions()
     results = _empty_results(config, minutes, steps)
+    evaluation = _RunEvaluation(config, model, task, options, results)
+    progress = EvaluationProgress(evaluation.stages(), options.report, options.should_stop)
+    learn = evaluation.learn if options.learning else None
+    return stoppable(task, progress, evaluation.fill, results, learn)
 
-    def fill(progress: EvaluationProgress) -> None:
-        progress.begin("test")
-        test = evaluate_split(model, task, corpus.test, full=True, metrics=metrics)
-        results["test"] = _metrics(test.task_metrics, corpus.test)
-        progress.begin("validation")
-        validation = evaluate_split(model, task, corpus.validation, metrics=metrics)
-        results["validation"] = _metrics(validation.task_metrics, corpus.validation)
-        evaluation = test if main is corpus.test else validation
+
+class _RunEvaluation:
+    """The parts of the evaluation of one run, which fill ``results``."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: ARCAutoencoder,
+        task: Task,
+        options: EvaluationOptions,
+        results: dict[str, Any],
+    ) -> None:
+        self.config, self.model, self.task = config, model, task
+        self.options, self.results = options, results
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            self.untrained = build_model(config).to(model.device)
+        corpus = task.corpus
+        self.main = corpus.test if len(corpus.test) > 0 else corpus.validation
+
+    def stages(self) -> dict[str, int]:
+        """Estimate the chunks of each stage: about one each to send, embed and score a split.
+
+        The controls send twice and score three times.
+        """
+        task, main, options = self.task, self.main, self.options
+        stages = _split_stages(task)
+        stages["controls"] = 5 * task.chunk_count(main)
+        length = self.model.bottleneck.max_length
+        stages["measures"] = measure_chunks(task.chunk_count(main), length, options.measures)
+        if options.messages is not None:
+            corpus = task.corpus
+            stages["messages"] = task.chunk_count(corpus.test) + task.chunk_count(corpus.validation)
+        if options.observe is not None:
+            stages["report"] = 0 if options.messages is not None else task.chunk_count(main)
+        for name in trainings(options.learning) if options.learning else ():
+            stages[name] = training_chunks(self.config, task, options.learning_steps)
+        return stages
+
+    def fill(self, progress: EvaluationProgress) -> None:
+        """Evaluate everything that trains no model."""
+        config, model, task, options = self.config, self.model, self.task, self.options
+        main, results = self.main, self.results
+        sent = self._accuracies(progress)
+        evaluation = sent[main.name]
         results["language"] = evaluation.language
         progress.begin("controls")
         pair = config.model.shared_encoder or config.model.shared_init
-        controls = evaluate_controls(model, task, main, evaluation, untrained, pair=pair)
+        controls = evaluate_controls(model, task, main, evaluation, self.untrained, pair=pair)
         results["controls"] = {name: _metrics(each, main) for name, each in controls.items()}
-        if measures != "none":
+        if options.measures != "none":
             progress.begin("measures")
             results["measures"] = measure_messages(
-                model, task, main, evaluation, untrained, measures
+                model, task, main, evaluation, self.untrained, options.measures
             )
-        if measures == "all":
+        if options.measures == "all":
             results.update(intervene(model, task, main, evaluation))
+        self._write_messages(progress, sent)
+
+    def _accuracies(self, progress: EvaluationProgress) -> dict[str, Evaluation]:
+        """Evaluate test and validation set; returns the evaluations by the name of the split."""
+        model, task, corpus = self.model, self.task, self.task.corpus
+        metrics = {
+            name: each
+            for name, each in self.config.metric.selected.items()
+            if isinstance(each, MetricConfig) and each.in_report
+        }
+        evaluations = {}
+        for split in (corpus.test, corpus.validation):
+            progress.begin(split.name)
+            full = split is corpus.test
+            evaluation = evaluate_split(model, task, split, full=full, metrics=metrics)
+            self.results[split.name] = _metrics(evaluation.task_metrics, split)
+            evaluations[split.name] = evaluation
+        return evaluations
+
+    def _write_messages(self, progress: EvaluationProgress, sent: dict[str, Evaluation]) -> None:
+        """Write the messages of ``sent`` and pass those of the main split to ``observe``."""
+        model, task, main, options = self.model, self.task, self.main, self.options
         rows: dict[str, list[dict[str, Any]]] = {}
-        if messages is not None:
+        if options.messages is not None:
             progress.begin("messages")
-            for split, sent in ((corpus.test, test), (corpus.validation, validation)):
-                rows[split.name] = list(message_rows(model, task, split, sent))
-            write_messages(messages, [row for found in rows.values() for row in found])
-        if observe is not None:
+            for split in (task.corpus.test, task.corpus.validation):
+                rows[split.name] = list(message_rows(model, task, split, sent[split.name]))
+            write_messages(options.messages, [row for found in rows.values() for row in found])
+        if options.observe is not None:
             progress.begin("report")
             if main.name not in rows:
-                rows[main.name] = list(message_rows(model, task, main, evaluation))
-            observe(Observed(main, evaluation, model.bottleneck.vocab_size, rows[main.name]))
+                rows[main.name] = list(message_rows(model, task, main, sent[main.name]))
+            vocab_size = model.bottleneck.vocab_size
+            options.observe(Observed(main, sent[main.name], vocab_size, rows[main.name]))
 
-    def learn(progress: EvaluationProgress) -> None:
-        own = evaluate_split(model, task, corpus.validation).task_metrics.accuracy
+    def learn(self, progress: EvaluationProgress) -> None:
+        """Train new receivers on the messages of the sender."""
+        model, task, options = self.model, self.task, self.options
+        own = evaluate_split(model, task, task.corpus.validation).task_metrics.accuracy
         rows: list[dict[str, Any]] = []
-        length = {"steps": learning_steps, "original": own, "goal": GOAL * own}
-        results["learning"] = {**length, "receivers": rows}
+        length = {"steps": options.learning_steps, "original": own, "goal": GOAL * own}
+        self.results["learning"] = {**length, "receivers": rows}
         for row in learn_messages(
-            config,
+            self.config,
             task,
             model,
-            untrained,
-            receivers=learning,
-            steps=learning_steps,
+            self.untrained,
+            receivers=options.learning,
+            steps=options.learning_steps,
             goal=GOAL * own,
             begin=progress.begin,
             count=progress,
         ):
             rows.append(row)
 
-    progress = EvaluationProgress(stages, report, should_stop)
-    return stoppable(task, progress, fill, results, learn if learning else None)
 
-
-def _stages(task: Task, main: Split) -> dict[str, int]:
-    """Estimate the chunks of each stage: about one each to send, embed and score a split.
-
-    The controls, on ``main``, send twice and score three times.
-    """
-    splits = {"test": task.corpus.test, "validation": task.corpus.validation}
-    own = {name: 3 * task.chunk_count(split) for name, split in splits.items()}
-    return {**own, "controls": 5 * task.chunk_count(main)}
+def _split_stages(task: Task) -> dict[str, int]:
+    """Estimate the chunks of the evaluation of each split."""
+    splits = (task.corpus.test, task.corpus.validation)
+    return {split.name: 3 * task.chunk_count(split) for split in splits}
 
 
 def evaluate_pretraining(
     config: RunConfig,
     model: ARCAutoencoder,
     task: Task,
+    options: EvaluationOptions | None = None,
     *,
-    minutes: float,
-    steps: int,
-    report: Callable[[EvaluationEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    minutes: float | None,
+    steps: int | None,
 ) -> dict[str, Any]:
-    """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does."""
-    splits = {"test": task.corpus.test, "validation": task.corpus.validation}
-    stages = {name: 3 * task.chunk_count(split) for name, split in splits.items()}
+    """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does.
+
+    Of ``options`` only ``report`` and ``should_stop`` are used.
+    """
+    options = options or EvaluationOptions()
     results = _empty_results(config, minutes, steps)
 
     def fill(progress: EvaluationProgress) -> None:
-        for name, split in splits.items():
-            progress.begin(name)
-            evaluation = evaluate_split(model, task, split, full=name == "test")
-            results[name] = _metrics(evaluation.task_metrics, split)
+        for split in (task.corpus.test, task.corpus.validation):
+            progress.begin(split.name)
+            evaluation = evaluate_split(model, task, split, full=split is task.corpus.test)
+            results[split.name] = _metrics(evaluation.task_metrics, split)
 
-    return stoppable(task, EvaluationProgress(stages, report, should_stop), fill, results)
+    progress = EvaluationProgress(_split_stages(task), options.report, options.should_stop)
+    return stoppable(task, progress, fill, results)
 
 
 def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) -> dict[str, Any]:

@@ -31,7 +31,12 @@ from arc.config.schema import RunConfig, to_tree
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
 from arc.runs.plan import RunPlan, refuse_taken_name
-from arc.runs.results import evaluate_pretraining, evaluate_run, write_results
+from arc.runs.results import (
+    EvaluationOptions,
+    evaluate_pretraining,
+    evaluate_run,
+    write_results,
+)
 from arc.runs.run_lock import run_lock
 from arc.runs.status_file import StatusFile
 from arc.tasks import Task
@@ -410,14 +415,14 @@ def _evaluate(
     best = run.policy.best
     log.info(f"testing {best if best.exists() else 'the last state'}")
     evaluate = evaluate_run if run.config.mode == "train" else evaluate_pretraining
+    options = EvaluationOptions(report=events.on_event, should_stop=lambda: control.stop_requested)
     results = evaluate(
         run.config,
         run.best_model,
         run.task,
+        options,
         minutes=run.trainer.seconds / 60,
         steps=run.trainer.step,
-        report=events.on_event,
-        should_stop=lambda: control.stop_requested,
     )
     if not run.policy.is_locked():
         raise ConfigError(f"{run.results_path}: not written: {TAKEN}")

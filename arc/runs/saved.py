@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,9 @@ from arc.config.overrides import key_of
 from arc.config.schema import RunConfig
 from arc.data import DataError
 from arc.runs.files import check_writable
-from arc.runs.measures import Measures
 from arc.runs.messages import messages_path
 from arc.runs.plan import with_overrides
-from arc.runs.results import Observed, evaluate_run
+from arc.runs.results import EvaluationOptions, evaluate_run
 from arc.tasks import Task
 from arc.training import EvaluationEvent
 
@@ -32,18 +32,13 @@ log = logging.getLogger(__name__)
 def evaluate_checkpoints(
     paths: Sequence[str],
     device: torch.device,
+    options: EvaluationOptions,
     *,
-    report: Callable[[EvaluationEvent], None],
-    should_stop: Callable[[], bool],
-    messages: bool = False,
-    measures: Measures = "none",
-    learning: int = 0,
-    learning_steps: int = 500,
     overrides: Sequence[str] = (),
+    messages: bool = False,
     tasks: dict[str, Task] | None = None,
-    observe: Callable[[Observed], None] | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each of ``paths`` with its results; the options are those of ``evaluate_checkpoint``.
+    """Yield each of ``paths`` with its results; arguments are those of ``evaluate_checkpoint``.
 
     A path that is named twice is evaluated once. Progress and time left are those of all files.
     After a stop, the remaining files are not evaluated. Raises CheckpointError before the first
@@ -60,22 +55,15 @@ def evaluate_checkpoints(
             )
     start, tasks = time.monotonic(), {} if tasks is None else tasks
     for number, path in enumerate(chosen):
-        shared = partial(_report_part, report, start, Path(path).name, number, len(chosen))
-        results = evaluate_checkpoint(
+        report = partial(_report_part, options.report, start, Path(path).name, number, len(chosen))
+        own = options if len(chosen) == 1 else replace(options, report=report)
+        yield (
             path,
-            device,
-            overrides=overrides,
-            report=report if len(chosen) == 1 else shared,
-            should_stop=should_stop,
-            messages=messages,
-            measures=measures,
-            learning=learning,
-            learning_steps=learning_steps,
-            tasks=tasks,
-            observe=observe,
+            evaluate_checkpoint(
+                path, device, own, overrides=overrides, messages=messages, tasks=tasks
+            ),
         )
-        yield path, results
-        if should_stop():
+        if options.should_stop():
             return
 
 
@@ -102,31 +90,25 @@ def _report_part(
 def evaluate_checkpoint(
     path: str | Path,
     device: torch.device,
+    options: EvaluationOptions | None = None,
     *,
     overrides: Sequence[str] = (),
-    report: Callable[[EvaluationEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
     messages: bool = False,
-    measures: Measures = "none",
-    learning: int = 0,
-    learning_steps: int = 500,
     tasks: dict[str, Task] | None = None,
-    observe: Callable[[Observed], None] | None = None,
 ) -> dict[str, Any]:
     """Rebuild a run's model and data from its file and evaluate it, as ``evaluate_run`` does.
 
     ``overrides``, in Hydra's grammar, replace keys of the stored section ``data``. Another test
     set loses the examples that the run was trained on; ``leaked`` is their number. ``messages``
-    writes ``<run_name>_messages.jsonl`` beside the file. ``measures``, ``learning``,
-    ``learning_steps`` and ``observe``: see evaluate_run. ``tasks`` keeps the task, with its data
+    writes ``<run_name>_messages.jsonl`` beside the file. ``tasks`` keeps the task, with its data
     and baselines, for further files with the same ``overrides``. Raises CheckpointError,
     ConfigError or DataError if the file or its data cannot be loaded or have no validation set for
-    ``learning``, ValueError if the messages cannot be written.
+    ``options.learning``, ValueError if the messages cannot be written.
     """
-    if learning < 0 or learning_steps < 1:
-        raise ConfigError(
-            f"learning={learning}, learning_steps={learning_steps}: must be at least 0 and 1"
-        )
+    options = options or EvaluationOptions()
+    learning, steps = options.learning, options.learning_steps
+    if learning < 0 or steps < 1:
+        raise ConfigError(f"learning={learning}, learning_steps={steps}: must be at least 0 and 1")
     loaded = load(path, device)
     config = config_of(loaded, overrides)
     target = messages_path(path, config.run_name) if messages else None
@@ -144,15 +126,9 @@ def evaluate_checkpoint(
         config,
         loaded.model,
         task,
+        replace(options, messages=target),
         minutes=None if seconds is None else seconds / 60,
         steps=loaded.metadata.get("step"),
-        report=report,
-        should_stop=should_stop,
-        messages=target,
-        measures=measures,
-        learning=learning,
-        learning_steps=learning_steps,
-        observe=observe,
     )
     leaked = task.corpus.leaked
     return results if leaked is None else results | {"leaked": leaked}

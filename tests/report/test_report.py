@@ -22,7 +22,7 @@ import arc.evaluate
 from arc.report import write_report
 from arc.report.accuracy import interventions, results
 from arc.runs.messages import message_rows
-from arc.runs.results import Observed
+from arc.runs.results import EvaluationOptions, Observed
 from arc.runs.saved import evaluate_checkpoint
 from arc.runs.tables import over_seeds, result_rows
 
@@ -110,7 +110,9 @@ def seen(selection: Path) -> tuple[dict[str, Any], list[Observed]]:
     """The results of that run, and what its report shows besides."""
     observed: list[Observed] = []
     device = torch.device("cpu")
-    found = evaluate_checkpoint(selection, device, measures="fast", observe=observed.append)
+    found = evaluate_checkpoint(
+        selection, device, EvaluationOptions(measures="fast", observe=observed.append)
+    )
     return {str(selection): found | {"interventions": CHANGES}}, observed
 
 

@@ -16,6 +16,7 @@ from arc.config.builders import build_task
 from arc.config.files import ConfigError
 from arc.runs.crossplay import cross_play as play
 from arc.runs.crossplay import load_players
+from arc.runs.results import EvaluationOptions
 from arc.runs.tables import format_cross_play
 from arc.tasks.selection import SelectionTask
 
@@ -78,7 +79,7 @@ def test_a_stop_keeps_the_pairs_that_were_evaluated(runs: list[TrainedRun]) -> N
         return evaluate(*arguments, **options)
 
     with patch.object(SelectionTask, "evaluate", counted):
-        results = play(players, CPU, should_stop=lambda: len(calls) == 3)
+        results = play(players, CPU, options=EvaluationOptions(should_stop=lambda: len(calls) == 3))
     assert results["stopped"] is True
     values = [value for row in results["matrix"] for value in row]
     assert [value is None for value in values] == [False, False, True, True]

@@ -15,7 +15,7 @@ from arc.api import TrainedRun, evaluate
 from arc.config.files import ConfigError
 from arc.data import DataError
 from arc.runs.learning import _curve, _summary, _trainer, learn_messages
-from arc.runs.results import evaluate_run
+from arc.runs.results import EvaluationOptions, evaluate_run
 from arc.runs.tables import format_results, over_seeds
 from arc.training import DivergedError
 
@@ -59,7 +59,12 @@ def test_each_receiver_has_its_curve_and_the_untrained_sender_is_last(make_run: 
     run = make_run(*SMALL_GAME, "seed=3")
     state = torch.get_rng_state()
     results = evaluate_run(
-        run.config, run.model, run.task, minutes=0.0, steps=0, learning=2, learning_steps=6
+        run.config,
+        run.model,
+        run.task,
+        EvaluationOptions(learning=2, learning_steps=6),
+        minutes=0.0,
+        steps=0,
     )
     assert torch.equal(torch.get_rng_state(), state)
     learning = results["learning"]
@@ -116,11 +121,13 @@ def test_a_stop_keeps_the_receivers_that_are_trained(make_run: Make) -> None:
             run.config,
             run.model,
             run.task,
+            EvaluationOptions(
+                learning=3,
+                learning_steps=2,
+                should_stop=lambda: recorder.control.stop_requested,
+            ),
             minutes=0.0,
             steps=0,
-            learning=3,
-            learning_steps=2,
-            should_stop=lambda: recorder.control.stop_requested,
         )
     assert results["stopped"] is True
     assert [row["seed"] for row in results["learning"]["receivers"]] == [1]
