@@ -1,6 +1,7 @@
 // The charts of the run's history, drawn with one x axis.
 
 import { Chart } from "../chart.js";
+import { chartGroup } from "../chart_group.js";
 import { byId, h, memory, setText } from "../dom.js";
 import { integer } from "../format.js";
 import { poll } from "../poll.js";
@@ -11,8 +12,15 @@ export function mountCharts(app, tab, record) {
   const history = record.steps;
   let run = null;
   let frame = 0;
-  const view = { byTime: memory.get("byTime", false), smoothing: memory.get("smoothing", 0.6), range: [0, 1], zoomed: null, hover: null };
-  const on = { hover, zoom, prefix: () => app.status?.run_name, fail: app.fail };
+  const group = chartGroup({
+    charts: () => charts.map(([chart]) => chart),
+    draw: redraw,
+    prefix: () => app.status?.run_name,
+    fail: app.fail,
+    byTime: memory.get("byTime", false),
+    smoothing: memory.get("smoothing", 0.6),
+  });
+  const { view, on } = group;
 
   const toggle = (name, label, pressed, act) => {
     const button = h("button.toggle", { type: "button", "aria-pressed": String(pressed) }, label);
@@ -52,22 +60,9 @@ export function mountCharts(app, tab, record) {
     axis.addEventListener("change", () => {
       view.byTime = axis.value === "time";
       memory.set("byTime", view.byTime);
-      zoom(null);
+      group.zoom(null);
     });
-    const follow = h("button.quiet", { type: "button", id: "follow", hidden: true, onclick: () => zoom(null) }, "Show all and follow");
-    return h("div.toolbar", {}, axis, h("label.inline", {}, "smoothing ", slider, shown), follow, count);
-  }
-
-  function hover(x) {
-    view.hover = x;
-    for (const [chart] of charts) chart.hover(x);
-  }
-
-  function zoom(range) {
-    view.zoomed = range;
-    view.hover = null;
-    byId("follow").hidden = range === null;
-    redraw();
+    return h("div.toolbar", {}, axis, h("label.inline", {}, "smoothing ", slider, shown), group.button, count);
   }
 
   function redraw(changes = {}) {
@@ -113,8 +108,7 @@ export function mountCharts(app, tab, record) {
     await record.fetch();
     if (record.run !== run) {
       run = record.run;
-      view.zoomed = null;
-      byId("follow").hidden = true;
+      group.reset();
     }
     redraw();
   }

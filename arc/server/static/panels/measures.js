@@ -1,6 +1,7 @@
 // Charts of the language measures over training, each beside its floors.
 
 import { Chart } from "../chart.js";
+import { chartGroup } from "../chart_group.js";
 import { h, memory, note } from "../dom.js";
 import { figure } from "../format.js";
 import { label } from "../labels.js";
@@ -13,13 +14,12 @@ const EXPLANATION =
 
 /** Returns {element, update(record)}; `record` is a RunHistory. */
 export function measureCharts(app) {
-  const view = { byTime: false, smoothing: 0, range: [0, 1], zoomed: null, hover: null };
-  const on = { hover, zoom, prefix: () => app.status?.run_name, fail: app.fail };
   const charts = new Map(); // by measure
+  const group = chartGroup({ charts: () => charts.values(), draw, prefix: () => app.status?.run_name, fail: app.fail });
+  const { view, on } = group;
   const box = h("div.charts");
   const every = h("button.toggle", { type: "button", "aria-pressed": String(memory.get("measures", false)), hidden: true }, "all measures");
-  const whole = h("button.quiet", { type: "button", hidden: true, onclick: () => zoom(null) }, "Show all and follow");
-  const element = h("section", {}, h("div.toolbar", {}, h("h3", {}, "Measures over training"), every, whole), h("p.hint", {}, EXPLANATION), box);
+  const element = h("section", {}, h("div.toolbar", {}, h("h3", {}, "Measures over training"), every, group.button), h("p.hint", {}, EXPLANATION), box);
   let record = null;
   let run = null;
 
@@ -29,18 +29,6 @@ export function measureCharts(app) {
     memory.set("measures", pressed);
     draw();
   });
-
-  function hover(x) {
-    view.hover = x;
-    for (const chart of charts.values()) chart.hover(x);
-  }
-
-  function zoom(range) {
-    view.zoomed = range;
-    view.hover = null;
-    whole.hidden = range === null;
-    draw();
-  }
 
   function draw() {
     const { validations } = record;
@@ -74,8 +62,7 @@ export function measureCharts(app) {
     record = latest;
     if (record.run !== run) {
       run = record.run;
-      view.zoomed = null;
-      whole.hidden = true;
+      group.reset();
     }
     draw();
   }

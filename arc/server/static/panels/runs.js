@@ -2,6 +2,7 @@
 
 import { get } from "../api.js";
 import { Chart } from "../chart.js";
+import { chartGroup } from "../chart_group.js";
 import { tableHeading } from "../csv.js";
 import { byId, h, memory, note, s, setText } from "../dom.js";
 import { DASH, figure, integer, plain } from "../format.js";
@@ -18,20 +19,19 @@ const curveTitle = (name) => STEP_CURVES[name] ?? (name.startsWith("val.") ? `${
 
 export function mountRuns(app, tab) {
   const host = byId("runs");
-  const view = { byTime: false, smoothing: 0, range: [0, 1], zoomed: null, hover: null };
-  const on = { hover, zoom, prefix: () => "runs", fail: app.fail };
   const charts = new Map(); // by name of the curve
+  const group = chartGroup({ charts: () => charts.values(), draw, prefix: () => "runs", fail: app.fail });
+  const { view, on } = group;
   const state = h("p.summary", { role: "status" });
   const [table, differences] = [h("div.scroll"), h("div.scroll")];
   const faults = h("ul.faults");
   const plots = h("div.charts.two");
   const select = h("select", { "aria-label": "Curve" });
   const grouped = h("button.toggle", { type: "button", "aria-pressed": String(memory.get("seeds", true)) }, "group seeds");
-  const whole = h("button.quiet", { type: "button", hidden: true, onclick: () => zoom(null) }, "Show all and follow");
   const all = h("button.quiet", { type: "button", onclick: () => choose(() => true) }, "All");
   const none = h("button.quiet", { type: "button", onclick: () => choose(() => false) }, "None");
   host.append(
-    h("div.toolbar", {}, h("h3", {}, "Curves"), select, whole),
+    h("div.toolbar", {}, h("h3", {}, "Curves"), select, group.button),
     plots,
     tableHeading(app, "Runs", table, { more: [grouped, all, none, state] }),
     table,
@@ -221,18 +221,6 @@ export function mountRuns(app, tab) {
     const rest = lines.length > 3 ? `, and ${lines.length - 3} more` : "";
     const bands = lines.some(({ band }) => band) ? " Bands go from the lowest to the highest seed." : "";
     return `At the end: ${last.slice(0, 3).join("; ")}${rest}.${bands}`;
-  }
-
-  function hover(x) {
-    view.hover = x;
-    for (const chart of charts.values()) chart.hover(x);
-  }
-
-  function zoom(range) {
-    view.zoomed = range;
-    view.hover = null;
-    whole.hidden = range === null;
-    draw();
   }
 
   const isActive = () => answer?.runs.some((run) => run.state === "running");
