@@ -1,10 +1,11 @@
 """Training speed: examples per second, the share of the machine's rate, start-up and memory.
 
 Each row varies one part of the default run and trains in a process of its own. The share is the
-arithmetic of all matrix products and convolutions of a step (torch's FlopCounterMode; the sum of a
-patch's embedded cells is such a product), divided by the step's duration and the rate of a bare
-matrix product of the same precision, which is measured in the same run. ``plain`` is the same
-model in a plain training loop: a DataLoader, and every candidate of every target is encoded.
+arithmetic of all matrix products and convolutions of a step (torch's FlopCounterMode; sums of
+embedded cells are not counted), divided by the step's duration and the rate of a bare matrix
+product of the same precision, which is measured in the same run. ``plain`` is the same model in a
+plain training loop: a DataLoader, and every candidate of every target is encoded. ``--default-run``
+trains the default run to its end and measures the time to two accuracies.
 Run by ``make bench``; ``make bench-compare ARGS="A.json B.json"`` compares two runs of it.
 """
 
@@ -37,7 +38,7 @@ from arc.data.distractors import DistractorGroups
 from arc.data.grids import Grids
 from arc.models import ARCAutoencoder
 from arc.tasks.selection import SelectionTask
-from arc.training import RunControl, StepEvent, Trainer
+from arc.training import RunControl, StepEvent, Trainer, ValidationEvent
 from arc.training.allocator import MemoryTrimmer, configure_allocator
 from arc.training.device import autocast_dtype, pick_device
 
@@ -116,20 +117,19 @@ def steps(trainer: Trainer) -> Iterator[StepEvent]:
 
 
 def build(overrides: list[str]) -> tuple[SelectionTask | Any, ARCAutoencoder, Trainer]:
-    """Build a run on the CPU that is not validated."""
-    config = compose("device=cpu", "training.max_steps=1000000", *overrides)
+    """Build a run on the CPU."""
+    config = compose("device=cpu", *overrides)
     task = build_task(config, pick_device("cpu"))
     config = with_data(config, task.num_classes)
     model = build_model(config)
-    trainer = build_trainer(config, task, model)
-    trainer.validate_every = sys.maxsize
-    return task, model, trainer
+    return task, model, build_trainer(config, task, model)
 
 
 def measure(overrides: list[str], budget: float) -> Result:
     """Return the speed of a run's training steps over about ``budget`` seconds."""
     configure_allocator()
-    _, _, trainer = build(overrides)
+    _, _, trainer = build(["training.max_steps=1000000", *overrides])
+    trainer.validate_every = sys.maxsize
     events = steps(trainer)
     with FlopCounterMode(display=False) as counter:
         targets = next(events).targets
@@ -187,6 +187,26 @@ def measure_plain(count: int, budget: float) -> Result:
     return {"ms": 1000 * seconds, "examples_per_s": batch / seconds}
 
 
+def time_to_accuracy() -> Result:
+    """Return seconds of the default run, and until its validation accuracy reached two goals.
+
+    The goals are 99 % and the accuracy of the baseline ``histogram``, among 99 distractors; NaN if
+    one was not reached.
+    """
+    configure_allocator()
+    _, _, trainer = build([])
+    trimmer, seconds = MemoryTrimmer(), {"99 %": math.nan, "histogram": math.nan}
+    for event in trainer.run(RunControl()):
+        trimmer.on_event(event)
+        if isinstance(event, ValidationEvent):
+            metric = event.evaluation.task_metrics.headline
+            goals = {"99 %": 99.0, "histogram": metric.baselines["histogram"]}
+            for name, goal in goals.items():
+                if math.isnan(seconds[name]) and metric.values["accuracy"] >= goal:
+                    seconds[name] = event.seconds
+    return {"run": trainer.seconds, **seconds}
+
+
 def start_up() -> Result:
     """Return seconds to import torch, to print the help, and to the first step of a run."""
 
@@ -222,7 +242,7 @@ def slope(results: dict[str, Result], *points: tuple[float, str]) -> float:
     return math.log(results[second]["ms"] / results[first]["ms"]) / math.log(b / a)
 
 
-def run(seconds: float) -> Result:
+def run(seconds: float, *, default_run: bool) -> Result:
     """Measure everything; returns plain values for JSON."""
     dtype = autocast_dtype("auto", pick_device("cpu")) or torch.float32
     found: Result = {
@@ -248,6 +268,7 @@ def run(seconds: float) -> Result:
         "batch, 32 to 512": slope(rows, (32, "batch of 32"), (512, "batch of 512")),
         "distractors, 99 to 999": slope(rows, (99, "99 distractors"), (999, "999 distractors")),
         "width, 64 to 128": slope(rows, (64, DEFAULT), (128, "width of 128")),
+        "blocks, 3 to 8": slope(rows, (3, DEFAULT), (8, "8 blocks")),
         "vocabulary, 25 to 1,000": slope(
             rows, (25, "bottleneck=categorical"), (1000, "vocabulary of 1,000")
         ),
@@ -255,6 +276,9 @@ def run(seconds: float) -> Result:
             rows, (600, "600 grids, 9 distractors"), (3038, "9 distractors")
         ),
     }
+    if default_run:
+        print("default run …", file=sys.stderr, flush=True)
+        found["default_run"] = in_new_process(time_to_accuracy)
     return found
 
 
@@ -280,6 +304,10 @@ def show(found: Result) -> None:
     print(tabulate(found["slopes"].items(), ["growth of a step with", "slope"], tablefmt="github"))
     print()
     print(tabulate(found["start_up"].items(), ["start-up", "seconds"], tablefmt="github"))
+    if "default_run" in found:
+        print()
+        times = found["default_run"].items()
+        print(tabulate(times, ["default run, until", "seconds"], tablefmt="github"))
 
 
 def compare(before: Result, after: Result) -> None:
@@ -299,13 +327,14 @@ def main() -> None:
     """Measure and print, or compare two files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="per row")
+    parser.add_argument("--default-run", action="store_true", help="train it to its end as well")
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"))
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"))
     arguments = parser.parse_args()
     if arguments.compare:
         compare(*(json.loads(path.read_text()) for path in arguments.compare))
         return
-    found = run(arguments.seconds)
+    found = run(arguments.seconds, default_run=arguments.default_run)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(found, indent=2))
     show(found)
