@@ -14,6 +14,7 @@ from arc.runs.run import build_run
 from arc.training.events import EvaluationEvent
 
 Monkey = pytest.MonkeyPatch
+BRIEF = ["training.max_steps=2", "data.test=null", "metric=[]"]
 
 
 def saved(station: Station, name: str) -> dict[str, Any]:
@@ -38,12 +39,11 @@ def test_a_pretraining_has_its_own_state(station: Station) -> None:
     assert "pretraining" in station.post("/save_checkpoint", status=400)["error"]
 
 
-def test_the_results_of_a_finished_run_are_published(station: Station) -> None:
-    station.post("/start_train", {"overrides": ["training.max_steps=3", "run_name=short"]})
-    assert station.idle()["outcome"] == "finished"
-    results = json.loads((station.session.folder / "short_results.json").read_text())
-    assert results["steps"] == 3
-    published = station.get("/results")
+def test_the_results_of_a_finished_run_are_published(trained: Station) -> None:
+    name = trained.get("/status")["run_name"]
+    results = json.loads((trained.session.folder / f"{name}_results.json").read_text())
+    assert results["steps"] == 5
+    published = trained.get("/results")
     assert published["results"] == {key: value for key, value in results.items() if key != "config"}
     assert "same size" in published["table"]
 
@@ -157,17 +157,16 @@ def test_a_run_follows_one_that_failed_to_build(station: Station) -> None:
     status = station.until(lambda status: status["state"] == "idle" and status["outcome"])
     assert status["outcome"] == "failed"
     assert "/nowhere/at/all" in status["error"]
-    station.post("/start_train", {"overrides": ["training.max_steps=2"]})
-    assert station.idle()["outcome"] == "finished"
+    station.finish(*BRIEF)
 
 
 @pytest.mark.parametrize(
     "overrides",
     [["task=selektion"], ["bottleneck.vocab_size=1"], ["server.port=1"], "task=selection", [3]],
 )
-def test_an_invalid_start_is_refused(station: Station, overrides: Any) -> None:
-    assert station.post("/start_train", {"overrides": overrides}, 400)["error"]
-    assert station.get("/status")["state"] == "idle"
+def test_an_invalid_start_is_refused(trained: Station, overrides: Any) -> None:
+    assert trained.post("/start_train", {"overrides": overrides}, 400)["error"]
+    assert trained.get("/status")["state"] == "idle"
 
 
 def test_each_run_has_its_own_settings(station: Station) -> None:
@@ -176,7 +175,7 @@ def test_each_run_has_its_own_settings(station: Station) -> None:
         ["task=reconstruction", "bottleneck=autoencoder", "model.hidden_dim=8"],
         ["task=puzzle_classification", "bottleneck.vocab_size=7"],
     ):
-        station.post("/start_train", {"overrides": [*overrides, "training.max_steps=2"]})
+        station.post("/start_train", {"overrides": [*overrides, *BRIEF]})
         status = station.idle()
         seen.append((status["task_type"], status["bottleneck_type"], status["vocab_size"]))
         assert saved(station, f"{status['run_name']}_last")["task_type"] == status["task_type"]
@@ -187,7 +186,7 @@ def test_each_run_has_its_own_settings(station: Station) -> None:
 
 
 def test_resume_and_finetune_by_name(station: Station) -> None:
-    name = station.finish("training.max_steps=5")["run_name"]
+    name = station.finish("training.max_steps=5", *BRIEF[1:])["run_name"]
     station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert station.idle()["step"] == 8
     station.post("/start_train", {"resume": f"{name}_last"})  # it has its full length
@@ -215,7 +214,7 @@ def test_a_run_and_its_checkpoint_have_the_posted_settings(station: Station) -> 
     answer = station.post("/task_config", changed)
     assert answer["status"] == "success"
     assert {key: answer[key] for key in changed} == changed
-    station.post("/start_train")
+    station.post("/start_train", {"overrides": BRIEF[1:]})
     content = saved(station, f"{station.idle()['run_name']}_last")
     assert {key: content[key] for key in changed} == changed
     assert content["config"]["bottleneck"]["vocab_size"] == 9
@@ -228,7 +227,7 @@ def test_true_selects_the_newest_pretrained_encoder(station: Station) -> None:
     assert set(row) == {"filename", "path", "task_type", "val_acc", "epoch"}
     assert row["task_type"] == "selection"
     assert station.post("/task_config", {"use_pretrained": True})["use_pretrained"] is True
-    station.post("/start_train", {"overrides": ["training.max_steps=1"]})
+    station.post("/start_train", {"overrides": BRIEF})
     content = saved(station, f"{station.idle()['run_name']}_last")
     assert content["started_from"][0].startswith(f"encoder.pretrained {row['filename']}")
     assert content["use_pretrained"] is True
