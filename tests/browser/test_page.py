@@ -108,7 +108,8 @@ def test_the_progress_of_the_test_is_shown(served: Served, open_page: OpenPage) 
 
 def test_the_theme_is_the_systems_and_has_enough_contrast(open_page: OpenPage) -> None:
     page = open_page()
-    for scheme, ground in (("light", "250, 249, 246"), ("dark", "20, 23, 26")):
+    grounds: dict[Any, str] = {"light": "250, 249, 246", "dark": "20, 23, 26"}
+    for scheme, ground in grounds.items():
         page.emulate_media(color_scheme=scheme)
         expect(page.locator("body")).to_have_css("background-color", f"rgb({ground})")
         contrasts = page.evaluate(CONTRASTS)

@@ -103,7 +103,7 @@ def test_too_many_distractors_are_refused_with_the_possible_number(
     assert "at most" in complaint
 
 
-@pytest.mark.parametrize("below", ["", "below"])
+@pytest.mark.parametrize("below", [pytest.param("", marks=pytest.mark.slow), "below"])
 def test_a_folder_that_cannot_be_written_is_refused(
     below: str, tmp_path: Path, arc_folder: Path
 ) -> None:

@@ -31,7 +31,8 @@ def taken() -> Iterator[int]:
 
 
 def brief(corpus: Path, *more: str) -> list[str]:
-    return [*tiny(corpus, steps=2), "task=reconstruction", ENABLED, *more]
+    stopped = "training.stop_at_step=1"  # without a test
+    return [*tiny(corpus, steps=2), "task=reconstruction", ENABLED, stopped, *more]
 
 
 def test_ctrl_c_ends_an_idle_process(process: Served) -> None:
@@ -139,7 +140,8 @@ def test_a_sweep_has_an_endpoint_only_if_it_is_configured(
     typed: list[str], pages: int, arc_folder: Path, tmp_path: Path
 ) -> None:
     sweep = ["seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", "task=reconstruction"]
-    small = [each for each in tiny(arc_folder, steps=1) if not each.startswith("server.")]
+    small = [each for each in tiny(arc_folder, steps=2) if not each.startswith("server.")]
+    small.append("training.stop_at_step=1")  # without a test
     outcome = run_here(tmp_path, *sweep, *small, *typed, "-m")
     assert outcome.status == 0, outcome.err
     assert outcome.err.count("page and control") == pages

@@ -60,21 +60,14 @@ def test_a_request_that_does_not_fit_the_state_is_refused(station: Station) -> N
     assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
-def test_a_stop_takes_effect_after_the_current_step(station: Station) -> None:
-    station.post("/start_train")
-    step = station.stepped(2)["step"]
+def test_a_stop_takes_effect_after_the_current_step_and_a_start_waits_for_it(
+    station: Station,
+) -> None:
+    step = station.start("run_name=first")["step"]
     station.hold()
     step = max(step, station.get("/status")["step"])
     station.post("/stop")
     assert station.get("/status")["state"] == "stopping"
-    station.go_on()
-    assert station.idle()["step"] <= step + 1
-
-
-def test_a_start_waits_for_the_run_that_is_stopping(station: Station) -> None:
-    station.start("run_name=first")
-    station.hold()
-    station.post("/stop")
     second = {"overrides": ["run_name=second"]}
     waiting = station.request("/start_train", method="POST", json=second)
     waiting.join(0.2)
@@ -83,7 +76,7 @@ def test_a_start_waits_for_the_run_that_is_stopping(station: Station) -> None:
     waiting.join(60)
     assert waiting.answer.status_code == 200
     station.until(lambda status: status["run_name"] == "second" and status["step"])
-    assert (station.session.folder / "first_last.pth").exists()
+    assert saved(station, "first_last")["step"] <= step + 1
 
 
 def test_one_start_waits_for_a_stop_and_others_are_refused(station: Station) -> None:
@@ -114,7 +107,9 @@ def test_a_stop_before_the_run_is_built(station: Station, monkeypatch: Monkey) -
     assert status["step"] is None
 
 
-def test_a_save_right_after_a_start_is_written(station: Station) -> None:
+def test_a_save_right_after_a_start_is_written_and_its_name_needs_overwrite(
+    station: Station,
+) -> None:
     station.post("/start_train")
     answer = station.post("/save_checkpoint", {"name": "early"})
     assert answer == {
@@ -123,7 +118,13 @@ def test_a_save_right_after_a_start_is_written(station: Station) -> None:
         "message": "Checkpoint save requested: early",
     }
     station.written()
-    assert saved(station, "early")["step"] >= 1
+    first = saved(station, "early")["step"]
+    assert first >= 1
+    assert "exists" in station.post("/save_checkpoint", {"name": "early"}, 409)["error"]
+    station.stepped(first + 2)
+    station.post("/save_checkpoint", {"name": "early", "overwrite": True})
+    station.written()
+    assert saved(station, "early")["step"] > first
 
 
 def test_saves_without_a_name_are_numbered(station: Station) -> None:
@@ -137,18 +138,6 @@ def test_saves_without_a_name_are_numbered(station: Station) -> None:
     station.go_on()
     station.written()
     assert all(saved(station, name)["epoch"] in (epoch, epoch + 1) for name in names)
-
-
-def test_an_existing_name_needs_overwrite(station: Station) -> None:
-    station.post("/start_train")
-    station.post("/save_checkpoint", {"name": "mine"})
-    station.written()
-    first = saved(station, "mine")["step"]
-    assert "exists" in station.post("/save_checkpoint", {"name": "mine"}, 409)["error"]
-    station.stepped(first + 2)
-    station.post("/save_checkpoint", {"name": "mine", "overwrite": True})
-    station.written()
-    assert saved(station, "mine")["step"] > first
 
 
 def test_a_run_follows_one_that_failed_to_build(station: Station) -> None:
@@ -233,21 +222,20 @@ def test_true_selects_the_newest_pretrained_encoder(station: Station) -> None:
     assert content["use_pretrained"] is True
 
 
-def test_a_query_is_answered_during_a_run_and_after_it(station: Station) -> None:
+def test_a_query_is_answered_during_a_run_and_after_it_but_not_without_steps(
+    station: Station, monkeypatch: Monkey
+) -> None:
     station.start()
     name = station.example
+    station.hold()
+    with monkeypatch.context() as patch:
+        patch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
+        assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
+    station.go_on()
     assert station.get(f"/probe?example={name}")["example"] == name
     station.post("/stop")
     station.idle()
     assert station.get(f"/probe?example={name}")["example"] == name
-
-
-def test_a_query_times_out_without_steps(station: Station, monkeypatch: Monkey) -> None:
-    station.start()
-    name = station.example
-    station.hold()
-    monkeypatch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
-    assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
 
 
 def test_after_shutdown_nothing_starts(station: Station) -> None:
@@ -266,8 +254,10 @@ def testing(station: Station, monkeypatch: Monkey) -> Station:
     return station
 
 
-def test_the_test_phase_shows_its_progress(testing: Station) -> None:
+def test_the_test_phase_shows_its_progress_and_samples(testing: Station) -> None:
     status = testing.get("/status")
+    assert testing.get("/language")["total"] > 0
+    assert testing.get("/examples")["examples"]
     assert (status["state"], status["mode"], status["outcome"]) == ("testing", "train", "finished")
     assert status["testing"]["stage"]
     assert 0 <= status["testing"]["progress"] <= 1
@@ -275,6 +265,7 @@ def test_the_test_phase_shows_its_progress(testing: Station) -> None:
     testing.go_on()
     assert testing.idle()["testing"] is None
     assert testing.get("/results")["results"]["test"]
+    assert testing.get("/samples")["run_id"] == status["run_id"]
 
 
 def test_a_stop_in_the_test_phase_keeps_results_so_far(testing: Station) -> None:
@@ -283,12 +274,3 @@ def test_a_stop_in_the_test_phase_keeps_results_so_far(testing: Station) -> None
     testing.go_on()
     assert testing.idle()["outcome"] == "stopped"
     assert testing.get("/results")["results"]["stopped"]
-
-
-def test_samples_are_served_during_the_test_phase(testing: Station) -> None:
-    run = testing.get("/status")["run_id"]
-    assert testing.get("/language")["total"] > 0
-    assert testing.get("/examples")["examples"]
-    testing.go_on()
-    testing.idle()
-    assert testing.get("/samples")["run_id"] == run
