@@ -71,7 +71,10 @@ def test_a_taken_port_ends_a_process_that_needs_it(
     assert not list(tmp_path.rglob("*.pth"))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", *(pytest.param(each, marks=pytest.mark.slow) for each in ("::", "192.0.2.7"))],
+)
 def test_a_public_address_needs_a_token(host: str, arc_folder: Path, tmp_path: Path) -> None:
     complaint = run_here(tmp_path, *brief(arc_folder, f"server.host='{host}'")).complaint
     assert "server" in complaint
@@ -93,8 +96,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("need", ["server.required=false", "server.required=true"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "need"),
+    [
+        *((fault, "server.required=false") for fault in FAULTS),
+        ("an exit of a library", "server.required=true"),
+    ],
+)
 def test_an_endpoint_that_cannot_start_does_not_end_a_run(
     fault: str, need: str, arc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
