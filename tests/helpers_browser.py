@@ -51,8 +51,8 @@ class Served(helpers_served.Served):
             self.post("/start_train", {"overrides": list(overrides)})
         self.until(lambda status: status["metrics"]["val_acc"] is not None)
 
-    def halted(self, steps: int) -> None:
-        """Have a stopped run of at least ``steps`` steps."""
+    def halted(self, steps: int = 12) -> None:
+        """Have a stopped run of at least ``steps`` steps, and so of several validations."""
         status = self.get("/status")
         if status["outcome"] != "stopped" or status["step"] < steps:
             self.restart()

@@ -7,6 +7,7 @@ The template is a process that only imports. A fork of it becomes ``python -m MO
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -150,4 +151,5 @@ if __name__ == "__main__":
     import arc.evaluate
     import arc.server.process  # noqa: F401
 
+    gc.freeze()  # or each fork would spend seconds on collecting what the template has imported
     become(*forked(socket.socket(fileno=int(sys.argv[1]))))

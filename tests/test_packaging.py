@@ -69,6 +69,7 @@ def test_the_wheel_holds_every_module_and_every_configuration(wheel: Path) -> No
     assert held == {path.as_posix() for path in modules | conf | page | {Path("arc/py.typed")}}
 
 
+@pytest.mark.slow
 def test_help_from_another_folder(installed: Path, tmp_path: Path) -> None:
     outcome = run(tmp_path, "--help", package=installed)
     assert (outcome.status, outcome.err) == (0, "")

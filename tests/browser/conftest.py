@@ -27,7 +27,7 @@ CONTENT = {  # tab -> what it shows during a run
     "config": "li",
     "log": "li",
 }
-FIRST = ("running", "probe", "halted")  # fixtures in this order, so that few runs are started
+FIRST = ("running", "probe", "halted", "stored")  # in this order, so that few runs are started
 expect.set_options(timeout=20_000)
 
 
@@ -142,7 +142,7 @@ def running(served: Served, open_page: OpenPage) -> Page:
 @pytest.fixture
 def halted(served: Served, open_page: OpenPage) -> Page:
     """The page after a run of many steps: its charts no longer change."""
-    served.halted(20)
+    served.halted()
     page = open_page()
     expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
     return page

@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-import pytest
-from helpers_browser import OpenPage, alter
+from helpers_browser import OpenPage, Served, alter
 from playwright.sync_api import Locator, Page, expect
 
 TITLES = ["Loss", "Accuracy", "Message entropy", "Symbol use", "Gradient norm", "Learning rate"]
@@ -19,12 +18,12 @@ def drawn(page: Page) -> str:
     return chart(page, "Loss").locator(LOSS_LINE).get_attribute("d") or ""
 
 
-@pytest.mark.parametrize("title", TITLES)
-def test_a_chart_has_a_summary(title: str, running: Page) -> None:
-    summary = chart(running, title).locator(".summary")
-    expect(summary).to_have_text(re.compile(r"\d.*\.$"))
-    plot = chart(running, title).locator(".plot")
-    expect(plot).to_have_attribute("aria-describedby", summary.get_attribute("id") or "none")
+def test_each_chart_has_a_summary(running: Page) -> None:
+    for title in TITLES:
+        summary = chart(running, title).locator(".summary")
+        expect(summary).to_have_text(re.compile(r"\d.*\.$"))
+        plot = chart(running, title).locator(".plot")
+        expect(plot).to_have_attribute("aria-describedby", summary.get_attribute("id") or "none")
 
 
 def test_smoothing_adds_a_line_to_the_raw_one(halted: Page) -> None:
@@ -48,31 +47,25 @@ def test_the_logarithmic_scale_is_a_stored_toggle(halted: Page) -> None:
     expect(toggle).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_axis_is_steps_or_time(halted: Page) -> None:
+def test_the_axis_is_steps_or_time_and_baselines_can_be_hidden(halted: Page) -> None:
     halted.get_by_label("Horizontal axis").select_option("by time")
     label = chart(halted, "Loss").locator(".axes text.start, .axes text.middle, .axes text.end")
     expect(label.last).to_have_text(re.compile(r" s$|:"))
-
-
-def test_baselines_can_be_hidden(halted: Page) -> None:
     names = chart(halted, "Accuracy").locator(".marks text")
     expect(names.filter(has_text="chance")).to_have_count(1)
     halted.get_by_role("button", name="baselines").click()
     expect(names).to_have_count(0)
 
 
-def test_the_keyboard_moves_a_crosshair_and_reads_it_out(halted: Page) -> None:
+def test_the_keyboard_moves_a_crosshair_and_zooms(halted: Page) -> None:
     plot = chart(halted, "Loss").locator(".plot")
     plot.press("ArrowLeft")
     expect(chart(halted, "Loss").locator("[aria-live]")).to_have_text(
         re.compile(r"training .*step")
     )
     expect(chart(halted, "Accuracy").locator(".cross line")).to_have_count(1)
-
-
-def test_zooming_in_and_following_again(halted: Page) -> None:
     before = drawn(halted)
-    chart(halted, "Loss").locator(".plot").press("+")
+    plot.press("+")
     follow = halted.get_by_role("button", name="Show all and follow")
     expect(follow).to_be_visible()
     expect(chart(halted, "Loss").locator(LOSS_LINE)).not_to_have_attribute("d", before)
@@ -80,28 +73,31 @@ def test_zooming_in_and_following_again(halted: Page) -> None:
     expect(chart(halted, "Loss").locator(LOSS_LINE)).to_have_attribute("d", before)
 
 
-def test_a_loss_that_is_not_finite_is_a_gap(halted: Page, open_page: OpenPage) -> None:
+def test_a_loss_that_is_not_finite_is_a_gap(served: Served, open_page: OpenPage) -> None:
     def poison(answer: dict[str, Any]) -> None:
         for row in answer["history"][5:8]:
             row.update(loss=None, loss_min=None, loss_max=None)
 
+    served.halted()
     page = open_page(route=lambda page: alter(page, "**/metrics_history*", poison))
     expect(chart(page, "Loss").locator(".summary")).to_contain_text("3 values were not finite")
     assert len(re.findall("M", drawn(page))) == 2
 
 
-def test_a_last_loss_that_is_not_finite_is_marked(halted: Page, open_page: OpenPage) -> None:
+def test_a_last_loss_that_is_not_finite_is_marked(served: Served, open_page: OpenPage) -> None:
     def poison(answer: dict[str, Any]) -> None:
         answer["metrics"]["loss"] = None
 
+    served.halted()
     page = open_page(route=lambda page: alter(page, "**/status", poison))
     expect(page.locator("#facts")).to_contain_text("not finite ⚠")
 
 
-def test_a_chart_without_data_says_so(idle: Page, open_page: Any) -> None:
+def test_a_chart_without_data_says_so(served: Served, open_page: OpenPage) -> None:
     def forget(answer: dict[str, Any]) -> None:
         answer.update(history=[], validations=[])
 
+    served.idle()
     page = open_page(route=lambda page: alter(page, "**/metrics_history*", forget))
     expect(chart(page, "Loss").locator(".plot")).to_have_attribute("data-empty", "No steps yet")
     menu = page.get_by_role("button", name="Download Loss")

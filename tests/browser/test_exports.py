@@ -32,7 +32,7 @@ def names(examples: list[dict[str, str]]) -> str:
     return "; ".join(each["example"] for each in examples)
 
 
-def test_the_messages_are_copied_as_shown(language: Page, served: Served) -> None:
+def test_the_tables_of_the_language_are_copied_as_shown(language: Page, served: Served) -> None:
     answer = served.get("/language")
     rows = copied(language, "Messages")
     assert len(rows) == language.locator("#language [aria-label=Messages] tbody tr").count()
@@ -44,8 +44,6 @@ def test_the_messages_are_copied_as_shown(language: Page, served: Served) -> Non
     counts = copied(language, "Symbol use by position")
     assert [[int(row[str(i)]) for i in range(25)] for row in counts] == answer["positions"]
 
-
-def test_the_dictionary_and_the_information_are_copied(language: Page, served: Served) -> None:
     answer = served.get("/concepts")
     rows = copied(language, "Dictionary")
     assert 0 < len(rows) <= len(answer["dictionary"])

@@ -32,24 +32,18 @@ def test_key_s_saves(running: Page) -> None:
     expect(running.locator(".toast").first).to_contain_text("manual_checkpoint_epoch_")
 
 
-def test_key_l_shows_the_log_and_goes_back(running: Page) -> None:
+def test_keys_show_the_log_filter_the_list_in_view_and_list_the_keys(running: Page) -> None:
     running.keyboard.press("l")
     expect(running.locator("#log")).to_be_visible()
     expect(running.locator("#log li").first).to_contain_text("page and control")
     running.keyboard.press("l")
     expect(running.locator("#charts")).to_be_visible()
-
-
-def test_key_slash_filters_the_list_in_view(running: Page) -> None:
-    running.keyboard.press("/")
-    expect(running.get_by_label("Filter validation grids by puzzle ID")).to_be_focused()
-
-
-def test_a_question_mark_lists_the_keys(running: Page) -> None:
     running.keyboard.press("?")
     expect(running.get_by_role("dialog")).to_contain_text("save a checkpoint")
     running.keyboard.press("Escape")
     expect(running.get_by_role("dialog")).to_have_count(0)
+    running.keyboard.press("/")
+    expect(running.get_by_label("Filter validation grids by puzzle ID")).to_be_focused()
 
 
 def test_a_typed_letter_is_no_shortcut(running: Page) -> None:
@@ -60,13 +54,18 @@ def test_a_typed_letter_is_no_shortcut(running: Page) -> None:
     expect(running.get_by_role("dialog")).to_have_count(0)
 
 
-def test_charts_are_the_first_tab_under_the_status_strip(running: Page) -> None:
+def test_charts_are_the_first_of_the_tabs_which_take_arrow_keys(running: Page) -> None:
     expect(running.get_by_role("tab").first).to_have_text("Charts")
     expect(running.locator("#charts")).to_be_visible()
     strip, tabs = (running.locator(each).bounding_box() for each in ("#facts", "#tabs"))
     assert strip is not None
     assert tabs is not None
     assert abs(strip["y"] + strip["height"] - tabs["y"]) <= 1
+    running.locator("#tab-charts").press("ArrowRight")
+    expect(running.locator("#tab-results")).to_be_focused()
+    expect(running.locator("#results")).to_be_visible()
+    running.locator("#tab-results").press("End")
+    expect(running.locator("#tab-log")).to_be_focused()
 
 
 @pytest.mark.parametrize("state", ["idle", "running"])
@@ -83,7 +82,8 @@ def test_each_tab_begins_within_the_first_screen_of_a_phone(
         assert box["y"] < 0.6 * PHONE["height"], tab.inner_text()
 
 
-def test_the_progress_of_the_test_is_shown(idle: Page, open_page: OpenPage) -> None:
+def test_the_progress_of_the_test_is_shown(served: Served, open_page: OpenPage) -> None:
+    served.idle()
     testing: dict[str, Any] = {"stage": "test", "progress": 0.37, "eta_seconds": 12.0}
 
     def test(answer: dict[str, Any]) -> None:
@@ -100,23 +100,20 @@ def test_the_progress_of_the_test_is_shown(idle: Page, open_page: OpenPage) -> N
     expect(page.get_by_role("dialog")).to_contain_text("Results computed so far are kept.")
     with page.expect_request("**/stop"):
         page.get_by_role("button", name="Stop the test").click()
-
-
-def test_a_test_without_progress_is_shown_as_under_way(idle: Page, open_page: OpenPage) -> None:
-    def test(answer: dict[str, Any]) -> None:
-        answer.pop("testing", None)
-        answer.update(running=True, state="testing", mode="train")
-
-    page = open_page(route=lambda page: alter(page, "**/status", test))
-    expect(page.locator("#progress-text")).to_have_text("Testing …")
+    testing.clear()  # as before the first progress
+    expect(text).to_have_text("Testing …")
     expect(page.locator("#progress:not([value])")).to_be_visible()
     expect(page.get_by_role("button", name="Stop test")).to_be_enabled()
 
 
-@pytest.mark.parametrize(("scheme", "ground"), [("light", "250, 249, 246"), ("dark", "20, 23, 26")])
-def test_the_theme_is_the_systems(scheme: str, ground: str, open_page: OpenPage) -> None:
-    body = open_page(color_scheme=scheme).locator("body")
-    expect(body).to_have_css("background-color", f"rgb({ground})")
+def test_the_theme_is_the_systems_and_has_enough_contrast(open_page: OpenPage) -> None:
+    page = open_page()
+    grounds: dict[Any, str] = {"light": "250, 249, 246", "dark": "20, 23, 26"}
+    for scheme, ground in grounds.items():
+        page.emulate_media(color_scheme=scheme)
+        expect(page.locator("body")).to_have_css("background-color", f"rgb({ground})")
+        contrasts = page.evaluate(CONTRASTS)
+        assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
 
 def test_the_chosen_theme_is_stored(open_page: OpenPage) -> None:
@@ -127,12 +124,6 @@ def test_the_chosen_theme_is_stored(open_page: OpenPage) -> None:
     expect(button).to_have_text("☾ dark")
     page.reload()
     expect(page.locator("body")).to_have_css("background-color", "rgb(20, 23, 26)")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast(scheme: str, open_page: OpenPage) -> None:
-    contrasts = open_page(color_scheme=scheme).evaluate(CONTRASTS)
-    assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
 
 def test_the_buttons_of_a_checkpoint_are_in_view(served: Served, open_page: OpenPage) -> None:
@@ -147,15 +138,12 @@ def test_the_buttons_of_a_checkpoint_are_in_view(served: Served, open_page: Open
     assert box["x"] + box["width"] <= 1440
 
 
-@pytest.mark.parametrize(("motion", "wanted"), [("reduce", "0s"), ("no-preference", "0.15s")])
-def test_reduced_motion_is_respected(
-    motion: str, wanted: str, served: Served, open_page: OpenPage
-) -> None:
-    served.running()
-    page = open_page(reduced_motion=motion)
-    page.locator("#tab-examples").click()
-    fill = page.locator("article.probe .fill").first
-    expect(fill).to_have_css("transition-duration", wanted)
+def test_reduced_motion_is_respected(halted: Page) -> None:
+    halted.locator("#tab-examples").click()
+    fill = halted.locator("article.probe .fill").first
+    expect(fill).to_have_css("transition-duration", "0.15s")
+    halted.emulate_media(reduced_motion="reduce")
+    expect(fill).to_have_css("transition-duration", "0s")
 
 
 def test_a_change_of_state_is_announced(idle: Page, served: Served) -> None:
@@ -182,11 +170,15 @@ def test_a_lost_connection_is_reported_and_restored(running: Page, watches: list
     expect(stop).to_be_enabled()
 
 
-def test_the_overrides_of_a_run_are_copied(served: Served, open_page: OpenPage) -> None:
-    served.restart("training.batch_size=8")
-    page = open_page()
+def test_the_configuration_is_an_outline_and_its_overrides_are_copied(
+    served: Served, idle: Page
+) -> None:
+    served.post("/start_train", {"overrides": ["training.batch_size=8"]})
+    page = idle
+    expect(page.locator("#state")).to_have_text("● training")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("tab", name="Config").click()
+    expect(page.locator("#config .tree").first).to_contain_text("num_distractors: 3")
     expect(page.locator("#config pre")).to_contain_text("python -m arc.train ")
     page.get_by_role("button", name="Copy overrides").click()
     expect(page.locator(".toast")).to_contain_text("Copied")
@@ -194,19 +186,6 @@ def test_the_overrides_of_a_run_are_copied(served: Served, open_page: OpenPage) 
     assert "training.batch_size=8" in copied.split()
     assert "task.num_distractors=3" in copied.split()
     assert "server." not in copied
-
-
-def test_the_configuration_is_an_outline(running: Page) -> None:
-    running.get_by_role("tab", name="Config").click()
-    expect(running.locator("#config .tree").first).to_contain_text("num_distractors: 3")
-
-
-def test_tabs_take_arrow_keys(running: Page) -> None:
-    running.locator("#tab-charts").press("ArrowRight")
-    expect(running.locator("#tab-results")).to_be_focused()
-    expect(running.locator("#results")).to_be_visible()
-    running.locator("#tab-results").press("End")
-    expect(running.locator("#tab-log")).to_be_focused()
 
 
 def test_a_failed_run_shows_the_reason(idle: Page) -> None:

@@ -24,11 +24,19 @@ def row(page: Page, name: str) -> Locator:
     return page.locator(f"#checkpoints tr[data-name='{name}']")
 
 
+@pytest.fixture(scope="module")
+def stored(served: Served) -> str:
+    """The name of a checkpoint of a run with another learning rate."""
+    served.restart("training.learning_rate=0.0123")
+    served.save("stored")
+    return "stored"
+
+
 def number(text: str) -> int:
     return int(text.replace(",", ""))
 
 
-def test_a_run_started_from_the_page_advances(idle: Page) -> None:
+def test_a_run_started_from_the_page_and_its_charts_advance(idle: Page) -> None:
     press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("● training")
     expect(fact(idle, "Step")).to_have_text(re.compile(r"^\d"))
@@ -38,17 +46,14 @@ def test_a_run_started_from_the_page_advances(idle: Page) -> None:
         " each.firstChild.textContent === 'Step' && Number(each.lastChild.textContent) > before)",
         arg=before,
     )
-
-
-def test_the_charts_advance(running: Page) -> None:
-    charts = running.locator("#charts")
+    charts = idle.locator("#charts")
     expect(charts).to_have_attribute("data-points", re.compile(r"^[1-9]"))
     before = int(charts.get_attribute("data-points") or 0)
-    path = running.locator(".plot path.train").first.get_attribute("d")
-    running.wait_for_function(
+    path = idle.locator(".plot path.train").first.get_attribute("d")
+    idle.wait_for_function(
         "before => Number(document.getElementById('charts').dataset.points) > before", arg=before
     )
-    expect(running.locator(".plot path.train").first).not_to_have_attribute("d", path or "")
+    expect(idle.locator(".plot path.train").first).not_to_have_attribute("d", path or "")
 
 
 def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
@@ -60,13 +65,24 @@ def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
     )
 
 
-def test_stop_and_save_are_disabled_without_a_run(idle: Page) -> None:
+def test_stop_and_save_are_disabled_without_a_run_and_a_refused_start_says_why(
+    idle: Page, watches: list[Watch]
+) -> None:
+    watches[0].expect("400")
     for name in ("Stop", "Save"):
         expect(idle.get_by_role("button", name=name, exact=True)).to_be_disabled()
     expect(idle.locator("#control-reason")).to_have_text("Stop and Save need a run.")
+    for typed in ("training.epoch=3", "task=selektion"):
+        idle.get_by_label("Overrides for the next run").fill(typed)
+        press(idle, "Start training")
+        expect(idle.locator(".toast.bad").last).to_contain_text(typed.split("=")[0])
+    expect(idle.get_by_role("button", name="Start training")).to_be_enabled()
 
 
-def test_a_save_by_name_is_a_file_and_a_row_of_the_list(running: Page, served: Served) -> None:
+def test_a_save_by_name_is_a_file_and_a_row_of_the_list_or_shows_the_error(
+    running: Page, served: Served, watches: list[Watch]
+) -> None:
+    watches[0].expect("400")
     path = served.checkpoints / "by_name.pth"
     path.unlink(missing_ok=True)
     running.get_by_label("Name of the checkpoint to save").fill("by_name")
@@ -74,6 +90,9 @@ def test_a_save_by_name_is_a_file_and_a_row_of_the_list(running: Page, served: S
     expect(running.locator(".toast").first).to_contain_text("by_name")
     expect(row(running, "by_name")).to_contain_text("selection")
     assert path.is_file()
+    running.get_by_label("Name of the checkpoint to save").fill("../outside")
+    press(running, "Save")
+    expect(running.locator(".toast.bad")).to_contain_text("../outside")
 
 
 def test_overwriting_needs_confirmation(
@@ -93,13 +112,6 @@ def test_overwriting_needs_confirmation(
     expect(running.locator(".toast", has_text="Saved taken").first).to_be_visible()
 
 
-def test_an_invalid_name_shows_the_error(running: Page, watches: list[Watch]) -> None:
-    watches[0].expect("400")
-    running.get_by_label("Name of the checkpoint to save").fill("../outside")
-    press(running, "Save")
-    expect(running.locator(".toast.bad")).to_contain_text("../outside")
-
-
 def test_stop_needs_confirmation(running: Page, served: Served) -> None:
     press(running, "Stop")
     expect(running.get_by_role("dialog")).to_contain_text("Stop the run?")
@@ -111,32 +123,19 @@ def test_stop_needs_confirmation(running: Page, served: Served) -> None:
     expect(running.get_by_role("button", name="Start training")).to_be_enabled()
 
 
-def test_a_run_is_resumed_from_the_list(served: Served, idle: Page) -> None:
-    served.running()
-    served.save("to_resume")
-    step = served.get("/checkpoint?name=to_resume")["metadata"]["step"]
-    served.idle()
-    row(idle, "to_resume").get_by_role("button", name="Resume").click()
+def test_a_run_is_resumed_from_the_list(served: Served, stored: str, idle: Page) -> None:
+    step = served.get(f"/checkpoint?name={stored}")["metadata"]["step"]
+    row(idle, stored).get_by_role("button", name="Resume").click()
     idle.get_by_role("dialog").get_by_role("button", name="Resume").click()
     expect(idle.locator("#state")).to_have_text("● training")
     served.until(lambda status: status["step"])
     assert served.get("/metrics_history")["history"][0]["batch_num"] == step + 1
-
-
-def test_settings_list_how_a_resumed_run_differs(served: Served, idle: Page) -> None:
-    served.running("training.learning_rate=0.0123")
-    served.save("with_another_rate")
-    served.idle()
-    served.post("/start_train", {"resume": "with_another_rate"})
     hint = idle.locator("#settings .foot .hint")
     expect(hint).to_contain_text("This run has: Learning rate 0.0123")
 
 
-def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
-    served.running()
-    served.save("to_tune")
-    served.idle()
-    row(idle, "to_tune").get_by_role("button", name="Fine-tune").click()
+def test_fine_tuning_takes_an_override(served: Served, stored: str, idle: Page) -> None:
+    row(idle, stored).get_by_role("button", name="Fine-tune").click()
     dialog = idle.get_by_role("dialog")
     dialog.get_by_label("Overrides").fill("training.learning_rate=1e-4\ntraining.batch_size=8")
     dialog.get_by_role("button", name="Fine-tune").click()
@@ -146,15 +145,6 @@ def test_fine_tuning_takes_an_override(served: Served, idle: Page) -> None:
     assert "training.batch_size=8" in config["overrides"]
     served.until(lambda status: status["step"])
     assert served.get("/metrics_history")["history"][0]["batch_num"] == 1
-
-
-@pytest.mark.parametrize("typed", ["training.epoch=3", "task=selektion"])
-def test_a_refused_start_shows_the_reason(typed: str, idle: Page, watches: list[Watch]) -> None:
-    watches[0].expect("400")
-    idle.get_by_label("Overrides for the next run").fill(typed)
-    press(idle, "Start training")
-    expect(idle.locator(".toast.bad")).to_contain_text(typed.split("=")[0])
-    expect(idle.get_by_role("button", name="Start training")).to_be_enabled()
 
 
 def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> None:
@@ -182,20 +172,17 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
     expect(idle.locator("#results table")).to_be_visible()
 
 
-def test_a_file_is_downloaded_and_inspected(served: Served, running: Page) -> None:
+def test_a_file_is_filtered_by_its_name_downloaded_and_inspected(
+    served: Served, running: Page
+) -> None:
+    served.save("hidden")
     path = served.save("of_interest")
+    expect(row(running, "hidden")).to_be_visible()
+    running.get_by_label("Filter checkpoints by name").fill("of_int")
+    expect(row(running, "hidden")).to_have_count(0)
     with running.expect_download() as caught:
         row(running, "of_interest").get_by_role("button", name="Download").click()
     assert caught.value.suggested_filename == "of_interest.pth"
     assert caught.value.path().read_bytes() == path.read_bytes()
     row(running, "of_interest").get_by_role("button", name="Inspect").click()
     expect(running.get_by_role("dialog")).to_contain_text("num_distractors: 3")
-
-
-def test_the_list_is_filtered_by_name(served: Served, running: Page) -> None:
-    served.save("seen")
-    served.save("hidden")
-    expect(row(running, "hidden")).to_be_visible()
-    running.get_by_label("Filter checkpoints by name").fill("see")
-    expect(row(running, "hidden")).to_have_count(0)
-    expect(row(running, "seen")).to_be_visible()

@@ -27,14 +27,6 @@ def apply(page: Page) -> None:
     page.get_by_role("button", name="Apply", exact=True).click()
 
 
-def test_a_value_out_of_range_is_refused_with_a_reason(form: Page, served: Served) -> None:
-    form.locator("#set-vocab_size").fill("1")
-    apply(form)
-    expect(form.locator(".toast.bad")).to_contain_text("Vocabulary size")
-    expect(form.locator(".toast.bad")).to_contain_text("2")
-    assert served.get("/task_config")["vocab_size"] == 25
-
-
 def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: list[Watch]) -> None:
     watches[0].expect("400")
     form.locator("#set-use_pretrained").check()
@@ -42,13 +34,23 @@ def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: li
     expect(form.locator(".toast.bad")).to_contain_text("contains no encoder pretrained by")
 
 
-def test_applied_settings_are_used_by_the_next_run(form: Page, served: Served) -> None:
+def test_applied_settings_are_used_by_the_next_run_and_locked_during_it(
+    form: Page, served: Served
+) -> None:
+    expect(form.locator("#settings-box")).to_be_visible()
     form.locator("#set-batch_size").fill("12")
     apply(form)
     expect(form.locator("#settings")).to_contain_text("The next run uses these settings.")
     form.get_by_role("button", name="Start training").click()
     expect(form.locator("#state")).to_have_text("● training")
     assert served.get("/config")["config"]["training"]["batch_size"] == 12
+    expect(form.locator("#settings-box")).to_be_hidden()
+    toggle = form.get_by_role("button", name="Settings")
+    expect(toggle).to_have_attribute("aria-expanded", "false")
+    toggle.click()
+    expect(form.locator("#settings-box")).to_be_visible()
+    expect(form.locator("#set-batch_size")).to_be_disabled()
+    expect(form.locator("#settings")).to_contain_text("Settings are locked during a run.")
 
 
 def test_only_changes_are_marked_and_sent(form: Page) -> None:
@@ -63,11 +65,16 @@ def test_only_changes_are_marked_and_sent(form: Page) -> None:
 
 
 def test_an_option_enables_its_keys_before_it_is_applied(form: Page, served: Served) -> None:
+    form.locator("#set-batch_size").fill("8")
     form.locator("#set-bottleneck_type").select_option("autoencoder")
     expect(form.locator("#set-vocab_size")).to_be_disabled()
     form.locator("#set-bottleneck_type").select_option("categorical")
     expect(form.locator("#set-vocab_size")).to_be_enabled()
-    assert served.get("/task_config")["bottleneck_type"] == "communication"
+    form.locator("#set-task_type").select_option("reconstruction")
+    expect(form.locator("#set-num_distractors")).to_be_disabled()
+    expect(form.locator("#set-batch_size")).to_have_value("8")
+    settings = served.get("/task_config")
+    assert (settings["bottleneck_type"], settings["task_type"]) == ("communication", "selection")
 
 
 def test_an_option_and_one_of_its_keys_are_applied_together(form: Page, served: Served) -> None:
@@ -83,24 +90,19 @@ def test_an_option_and_one_of_its_keys_are_applied_together(form: Page, served: 
     assert (config["task_type"], config["num_distractors"]) == ("selection", 7)
 
 
-def test_typed_values_are_kept_when_an_option_is_chosen(form: Page) -> None:
-    form.locator("#set-batch_size").fill("8")
-    form.locator("#set-task_type").select_option("reconstruction")
-    expect(form.locator("#set-num_distractors")).to_be_disabled()
-    expect(form.locator("#set-batch_size")).to_have_value("8")
-
-
-def test_a_setting_shows_its_key_and_range(form: Page) -> None:
+def test_a_setting_shows_its_key_and_range_and_refuses_a_value_out_of_it(
+    form: Page, served: Served
+) -> None:
     form.locator("#set-num_distractors").focus()
     expect(form.locator(".help-line")).to_contain_text("1 to 999")
     expect(form.locator(".help-line")).to_contain_text("task.num_distractors")
     field = form.locator(".field", has_text="Number of distractors")
     expect(field).to_have_attribute("title", re.compile(r"^task\.num_distractors"))
-
-
-def test_settings_are_locked_during_a_run(running: Page) -> None:
-    expect(running.locator("#set-batch_size")).to_be_disabled()
-    expect(running.locator("#settings")).to_contain_text("Settings are locked during a run.")
+    form.locator("#set-vocab_size").fill("1")
+    apply(form)
+    expect(form.locator(".toast.bad")).to_contain_text("Vocabulary size")
+    expect(form.locator(".toast.bad")).to_contain_text("2")
+    assert served.get("/task_config")["vocab_size"] == 25
 
 
 def test_extra_settings_apply_to_the_next_run(form: Page, served: Served) -> None:
@@ -117,16 +119,6 @@ def test_extra_settings_apply_to_the_next_run(form: Page, served: Served) -> Non
     assert config["bottleneck"]["stop_token"] is True
     assert config["data"]["augment"] is True
     assert (config["seed"], config["training"]["max_steps"]) == (7, 400)
-
-
-def test_settings_are_open_without_a_run_and_folded_during_one(form: Page) -> None:
-    expect(form.locator("#settings-box")).to_be_visible()
-    form.get_by_role("button", name="Start training").click()
-    expect(form.locator("#settings-box")).to_be_hidden()
-    toggle = form.get_by_role("button", name="Settings")
-    expect(toggle).to_have_attribute("aria-expanded", "false")
-    toggle.click()
-    expect(form.locator("#settings-box")).to_be_visible()
 
 
 def test_settings_that_were_closed_stay_closed(form: Page) -> None:

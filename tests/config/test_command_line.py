@@ -29,12 +29,13 @@ REFUSED = {
     "unknown metric": ("metric=[entropi]", "metric=entropi:", "'entropy'"),
     "unknown experiment": ("experiment=foo", "experiment=foo:", "one of hard, "),
     "no group": ("task=null", "task", "selection"),
-    "below the range": ("bottleneck.vocab_size=1", "bottleneck.vocab_size=1:", "2"),
-    "not a number": ("bottleneck.vocab_size=abc", "bottleneck.vocab_size=abc:", "integer"),
-    "name with a slash": ("run_name=a/b", "run_name=a/b:", "A-Za-z0-9"),
     "not an override": ("foo", "foo"),
     "unknown variable": ("seed=${oc.env:ARC_NO_SUCH}", "seed", "ARC_NO_SUCH"),
     "missing value": ("seed=???", "seed"),
+}
+SLOW = {  # like a case that is not slow
+    *("mistyped top key", "added nested", "unknown bottleneck", "unknown size", "unknown data"),
+    *("unknown optimizer", "unknown schedule", "unknown metric"),
 }
 REFUSED_BY_A_RUN = {
     "mistyped key": ("task.num_distractor=3", "task.num_distractor:", "'num_distractors'"),
@@ -46,7 +47,9 @@ REFUSED_BY_A_RUN = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize(
+    "case", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in REFUSED]
+)
 def test_an_invalid_override_is_refused_in_one_readable_line(case: str) -> None:
     typed, *parts = REFUSED[case]
     with pytest.raises(ConfigError) as refused:
@@ -100,7 +103,7 @@ def test_too_many_distractors_are_refused_with_the_possible_number(
     assert "at most" in complaint
 
 
-@pytest.mark.parametrize("below", ["", "below"])
+@pytest.mark.parametrize("below", [pytest.param("", marks=pytest.mark.slow), "below"])
 def test_a_folder_that_cannot_be_written_is_refused(
     below: str, tmp_path: Path, arc_folder: Path
 ) -> None:
@@ -117,7 +120,7 @@ def test_an_invalid_override_in_a_new_process(tmp_path: Path) -> None:
 
 
 def test_help_lists_the_groups_and_at_least_five_valid_commands(tmp_path: Path) -> None:
-    outcome = run(tmp_path, "--help", is_fresh=True)
+    outcome = run(tmp_path, "--help")
     assert (outcome.status, outcome.err) == (0, "")
     groups = [path for path in (CHECKOUT / "conf").iterdir() if path.is_dir()]
     for folder in (path for path in groups if path.name != "hydra"):
@@ -125,10 +128,11 @@ def test_help_lists_the_groups_and_at_least_five_valid_commands(tmp_path: Path) 
         assert f"{folder.name}: {options}\n" in outcome.out
     lines = [line for line in outcome.out.splitlines() if "    python -m arc.train " in line]
     assert len(lines) >= 5
-    for line in lines:
-        first_job = [word.split(",")[0] for word in line.split()[3:] if word != "-m"]
-        assert compose(*first_job) is not None
     assert list(tmp_path.iterdir()) == []
+    jobs = [{word.split(",")[0] for word in line.split()[3:] if word != "-m"} for line in lines]
+    for job in jobs:
+        if not any(job < other for other in jobs):
+            assert compose(*job) is not None
 
 
 @pytest.mark.parametrize(

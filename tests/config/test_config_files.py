@@ -1,7 +1,9 @@
 """The files of conf/ agree with the schemas."""
 
 import json
+import shutil
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,10 @@ SELECTIONS: dict[str, Registry[Any]] = {"logger": LOGGERS, "metric": METRICS}
 REGISTRIES = {**CHOICES, **SELECTIONS}
 OPTIONS = sorted(str(path.relative_to(CONF).with_suffix("")) for path in CONF.glob("*/*.yaml"))
 EXPERIMENTS = [option for option in OPTIONS if option.startswith("experiment/")]
-COMPONENTS = [option for option in OPTIONS if option.split("/")[0] in {*CHOICES, "model"}]
+COMPONENTS = {
+    group: [option.split("/")[1] for option in OPTIONS if option.startswith(f"{group}/")]
+    for group in (*CHOICES, "model")
+}
 MAIN: dict[str, Any] = {
     str(key): value
     for key, value in dict(OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))).items()  # type: ignore[arg-type]
@@ -112,31 +117,40 @@ def test_no_file_of_conf_names_code() -> None:
 # -- composing ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", COMPONENTS)
-def test_every_option_composes_to_the_keys_of_its_schema(option: str) -> None:
-    group, name = option.split("/")
-    assert getattr(compose(f"{group}={name}"), group).name == name
+@pytest.fixture(scope="module")
+def stored(train_small: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run of one step."""
+    small = ("task=reconstruction", "training.max_steps=1", "data.test=null")
+    return Path(train_small(tmp_path_factory.mktemp("stored"), *small).checkpoints.last)
 
 
-@pytest.mark.parametrize("group", SELECTIONS)
-def test_a_list_selects_components_and_an_empty_one_none(group: str) -> None:
-    names = list(SELECTIONS[group])
-    assert list(getattr(compose(f"{group}=[{','.join(names)}]"), group).selected) == names
-    assert getattr(compose(f"{group}=[]"), group).selected == {}
+@pytest.mark.parametrize("options", list(zip_longest(*COMPONENTS.values())))
+def test_every_option_composes_to_the_keys_of_its_schema(options: tuple[str | None, ...]) -> None:
+    chosen = {group: name for group, name in zip(COMPONENTS, options, strict=True) if name}
+    config = compose(*map("=".join, chosen.items()))
+    assert {group: getattr(config, group).name for group in chosen} == chosen
+
+
+def test_a_list_selects_components_and_an_empty_one_none() -> None:
+    names = {group: list(SELECTIONS[group]) for group in SELECTIONS}
+    whole = compose(*(f"{group}=[{','.join(names[group])}]" for group in names))
+    none = compose(*(f"{group}=[]" for group in names))
+    for group in names:
+        assert list(getattr(whole, group).selected) == names[group]
+        assert getattr(none, group).selected == {}
 
 
 @pytest.mark.parametrize("option", EXPERIMENTS)
-def test_every_experiment_composes_and_changes_something(option: str) -> None:
+def test_every_experiment_composes_and_changes_something(option: str, default: RunConfig) -> None:
     changed = compose(f"experiment={option.split('/')[1]}")
-    assert changed != compose()
+    assert changed != default
     assert parse_config(to_tree(changed)) == changed
 
 
 def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
-    train_small: Callable[..., Any], tmp_path: Path
+    stored: Path, default: RunConfig
 ) -> None:
-    stored = train_small(tmp_path, "task=reconstruction", "training.max_steps=1").checkpoints.last
-    assert compose("experiment=null") == compose()
+    assert compose("experiment=null") == default
     assert compose("experiment=null", base=stored).task.name == "reconstruction"
     changed = compose("experiment=[hard,single_distractor]", base=stored)
     fresh = compose("experiment=[hard,single_distractor]")
@@ -150,10 +164,7 @@ def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
         compose("experiment=[foo]", base=stored)
 
 
-def test_an_experiment_of_the_user_applies_to_a_resumed_run(
-    train_small: Callable[..., Any], tmp_path: Path
-) -> None:
-    stored = train_small(tmp_path, "task=reconstruction", "training.max_steps=1").checkpoints.last
+def test_an_experiment_of_the_user_applies_to_a_resumed_run(stored: Path, tmp_path: Path) -> None:
     own = tmp_path / "own" / "experiment" / "longer.yaml"
     own.parent.mkdir(parents=True)
     own.write_text(
@@ -165,13 +176,13 @@ def test_an_experiment_of_the_user_applies_to_a_resumed_run(
     outcome = run_here(
         tmp_path,
         *folder,
-        f"resume={stored}",
+        f"resume={shutil.copy(stored, tmp_path)}",
         "experiment=longer",
         "device=cpu",
         "server.enabled=false",
     )
     assert outcome.status == 0, outcome.err
-    content = torch.load(stored)
+    content = torch.load(tmp_path / "checkpoints" / stored.name)
     assert content["step"] == 3
     assert content["config"]["schedule"]["name"] == "linear"
 

@@ -6,9 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from helpers_cli import CHECKOUT, Make
+from helpers_data import TASK_OVERRIDES
 
 PAGE = CHECKOUT / "docs" / "reference" / "metrics-file.md"
+QUICK = ("selection", "transformation")
 TYPES = {"string": str, "integer": int, "number": (int, float), "object": dict, "boolean": bool}
 
 
@@ -25,10 +28,15 @@ def documented(kind: str) -> dict[str, tuple[str, bool]]:
     return found
 
 
-def test_a_run_writes_the_documented_keys(
-    train_small: Make, tmp_path: Path, task_overrides: list[str]
-) -> None:
-    check_keys(train_small, tmp_path, *task_overrides, "mode=train")
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(task, marks=[] if task in QUICK else pytest.mark.slow)
+        for task in TASK_OVERRIDES
+    ],
+)
+def test_a_run_writes_the_documented_keys(train_small: Make, tmp_path: Path, task: str) -> None:
+    check_keys(train_small, tmp_path, *TASK_OVERRIDES[task], "mode=train")
 
 
 def test_pretraining_writes_the_documented_keys(train_small: Make, tmp_path: Path) -> None:
@@ -37,7 +45,7 @@ def test_pretraining_writes_the_documented_keys(train_small: Make, tmp_path: Pat
 
 def check_keys(train_small: Make, tmp_path: Path, *overrides: str) -> None:
     """Every key is documented, and every documented key is written."""
-    length = ["training.max_steps=2", "metric=[entropy,usage]"]
+    length = ["training.max_steps=2", "metric=[entropy,usage]", "data.test=null"]
     length.append("pretrain.num_distractors=3")
     train_small(tmp_path, *overrides, *length)
     lines = (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -9,6 +9,7 @@ import pytest
 from helpers_cli import CHECKOUT
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,12 +50,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "html"
 
 
+@pytest.mark.slow
 def test_every_page_is_built(site: Path) -> None:
     pages = {path.relative_to(CHECKOUT / "docs").with_suffix(".html") for path in PAGES[2:]}
     assert len(pages) > 20
     assert [str(page) for page in pages if not (site / page).is_file()] == []
 
 
+@pytest.mark.slow
 def test_a_page_loads_nothing_from_the_network(site: Path) -> None:
     foreign = []
     for path in site.rglob("*.html"):
@@ -71,6 +73,7 @@ def test_a_page_loads_nothing_from_the_network(site: Path) -> None:
     assert foreign == []
 
 
+@pytest.mark.slow
 def test_the_configuration_and_the_api_are_generated(site: Path) -> None:
     configuration = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
     assert "task.num_distractors" in configuration

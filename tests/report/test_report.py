@@ -182,7 +182,9 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize(
+    "case", ["vector", "classes", pytest.param("transformation", marks=pytest.mark.slow)]
+)
 def test_a_report_on_another_task(
     case: str, tmp_path: Path, arc_folder: Path, train_small: Make
 ) -> None:

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,10 +40,23 @@ def curl_lines(text: str) -> list[str]:
     return re.findall(r"^\s*(curl .*)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
-def documented_lines() -> Iterator[Any]:
-    for page in ("docs/reference/http-api.md", "docs/quickstart.md"):
-        for line in curl_lines((CHECKOUT / page).read_text(encoding="utf-8")):
-            yield pytest.param(line, id=line.replace("http://localhost:5002", ""))
+def route(line: str) -> str:
+    """Return the route that a command calls."""
+    return str(re.findall(r"localhost:5002(/\w*)", line)[0])
+
+
+def documented_lines() -> list[Any]:
+    """The commands of the documentation; those that need a run follow each other."""
+    lines = {
+        line: pytest.param(line, id=line.replace("http://localhost:5002", ""))
+        for page in ("docs/reference/http-api.md", "docs/quickstart.md")
+        for line in curl_lines((CHECKOUT / page).read_text(encoding="utf-8"))
+    }
+    return [lines[line] for line in sorted(lines, key=lambda line: (needs_idle(line), route(line)))]
+
+
+def needs_idle(line: str) -> bool:
+    return route(line) in STARTS or (route(line) == "/task_config" and "POST" in line)
 
 
 def typed(process: Client, line: str, cwd: Path) -> str:
@@ -62,16 +74,15 @@ def _saved(live: Client) -> None:
     live.save(NAME)
 
 
-@pytest.mark.parametrize("line", list(documented_lines()))
+@pytest.mark.parametrize("line", documented_lines())
 def test_documented_commands(live: Client, line: str, tmp_path: Path) -> None:
-    route = re.findall(r"localhost:5002(/\w*)", line)[0]
-    if route in STARTS or (route == "/task_config" and "POST" in line):
+    if needs_idle(line):
         live.idle()
     else:
         live.training()
-    if route == "/save_checkpoint":
+    if route(line) == "/save_checkpoint":
         (live.checkpoints / f"{NAME}.pth").unlink()
-    if route == "/probe":
+    if route(line) == "/probe":
         for example, held_out in zip(DOCUMENTED, live.get("/examples")["examples"], strict=False):
             line = line.replace(quote(example), quote(held_out))
     answer = typed(live, line, tmp_path)
@@ -79,10 +90,10 @@ def test_documented_commands(live: Client, line: str, tmp_path: Path) -> None:
         saved = live.checkpoints / f"{NAME}.pth"
         assert (tmp_path / f"{NAME}.pth").read_bytes() == saved.read_bytes()
         return
-    assert "error" not in json.loads(answer) or route == "/status"
-    if route in STARTS:
+    assert "error" not in json.loads(answer) or route(line) == "/status"
+    if route(line) in STARTS:
         assert live.until(lambda status: status["step"])["error"] is None
-    if route == "/save_checkpoint":
+    if route(line) == "/save_checkpoint":
         live.save(NAME)
 
 

@@ -108,7 +108,7 @@ def test_a_client_may_disconnect_in_the_middle_of_a_body(live: Client) -> None:
 
 
 def test_the_effect_of_a_request_is_visible_to_the_next(live: Client) -> None:
-    for _ in range(3):
+    for _ in range(2):
         live.idle()
         live.post("/start_train")
         assert live.get("/status")["mode"] == "train"

@@ -31,7 +31,8 @@ def taken() -> Iterator[int]:
 
 
 def brief(corpus: Path, *more: str) -> list[str]:
-    return [*tiny(corpus, steps=2), "task=reconstruction", ENABLED, *more]
+    stopped = "training.stop_at_step=1"  # without a test
+    return [*tiny(corpus, steps=2), "task=reconstruction", ENABLED, stopped, *more]
 
 
 def test_ctrl_c_ends_an_idle_process(process: Served) -> None:
@@ -70,7 +71,10 @@ def test_a_taken_port_ends_a_process_that_needs_it(
     assert not list(tmp_path.rglob("*.pth"))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", *(pytest.param(each, marks=pytest.mark.slow) for each in ("::", "192.0.2.7"))],
+)
 def test_a_public_address_needs_a_token(host: str, arc_folder: Path, tmp_path: Path) -> None:
     complaint = run_here(tmp_path, *brief(arc_folder, f"server.host='{host}'")).complaint
     assert "server" in complaint
@@ -92,8 +96,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("need", ["server.required=false", "server.required=true"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "need"),
+    [
+        *((fault, "server.required=false") for fault in FAULTS),
+        ("an exit of a library", "server.required=true"),
+    ],
+)
 def test_an_endpoint_that_cannot_start_does_not_end_a_run(
     fault: str, need: str, arc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +148,8 @@ def test_a_sweep_has_an_endpoint_only_if_it_is_configured(
     typed: list[str], pages: int, arc_folder: Path, tmp_path: Path
 ) -> None:
     sweep = ["seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", "task=reconstruction"]
-    small = [each for each in tiny(arc_folder, steps=1) if not each.startswith("server.")]
+    small = [each for each in tiny(arc_folder, steps=2) if not each.startswith("server.")]
+    small.append("training.stop_at_step=1")  # without a test
     outcome = run_here(tmp_path, *sweep, *small, *typed, "-m")
     assert outcome.status == 0, outcome.err
     assert outcome.err.count("page and control") == pages

@@ -14,6 +14,7 @@ from arc.runs.run import build_run
 from arc.training.events import EvaluationEvent
 
 Monkey = pytest.MonkeyPatch
+BRIEF = ["training.max_steps=2", "data.test=null", "metric=[]"]
 
 
 def saved(station: Station, name: str) -> dict[str, Any]:
@@ -38,12 +39,11 @@ def test_a_pretraining_has_its_own_state(station: Station) -> None:
     assert "pretraining" in station.post("/save_checkpoint", status=400)["error"]
 
 
-def test_the_results_of_a_finished_run_are_published(station: Station) -> None:
-    station.post("/start_train", {"overrides": ["training.max_steps=3", "run_name=short"]})
-    assert station.idle()["outcome"] == "finished"
-    results = json.loads((station.session.folder / "short_results.json").read_text())
-    assert results["steps"] == 3
-    published = station.get("/results")
+def test_the_results_of_a_finished_run_are_published(trained: Station) -> None:
+    name = trained.get("/status")["run_name"]
+    results = json.loads((trained.session.folder / f"{name}_results.json").read_text())
+    assert results["steps"] == 5
+    published = trained.get("/results")
     assert published["results"] == {key: value for key, value in results.items() if key != "config"}
     assert "same size" in published["table"]
 
@@ -60,21 +60,14 @@ def test_a_request_that_does_not_fit_the_state_is_refused(station: Station) -> N
     assert station.post("/task_config", {"batch_size": 8})["batch_size"] == 8
 
 
-def test_a_stop_takes_effect_after_the_current_step(station: Station) -> None:
-    station.post("/start_train")
-    step = station.stepped(2)["step"]
+def test_a_stop_takes_effect_after_the_current_step_and_a_start_waits_for_it(
+    station: Station,
+) -> None:
+    step = station.start("run_name=first")["step"]
     station.hold()
     step = max(step, station.get("/status")["step"])
     station.post("/stop")
     assert station.get("/status")["state"] == "stopping"
-    station.go_on()
-    assert station.idle()["step"] <= step + 1
-
-
-def test_a_start_waits_for_the_run_that_is_stopping(station: Station) -> None:
-    station.start("run_name=first")
-    station.hold()
-    station.post("/stop")
     second = {"overrides": ["run_name=second"]}
     waiting = station.request("/start_train", method="POST", json=second)
     waiting.join(0.2)
@@ -83,7 +76,7 @@ def test_a_start_waits_for_the_run_that_is_stopping(station: Station) -> None:
     waiting.join(60)
     assert waiting.answer.status_code == 200
     station.until(lambda status: status["run_name"] == "second" and status["step"])
-    assert (station.session.folder / "first_last.pth").exists()
+    assert saved(station, "first_last")["step"] <= step + 1
 
 
 def test_one_start_waits_for_a_stop_and_others_are_refused(station: Station) -> None:
@@ -114,7 +107,9 @@ def test_a_stop_before_the_run_is_built(station: Station, monkeypatch: Monkey) -
     assert status["step"] is None
 
 
-def test_a_save_right_after_a_start_is_written(station: Station) -> None:
+def test_a_save_right_after_a_start_is_written_and_its_name_needs_overwrite(
+    station: Station,
+) -> None:
     station.post("/start_train")
     answer = station.post("/save_checkpoint", {"name": "early"})
     assert answer == {
@@ -123,7 +118,13 @@ def test_a_save_right_after_a_start_is_written(station: Station) -> None:
         "message": "Checkpoint save requested: early",
     }
     station.written()
-    assert saved(station, "early")["step"] >= 1
+    first = saved(station, "early")["step"]
+    assert first >= 1
+    assert "exists" in station.post("/save_checkpoint", {"name": "early"}, 409)["error"]
+    station.stepped(first + 2)
+    station.post("/save_checkpoint", {"name": "early", "overwrite": True})
+    station.written()
+    assert saved(station, "early")["step"] > first
 
 
 def test_saves_without_a_name_are_numbered(station: Station) -> None:
@@ -139,35 +140,22 @@ def test_saves_without_a_name_are_numbered(station: Station) -> None:
     assert all(saved(station, name)["epoch"] in (epoch, epoch + 1) for name in names)
 
 
-def test_an_existing_name_needs_overwrite(station: Station) -> None:
-    station.post("/start_train")
-    station.post("/save_checkpoint", {"name": "mine"})
-    station.written()
-    first = saved(station, "mine")["step"]
-    assert "exists" in station.post("/save_checkpoint", {"name": "mine"}, 409)["error"]
-    station.stepped(first + 2)
-    station.post("/save_checkpoint", {"name": "mine", "overwrite": True})
-    station.written()
-    assert saved(station, "mine")["step"] > first
-
-
 def test_a_run_follows_one_that_failed_to_build(station: Station) -> None:
     bad = ["data.path=/nowhere/at/all", "run_name=bad"]
     station.post("/start_train", {"overrides": bad})
     status = station.until(lambda status: status["state"] == "idle" and status["outcome"])
     assert status["outcome"] == "failed"
     assert "/nowhere/at/all" in status["error"]
-    station.post("/start_train", {"overrides": ["training.max_steps=2"]})
-    assert station.idle()["outcome"] == "finished"
+    station.finish(*BRIEF)
 
 
 @pytest.mark.parametrize(
     "overrides",
     [["task=selektion"], ["bottleneck.vocab_size=1"], ["server.port=1"], "task=selection", [3]],
 )
-def test_an_invalid_start_is_refused(station: Station, overrides: Any) -> None:
-    assert station.post("/start_train", {"overrides": overrides}, 400)["error"]
-    assert station.get("/status")["state"] == "idle"
+def test_an_invalid_start_is_refused(trained: Station, overrides: Any) -> None:
+    assert trained.post("/start_train", {"overrides": overrides}, 400)["error"]
+    assert trained.get("/status")["state"] == "idle"
 
 
 def test_each_run_has_its_own_settings(station: Station) -> None:
@@ -176,7 +164,7 @@ def test_each_run_has_its_own_settings(station: Station) -> None:
         ["task=reconstruction", "bottleneck=autoencoder", "model.hidden_dim=8"],
         ["task=puzzle_classification", "bottleneck.vocab_size=7"],
     ):
-        station.post("/start_train", {"overrides": [*overrides, "training.max_steps=2"]})
+        station.post("/start_train", {"overrides": [*overrides, *BRIEF]})
         status = station.idle()
         seen.append((status["task_type"], status["bottleneck_type"], status["vocab_size"]))
         assert saved(station, f"{status['run_name']}_last")["task_type"] == status["task_type"]
@@ -187,7 +175,7 @@ def test_each_run_has_its_own_settings(station: Station) -> None:
 
 
 def test_resume_and_finetune_by_name(station: Station) -> None:
-    name = station.finish("training.max_steps=5")["run_name"]
+    name = station.finish("training.max_steps=5", *BRIEF[1:])["run_name"]
     station.post("/start_train", {"resume": f"{name}_last", "overrides": ["training.max_steps=8"]})
     assert station.idle()["step"] == 8
     station.post("/start_train", {"resume": f"{name}_last"})  # it has its full length
@@ -215,7 +203,7 @@ def test_a_run_and_its_checkpoint_have_the_posted_settings(station: Station) -> 
     answer = station.post("/task_config", changed)
     assert answer["status"] == "success"
     assert {key: answer[key] for key in changed} == changed
-    station.post("/start_train")
+    station.post("/start_train", {"overrides": BRIEF[1:]})
     content = saved(station, f"{station.idle()['run_name']}_last")
     assert {key: content[key] for key in changed} == changed
     assert content["config"]["bottleneck"]["vocab_size"] == 9
@@ -228,27 +216,26 @@ def test_true_selects_the_newest_pretrained_encoder(station: Station) -> None:
     assert set(row) == {"filename", "path", "task_type", "val_acc", "epoch"}
     assert row["task_type"] == "selection"
     assert station.post("/task_config", {"use_pretrained": True})["use_pretrained"] is True
-    station.post("/start_train", {"overrides": ["training.max_steps=1"]})
+    station.post("/start_train", {"overrides": BRIEF})
     content = saved(station, f"{station.idle()['run_name']}_last")
     assert content["started_from"][0].startswith(f"encoder.pretrained {row['filename']}")
     assert content["use_pretrained"] is True
 
 
-def test_a_query_is_answered_during_a_run_and_after_it(station: Station) -> None:
+def test_a_query_is_answered_during_a_run_and_after_it_but_not_without_steps(
+    station: Station, monkeypatch: Monkey
+) -> None:
     station.start()
     name = station.example
+    station.hold()
+    with monkeypatch.context() as patch:
+        patch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
+        assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
+    station.go_on()
     assert station.get(f"/probe?example={name}")["example"] == name
     station.post("/stop")
     station.idle()
     assert station.get(f"/probe?example={name}")["example"] == name
-
-
-def test_a_query_times_out_without_steps(station: Station, monkeypatch: Monkey) -> None:
-    station.start()
-    name = station.example
-    station.hold()
-    monkeypatch.setattr("arc.server.session.Session.ask.__defaults__", (0.05,))
-    assert "did not answer" in station.get(f"/probe?example={name}", 503)["error"]
 
 
 def test_after_shutdown_nothing_starts(station: Station) -> None:
@@ -267,8 +254,10 @@ def testing(station: Station, monkeypatch: Monkey) -> Station:
     return station
 
 
-def test_the_test_phase_shows_its_progress(testing: Station) -> None:
+def test_the_test_phase_shows_its_progress_and_samples(testing: Station) -> None:
     status = testing.get("/status")
+    assert testing.get("/language")["total"] > 0
+    assert testing.get("/examples")["examples"]
     assert (status["state"], status["mode"], status["outcome"]) == ("testing", "train", "finished")
     assert status["testing"]["stage"]
     assert 0 <= status["testing"]["progress"] <= 1
@@ -276,6 +265,7 @@ def test_the_test_phase_shows_its_progress(testing: Station) -> None:
     testing.go_on()
     assert testing.idle()["testing"] is None
     assert testing.get("/results")["results"]["test"]
+    assert testing.get("/samples")["run_id"] == status["run_id"]
 
 
 def test_a_stop_in_the_test_phase_keeps_results_so_far(testing: Station) -> None:
@@ -284,12 +274,3 @@ def test_a_stop_in_the_test_phase_keeps_results_so_far(testing: Station) -> None
     testing.go_on()
     assert testing.idle()["outcome"] == "stopped"
     assert testing.get("/results")["results"]["stopped"]
-
-
-def test_samples_are_served_during_the_test_phase(testing: Station) -> None:
-    run = testing.get("/status")["run_id"]
-    assert testing.get("/language")["total"] > 0
-    assert testing.get("/examples")["examples"]
-    testing.go_on()
-    testing.idle()
-    assert testing.get("/samples")["run_id"] == run

@@ -14,12 +14,17 @@ from arc.server import app, endpoint
 SECRET = "a-secret-of-mine"
 QUOTED = f'server.token="{SECRET}"'
 FAILING = "training.batch_size=0"
+STOP = "training.stop_at_step=1"  # without a test
+SLOW = {  # like a case that is not slow
+    *("plain", "quoted", "a refused value beside it", "finetune", "a mistyped key in a sweep"),
+    *("a failing sweep", "an unknown key beside it"),
+}
 STARTS = {
     "plain": [f"server.token={SECRET}"],
     "quoted": [QUOTED],
-    "added": [f"++server.token='{SECRET}'"],
+    "added": [f"++server.token='{SECRET}'", STOP],
     "reserved characters": [f"server.token={SECRET}=({{"],
-    "a sweep": [QUOTED, "-m", "seed=0,1"],
+    "a sweep": [QUOTED, "-m", "seed=0,1", STOP],
     "a failing sweep": [f"server.token={SECRET}", "-m", f"{FAILING},-1"],
     "a refused key beside it": [f"server.token={SECRET}", "server.port=-1"],
     "an unknown key beside it": [f"server.token={SECRET}", "++server.prot=1"],
@@ -53,7 +58,9 @@ def small(corpus: Path, folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("case", STARTS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in STARTS]
+)
 def test_a_typed_token_is_written_nowhere(case: str, arc_folder: Path, tmp_path: Path) -> None:
     outcome = run_here(tmp_path, *small(arc_folder, tmp_path), *STARTS[case])
     assert "Traceback" not in outcome.err
@@ -83,7 +90,7 @@ def test_the_token_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("ARC_TOKEN", SECRET)
     monkeypatch.setenv("OTHER", SECRET[::-1])
-    outcome = run_here(tmp_path, *small(arc_folder, tmp_path), *typed)
+    outcome = run_here(tmp_path, *small(arc_folder, tmp_path), *typed, STOP)
     assert outcome.status == 0, outcome.err
     (client,) = seen
     assert client.get("/status").status_code == status
@@ -93,7 +100,7 @@ def test_the_token_may_come_from_the_environment(
 
 
 def test_a_token_is_made_and_shown_as_a_link(arc_folder: Path, tmp_path: Path, seen: Any) -> None:
-    outcome = run_here(tmp_path, *small(arc_folder, tmp_path), "server.token=auto")
+    outcome = run_here(tmp_path, *small(arc_folder, tmp_path), "server.token=auto", STOP)
     (link,) = re.findall(r"^http://localhost:\d+/#token=(\S{16,})$", outcome.err, re.MULTILINE)
     (client,) = seen
     assert client.get("/status").status_code == 401
@@ -107,7 +114,14 @@ def test_a_token_is_made_and_shown_as_a_link(arc_folder: Path, tmp_path: Path, s
     ]
 
 
-@pytest.mark.parametrize("token", ["short", "with spaces in it", "ümlaut-token", ""])
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("short", "ümlaut-token"),
+        pytest.param("with spaces in it", marks=pytest.mark.slow),
+        pytest.param("", marks=pytest.mark.slow),
+    ],
+)
 def test_a_weak_token_is_refused_and_not_repeated(
     token: str, arc_folder: Path, tmp_path: Path
 ) -> None:
