@@ -7,6 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +201,24 @@ def discrete(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def task_and_bottleneck(task_overrides: list[str], bottleneck: str) -> list[str]:
-    """Every combination of task and bottleneck, as overrides."""
-    return [*task_overrides, f"bottleneck={bottleneck}"]
+FAST = list(zip(TASK_OVERRIDES, cycle(reversed(BOTTLENECKS)), strict=False))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            [*overrides, f"bottleneck={bottleneck}"],
+            id=f"{task}-{bottleneck}",
+            marks=[] if (task, bottleneck) in FAST else [pytest.mark.slow],
+        )
+        for task, overrides in TASK_OVERRIDES.items()
+        for bottleneck in BOTTLENECKS
+    ]
+)
+def task_and_bottleneck(request: pytest.FixtureRequest) -> list[str]:
+    """Every combination of task and bottleneck; the fast ones have each task, and each bottleneck
+    twice."""
+    return list(request.param)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import finish, place, placed, run, run_here, start, tiny
+from helpers_cli import differences, finish, place, placed, run, run_here, start, tiny
 
 from arc.api import TrainedRun, evaluate
 from arc.config.schema import RunConfig
@@ -116,14 +116,14 @@ def test_every_task_and_bottleneck(
 def test_arc_with_the_default_task_in_a_new_process_and_in_this_one(tmp_path: Path) -> None:
     """Two runs of one seed give the same weights and results."""
     few = ["model=tiny", "training.max_steps=3", "training.batch_size=16", "device=cpu"]
-    data = ["data.filter_grid_size=[10,10]", "data.max_grids=300", "task.num_distractors=9"]
+    data = ["data.filter_grid_size=[10,10]", "data.max_grids=150", "task.num_distractors=9"]
     command = [*few, *data, "run_name=mine"]
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     outcome = run(one, *command)
     assert outcome.status == 0, outcome.err
     assert "Traceback" not in outcome.err
-    assert "max_grids: the first 300 of" in outcome.err
+    assert "max_grids: the first 150 of" in outcome.err
     check_files(one / "checkpoints", "selection", steps=3)
     names = {path.name for path in (one / "checkpoints").iterdir()}
     assert names == {"mine_last.pth", "mine_best.pth", "mine_results.json"}
@@ -133,7 +133,7 @@ def test_arc_with_the_default_task_in_a_new_process_and_in_this_one(tmp_path: Pa
     kinds = ("random", "same_size", "same_colors", "same_puzzle")
     assert set(metrics) == {f"{kind}_{count}" for kind in kinds for count in (9, 49, 99, 999)}
     assert next(iter(metrics)) == "random_9"
-    assert metrics["random_9"]["targets"] > 100
+    assert metrics["random_9"]["targets"] > 50
     baselines = metrics["random_9"]["baselines"]
     assert baselines["chance"] == baselines["size"] == 10  # all grids have one size
     rows = [line for line in outcome.out.splitlines() if line.startswith("test ")]
@@ -153,24 +153,19 @@ def test_arc_with_the_default_task_in_a_new_process_and_in_this_one(tmp_path: Pa
 
 def test_two_runs_of_one_seed_in_one_process_are_equal(train_small: Train, tmp_path: Path) -> None:
     noisy = [*SELECTION, "bottleneck=categorical", "bottleneck.noise=gumbel", "data.augment=true"]
-
-    def weights(name: str, *overrides: str) -> tuple[Any, dict[str, torch.Tensor]]:
-        trained = train_small(tmp_path / name, *noisy, *overrides)
-        assert trained.results is not None
-        return comparable(trained.results), trained.model.state_dict()
-
-    (results, one), (same, other), (_, different) = (
-        weights("one"),
-        weights("other"),
-        weights("different", "seed=1"),
-    )
-    assert results == same
-    assert all(one[name].equal(other[name]) for name in one)
-    assert not all(one[name].equal(different[name]) for name in one)
+    typed = [*noisy, "training.max_steps=3"]
+    first, again = (train_small(tmp_path / name, *typed) for name in ("first", "again"))
+    assert first.results is not None
+    assert again.results is not None
+    assert comparable(first.results) == comparable(again.results)
+    assert differences(first.model.state_dict(), again.model.state_dict()) == []
+    other = train_small(tmp_path / "other", *typed, "seed=1", "training.stop_at_step=3")
+    assert differences(first.model.state_dict(), other.model.state_dict())
 
 
 def test_the_logger_writes_each_step_and_validation(train_small: Train, tmp_path: Path) -> None:
-    train_small(tmp_path, "task=reconstruction", "training.epochs=2", "training.max_steps=null")
+    length = ["training.epochs=2", "training.max_steps=null", "training.batch_size=32"]
+    train_small(tmp_path, "task=reconstruction", *length)
     lines = logged(tmp_path)
     steps = [line for line in lines if line["kind"] == "step"]
     validations = [line for line in lines if line["kind"] == "validation"]
@@ -185,7 +180,14 @@ def test_the_logger_writes_each_step_and_validation(train_small: Train, tmp_path
     assert validations[-1]["step"] == len(steps)
 
 
-@pytest.mark.parametrize("task", [SELECTION, ["task=reconstruction"]], ids=lambda task: task[0])
+without_a_set = pytest.mark.parametrize(
+    "task",
+    [SELECTION, pytest.param(["task=reconstruction"], marks=pytest.mark.slow)],
+    ids=lambda task: task[0],
+)
+
+
+@without_a_set
 def test_a_run_without_a_validation_set(
     task: list[str], train_small: Train, tmp_path: Path
 ) -> None:
@@ -202,7 +204,7 @@ def test_a_run_without_a_validation_set(
     assert [line["kind"] for line in logged(tmp_path)] == ["step"] * 2 + ["validation"]
 
 
-@pytest.mark.parametrize("task", [SELECTION, ["task=reconstruction"]], ids=lambda task: task[0])
+@without_a_set
 def test_a_run_without_a_test_set(
     task: list[str], train_small: Train, arc_folder: Path, tmp_path: Path
 ) -> None:
@@ -218,7 +220,7 @@ def test_settings_that_may_be_mistakes_are_logged(
     train_small: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     warmup, random = "during its warm-up", "keeps its random initial weights"
-    task = ["task=puzzle_classification", "training.max_steps=4"]
+    task = ["task=puzzle_classification", "training.max_steps=4", "training.stop_at_step=1"]
     with caplog.at_level("INFO"):
         train_small(tmp_path / "a", *task, "encoder.freeze=true", "training.warmup_steps=100")
         assert warmup in caplog.text
