@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import CHECKOUT, TIMEOUT, Outcome, finish, run_here, start_python, tiny, wait_for
+from helpers_cli import (
+    CHECKOUT,
+    TIMEOUT,
+    Outcome,
+    Process,
+    finish,
+    run_here,
+    start_python,
+    tiny,
+    wait_for,
+)
 from omegaconf import OmegaConf
 
 from arc.checkpointing import load
@@ -279,9 +289,15 @@ def test_resume_really_trains_on(
     if is_fresh:
         outcome = script(*command, cwd=tmp_path)
     else:
-        forked = SimpleNamespace(Popen=lambda command, **_: start_python(tmp_path, *command[1:]))
-        monkeypatch.setattr("arc.checkpointing.commands.subprocess", forked)
+        started: list[Process] = []
+
+        def fork(command: list[str], **_: Any) -> Process:
+            started.append(start_python(tmp_path, *command[1:]))
+            return started[0]
+
+        monkeypatch.setattr("arc.checkpointing.commands.subprocess", SimpleNamespace(Popen=fork))
         outcome = here(*command)
+        assert finish(started[0]).status == 0
     assert outcome.status == 0, outcome.err
     after = torch.load(named / "selection_last.pth")
     assert after["epoch"] == before["epoch"] + 1
