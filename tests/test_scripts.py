@@ -8,11 +8,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import CHECKOUT, TIMEOUT, Outcome, finish, run_here, start_python, tiny, wait_for
+from helpers_cli import (
+    CHECKOUT,
+    TIMEOUT,
+    Outcome,
+    Process,
+    finish,
+    run_here,
+    start_python,
+    tiny,
+    wait_for,
+)
 from omegaconf import OmegaConf
 
 from arc.checkpointing import load
@@ -184,7 +195,7 @@ def test_json_of_a_file(path: Path, here: Any) -> None:
 def test_verify_tells_good_files_from_flipped_bytes(path: Path, tmp_path: Path, here: Any) -> None:
     good = tmp_path / "good.pth"
     good.hardlink_to(path)
-    outcome = script(INSPECT, good, "--verify", cwd=SCRIPTS)
+    outcome = here(INSPECT, good, "--verify")
     assert (outcome.status, outcome.err) == (0, "")
     assert f"{good}: every record's CRC-32 is correct" in outcome.out
     bad = flipped(path, tmp_path / "bad.pth")
@@ -265,13 +276,28 @@ def test_sections_and_the_rebuilt_model(path: Path, here: Any) -> None:
     assert added.strip() == f"model rebuilt: {count:,} parameters, epoch 1"
 
 
-def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_resume_really_trains_on(
+    is_fresh: bool, path: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = tmp_path / "runs (1), a=b's"
     named.mkdir()
     copy = named / "x.pth"
     copy.hardlink_to(path)
     before = torch.load(path)
-    outcome = script(LOAD, copy, "--resume", "--epochs", 1, cwd=tmp_path)
+    command = (LOAD, copy, "--resume", "--epochs", 1)
+    if is_fresh:
+        outcome = script(*command, cwd=tmp_path)
+    else:
+        started: list[Process] = []
+
+        def fork(command: list[str], **_: Any) -> Process:
+            started.append(start_python(tmp_path, *command[1:]))
+            return started[0]
+
+        monkeypatch.setattr("arc.checkpointing.commands.subprocess", SimpleNamespace(Popen=fork))
+        outcome = here(*command)
+        assert finish(started[0]).status == 0
     assert outcome.status == 0, outcome.err
     after = torch.load(named / "selection_last.pth")
     assert after["epoch"] == before["epoch"] + 1
@@ -281,9 +307,25 @@ def test_resume_really_trains_on(path: Path, tmp_path: Path) -> None:
     assert not torch.equal(*weights)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_passed_on_to_what_trains_on(
+    number: signal.Signals, path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[int] = []
+
+    def wait() -> int:
+        signal.raise_signal(number)
+        return -received[0]
+
+    process = SimpleNamespace(wait=wait, send_signal=received.append)
+    started = SimpleNamespace(Popen=lambda command, **_: process)
+    monkeypatch.setattr("arc.checkpointing.commands.subprocess", started)
+    assert here(LOAD, path, "--resume").status == 128 + number
+    assert received == [number]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_what_trains_on_and_is_reported_once(
     number: signal.Signals, path: Path, tmp_path: Path
 ) -> None:

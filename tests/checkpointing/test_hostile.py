@@ -293,12 +293,19 @@ def hostile(
 
 @pytest.fixture(scope="module")
 def answers(
-    hostile: dict[str, Path], save_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    hostile: dict[str, Path],
+    save_run: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
-    """The outcome of each reader for each file: name -> reader -> kind, said, growth."""
+    """The outcome of each reader for each file of a test: name -> reader -> kind, said, growth."""
+    selected = [item for item in request.session.items if item.path == request.path]
+    tested = {item.callspec.params["name"] for item in selected}  # type: ignore[attr-defined]
     good = save_run("task=selection", "task.num_distractors=3").path
     cwd = tmp_path_factory.mktemp("cwd")
-    tries = [f"{reader}={path}" for name, path in hostile.items() for reader in readers_of(name)]
+    tries = [
+        f"{each}={hostile[name]}" for name in hostile if name in tested for each in readers_of(name)
+    ]
     done = finish(start(cwd, str(good), *tries, script=READERS))
     assert done.status == 0, done.err
     assert list(cwd.iterdir()) == []  # nothing ran
@@ -309,7 +316,11 @@ def answers(
     return found
 
 
-NAMES = [*FILES, *TREES, *RECORDS, *CONFIGS, "a pipe", "a device"]
+SLOW = ("empty lists", "dictionaries", "a long memo", "tuples in tuples", "a huge model")
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in (*FILES, *TREES, *RECORDS, *CONFIGS, "a pipe", "a device")
+]
 
 
 def readers_of(name: str) -> list[str]:

@@ -42,7 +42,13 @@ def changed(tree: Any, place: tuple[Any, ...], value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("part", "count"), [("trainer_state", 25), ("optimizer_state_dict", 30), ("top level", 6)]
+    ("part", "count"),
+    [
+        *(("trainer_state", 8), ("optimizer_state_dict", 8), ("top level", 4)),
+        pytest.param("trainer_state", 50, marks=pytest.mark.slow),
+        pytest.param("optimizer_state_dict", 50, marks=pytest.mark.slow),
+        pytest.param("top level", 50, marks=pytest.mark.slow),
+    ],
 )
 def test_a_mutated_state_is_refused_in_one_line_or_can_be_continued(
     part: str, count: int, one: Any, make_run: Callable[..., Any], tmp_path: Path

@@ -21,19 +21,17 @@ def splits(corpus: Corpus) -> tuple[Split, Split, Split]:
     return corpus.training, corpus.validation, corpus.test
 
 
-@pytest.fixture(scope="module", params=["folder", "arc1", "arc2"])
-def data(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 @pytest.fixture(scope="module", params=WAYS)
 def way(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def corpus(make_corpus: MakeCorpus, data: str, way: dict[str, Any]) -> Corpus:
-    return make_corpus(f"data={data}", **way)
+@pytest.fixture(
+    scope="module",
+    params=["folder", *(pytest.param(data, marks=pytest.mark.slow) for data in ("arc1", "arc2"))],
+)
+def corpus(make_corpus: MakeCorpus, way: dict[str, Any], request: pytest.FixtureRequest) -> Corpus:
+    return make_corpus(f"data={request.param}", **way)
 
 
 def test_no_two_splits_share_content(corpus: Corpus) -> None:
@@ -164,18 +162,19 @@ def test_equal_contents_are_stored_once(corpus_of: MakeCorpus) -> None:
     assert split.target.tolist() == [0, 1, 1, 0, 2, 0]
 
 
-@pytest.mark.parametrize("wanted", [9, 12, 20])
-def test_max_grids_counts_examples(corpus_of: MakeCorpus, way: dict[str, Any], wanted: int) -> None:
+def test_max_grids_counts_examples(corpus_of: MakeCorpus, way: dict[str, Any]) -> None:
     shapes = [(height, width) for height in range(1, 7) for width in range(1, 4)]
     pairs = [(grid(1, *shape), grid(2, *shape)) for shape in shapes]
     puzzles = {f"p{n}": (pairs[3 * n : 3 * n + 2], pairs[3 * n + 2 : 3 * n + 3]) for n in range(6)}
     everything = corpus_of(puzzles, validation=0.2, **way)
-    corpus = corpus_of(puzzles, f"data.max_grids={wanted}", validation=0.2, **way)
     available = sum(len(split) for split in splits(everything))
-    assert sum(len(split) for split in splits(corpus)) == min(wanted, available)
     grids_in_each = 3 if way["pairs"] else 6
-    learned = puzzles_of(corpus.training) | puzzles_of(corpus.validation)
-    assert max(learned) == f"p{(min(wanted, available) - 1) // grids_in_each}"  # the first ones
+    for wanted in (9, 12, 20):
+        corpus = corpus_of(puzzles, f"data.max_grids={wanted}", validation=0.2, **way)
+        assert sum(len(split) for split in splits(corpus)) == min(wanted, available)
+        learned = puzzles_of(corpus.training) | puzzles_of(corpus.validation)
+        last = (min(wanted, available) - 1) // grids_in_each
+        assert max(learned) == f"p{last}", wanted  # the first ones
 
 
 @pytest.mark.parametrize("unlimited", ["null", "0", "100000"])

@@ -51,7 +51,13 @@ def test_every_grid_is_decoded_from_as_many_bits_as_its_code_has(
     assert same(codec.decode(sent, messages, grids.sizes), grids) == [True] * len(grids)
 
 
-@pytest.mark.parametrize("number", range(len(GRIDS)), ids=list(GRIDS))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, id=name, marks=[pytest.mark.slow] if "largest" in name else [])
+        for number, name in enumerate(GRIDS)
+    ],
+)
 def test_a_grid_alone_has_the_same_code(
     codec: Codec, grids: Grids, bits: list[float], number: int
 ) -> None:

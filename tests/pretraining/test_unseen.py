@@ -24,17 +24,17 @@ def units(split: Split, words: int) -> set[tuple[str, ...]]:
     return {tuple(place.split()[:words]) for place in split.example_ids}
 
 
-@pytest.fixture(params=list(TASKS.values()), ids=list(TASKS))
+@pytest.fixture(scope="module", params=list(TASKS.values()), ids=list(TASKS))
 def main(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
-@pytest.fixture(params=list(PRETRAININGS.values()), ids=list(PRETRAININGS))
+@pytest.fixture(scope="module", params=list(PRETRAININGS.values()), ids=list(PRETRAININGS))
 def pretraining(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param
 
 
-@pytest.fixture(params=["data.max_grids=null", "data.max_grids=40"])
+@pytest.fixture(scope="module", params=["data.max_grids=null", "data.max_grids=40"])
 def corpora(
     request: pytest.FixtureRequest,
     make_config: MakeConfig,

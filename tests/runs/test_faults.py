@@ -65,8 +65,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, train_small: Train) 
     ("step", "error"),
     [
         (3, RuntimeError("CUDA error: out of memory\nmore lines")),
-        (4, MemoryError()),
-        (6, OSError(24, "Too many open files")),
+        pytest.param(4, MemoryError(), marks=pytest.mark.slow),
+        pytest.param(6, OSError(24, "Too many open files"), marks=pytest.mark.slow),
         (7, SystemExit(3)),
     ],
     ids=lambda value: type(value).__name__,

@@ -30,18 +30,27 @@ def whole(tmp_path_factory: pytest.TempPathFactory, train_small: Train) -> Train
     return train_small(tmp_path_factory.mktemp("whole"), *SMALL)
 
 
-@pytest.fixture
-def stopped(tmp_path: Path, train_small: Train, arc_folder: Path) -> Path:
-    """The last file of the same run, stopped within its second epoch; its data are moved then."""
-    data = tmp_path / "puzzles"
-    shutil.copytree(arc_folder, data)
+@pytest.fixture(scope="module")
+def stopped_run(
+    tmp_path_factory: pytest.TempPathFactory, train_small: Train, arc_folder: Path
+) -> Path:
+    folder = tmp_path_factory.mktemp("stopped")
+    data = shutil.copytree(arc_folder, folder / "puzzles")
     at = Recorder(lambda event: isinstance(event, StepEvent) and event.step == 4)
     typed = (*SMALL, f"data.path={data}")
-    run = train_small(tmp_path / "a", *typed, callbacks=[at], control=at.control)
-    data.rename(tmp_path / "moved")
+    run = train_small(folder / "a", *typed, callbacks=[at], control=at.control)
+    shutil.rmtree(data)
     assert run.checkpoints.best is not None
     assert run.checkpoints.last is not None
-    return run.checkpoints.last
+    return folder / "a"
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, stopped_run: Path, arc_folder: Path) -> Path:
+    """The last file of the same run, stopped within its second epoch; its data are elsewhere."""
+    shutil.copytree(stopped_run, tmp_path / "a")
+    (tmp_path / "moved").symlink_to(arc_folder)
+    return tmp_path / "a" / "checkpoints" / "mine_last.pth"
 
 
 def resume(last: Path, *overrides: str) -> Any:
@@ -59,12 +68,19 @@ def test_a_run_on_moved_data_is_resumed_exactly(stopped: Path, whole: TrainedRun
     assert whole.checkpoints.last is not None
     contents = [torch.load(whole.checkpoints.last)]
     contents.append(torch.load(stopped.parents[2] / "b" / "checkpoints" / "mine_last.pth"))
-    for content in contents:
-        del content["config"]["data"]["path"]
+    paths = [content["config"]["data"].pop("path") for content in contents]
+    assert paths[1] == f"{stopped.parents[2]}/moved"
     assert differences(*contents) == []
 
 
-@pytest.mark.parametrize("changed", ["data.augment=true", "data.synthetic=0.5", "data.crop=0.5"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "data.augment=true",
+        pytest.param("data.synthetic=0.5", marks=pytest.mark.slow),
+        pytest.param("data.crop=0.5", marks=pytest.mark.slow),
+    ],
+)
 def test_other_batches_of_the_same_data_are_not_exact_but_continue_the_epoch(
     stopped: Path, changed: str
 ) -> None:
@@ -86,7 +102,7 @@ def test_the_best_file_comes_along_into_another_folder(stopped: Path) -> None:
     assert differences(torch.load(best), copied) == []
 
 
-@pytest.mark.parametrize("best", ["gone", "later"])
+@pytest.mark.parametrize("best", ["gone", pytest.param("later", marks=pytest.mark.slow)])
 def test_a_best_file_that_is_missing_is_reported_and_replaced(stopped: Path, best: str) -> None:
     path = stopped.with_name("mine_best.pth")
     content = torch.load(path)

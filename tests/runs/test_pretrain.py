@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Make, run, run_here, tiny
+from helpers_cli import Make, run_here, tiny
 
 from arc.api import TrainedRun
 from arc.checkpointing import CheckpointError, load, load_encoder
@@ -303,23 +303,18 @@ def test_a_resumed_run_cannot_change_its_encoder(source: Path, play: Make, tmp_p
 
 
 def test_pretrain_train_resume_and_finetune(tmp_path: Path, arc_folder: Path) -> None:
-    """The steps of the guide in one folder, the first and the last in new processes."""
-    output = f"hydra.run.dir={tmp_path}/out"
+    """The steps of the guide in one folder."""
     encoder, last = file(tmp_path), tmp_path / "checkpoints" / "mine_last.pth"
     process = ["server.enabled=false", "device=cpu"]
 
     def command(*arguments: str) -> None:
-        outcome = run(tmp_path, output, *arguments)
-        assert outcome.status == 0, outcome.err
-
-    def command_here(*arguments: str) -> None:
         outcome = run_here(tmp_path, *arguments)
         assert outcome.status == 0, outcome.err
 
     command(*tiny(arc_folder), "mode=pretrain", "pretrain=binary")
     start = [f"encoder.pretrained={encoder}", "encoder.freeze=true", "training.stop_at_step=2"]
-    command_here(*tiny(arc_folder), *SELECTION[:2], "run_name=mine", *start)
-    command_here(f"resume={last}", *process, "training.max_steps=6")
+    command(*tiny(arc_folder), *SELECTION[:2], "run_name=mine", *start)
+    command(f"resume={last}", *process, "training.max_steps=6")
     resumed = torch.load(last)
     tune = ["encoder.freeze=false", "run_name=tuned", "training.learning_rate=1e-3"]
     command(f"finetune={last}", *process, *tune)

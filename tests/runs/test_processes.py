@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import finish, place, run_here, start, tiny
+from helpers_cli import Outcome, finish, place, run_here, start, tiny
 from helpers_data import TASK_OVERRIDES
 
 STEPS = 50
@@ -43,24 +43,29 @@ TASKS["transformation"] += ["model.architecture=patch", "bottleneck=autoencoder"
 
 def train(folder: Path, corpus: Path, processes: int, *overrides: str) -> dict[str, Any]:
     """Train a run, without its final evaluation, and return its last checkpoint."""
-    folder.mkdir(exist_ok=True)
     settings = [*tiny(corpus, steps=100), "training.precision=fp32", "run_name=mine", "metric=[]"]
-    settings += [f"training.stop_at_step={STEPS}", *overrides]
+    together(folder, processes, *settings, f"training.stop_at_step={STEPS}", *overrides)
+    return dict(torch.load(next((folder / "checkpoints").glob("*.pth"))))
+
+
+def together(folder: Path, processes: int, *overrides: str) -> list[Outcome]:
+    """Run the command line in one or several processes; returns their outputs."""
+    folder.mkdir(exist_ok=True)
     if processes == 1:
-        outcome = run_here(folder, *settings)
-        assert outcome.status == 0, outcome.err
+        outcomes = [run_here(folder, *overrides)]
     else:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         ranks = [
             start(
-                folder, str(rank), str(processes), str(port), *settings, *place(folder), script=RANK
+                folder, str(n), str(processes), str(port), *overrides, *place(folder), script=RANK
             )
-            for rank in range(processes)
+            for n in range(processes)
         ]
-        for outcome in map(finish, ranks):
-            assert outcome.status == 0, outcome.err
-    return dict(torch.load(next((folder / "checkpoints").glob("*.pth"))))
+        outcomes = list(map(finish, ranks))
+    for outcome in outcomes:
+        assert outcome.status == 0, outcome.err
+    return outcomes
 
 
 def steps(folder: Path) -> list[dict[str, Any]]:
@@ -88,11 +93,20 @@ def compare(folder: Path, corpus: Path, processes: int, *overrides: str) -> None
         assert one["random"]["torch"].equal(many["random"]["torch"])
 
 
-@pytest.mark.parametrize(
-    "task", ["selection", pytest.param("reconstruction", marks=pytest.mark.slow)]
-)
-def test_two_processes_train_the_run_of_one(task: str, tmp_path: Path, arc_folder: Path) -> None:
-    compare(tmp_path, arc_folder, 2, *TASKS[task], "training.stop_at_step=5")
+def test_two_processes_train_the_run_of_one_and_the_leader_alone_writes_and_prints(
+    tmp_path: Path, arc_folder: Path
+) -> None:
+    game = [*tiny(arc_folder, 3), *TASKS["selection"], "training.precision=fp32", "run_name=mine"]
+    alone, many = tmp_path / "one", tmp_path / "many"
+    together(alone, 1, *game)
+    leader, follower = together(many, 2, *game)
+    assert leader.err.count("2 processes") == 1
+    assert leader.out.count("language:") == 1
+    assert follower.out == ""
+    assert [event["step"] for event in steps(many)] == [1, 2, 3]
+    assert {path.name for path in many.iterdir()} == {"checkpoints", "out"}
+    last = "checkpoints/mine_last.pth"
+    assert difference(torch.load(alone / last), torch.load(many / last)) < 1e-5
 
 
 @pytest.mark.slow

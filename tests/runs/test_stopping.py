@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers_cli import Recorder, finish, place, run_here, start, tiny, wait_for
+from helpers_data import TASK_OVERRIDES
 
 import arc.runs.results
 import arc.runs.run
@@ -54,7 +55,10 @@ def files(folder: Path) -> set[str]:
 # -- signals -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_one_signal_completes_the_step_and_saves(
     number: signal.Signals, status: int, tmp_path: Path, arc_folder: Path
 ) -> None:
@@ -74,7 +78,9 @@ def test_one_signal_completes_the_step_and_saves(
     assert logged_steps(tmp_path) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_second_signal_ends_the_process_at_once_and_damages_no_file(
     number: signal.Signals, tmp_path: Path, arc_folder: Path
 ) -> None:
@@ -167,11 +173,20 @@ def every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("every_chunk")
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(
+            task, marks=[] if task in ("reconstruction", "selection") else [pytest.mark.slow]
+        )
+        for task in TASK_OVERRIDES
+    ],
+)
 def test_the_events_of_a_run_come_in_order_and_progress_goes_from_0_to_1(
-    train_small: Train, task_overrides: list[str], tmp_path: Path
+    train_small: Train, task: str, tmp_path: Path
 ) -> None:
     recorder = Recorder()
-    train_small(tmp_path, *task_overrides, "training.max_steps=2", callbacks=[recorder])
+    train_small(tmp_path, *TASK_OVERRIDES[task], "training.max_steps=2", callbacks=[recorder])
     kinds = list(dict.fromkeys(type(event) for event in recorder.events))
     assert kinds == [
         RunStarted,

@@ -224,13 +224,13 @@ def content_of(job: Path) -> dict[str, Any]:
 
 
 def test_each_job_of_a_sweep_has_and_resumes_from_its_own_folder(
-    tmp_path: Path, arc_folder: Path
+    tmp_path: Path, arc_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = ["-m", "seed=0,1", "task=reconstruction", "hydra.sweep.dir=sweep", "run_name=mine"]
-    sweep += ["resume=auto", *tiny(arc_folder, steps=3)]
-    assert run(tmp_path, *sweep, "training.stop_at_step=1").status == 0
+    monkeypatch.chdir(tmp_path)
+    sweep = ["seed=0,1", "hydra.sweep.dir=sweep", "run_name=mine", "resume=auto"]
+    assert sweep_here(arc_folder, *sweep, "training.stop_at_step=1", steps=3).status == 0
     assert not (tmp_path / "checkpoints").exists()
-    outcome = run(tmp_path, *sweep)
+    outcome = sweep_here(arc_folder, *sweep, steps=3)
     assert outcome.status == 0, outcome.err
     for seed in (0, 1):
         checkpoints = tmp_path / "sweep" / f"seed={seed}" / "checkpoints"
@@ -240,12 +240,15 @@ def test_each_job_of_a_sweep_has_and_resumes_from_its_own_folder(
         assert results_of(checkpoints)["config"]["seed"] == seed
 
 
-def test_a_sweep_can_start_from_a_saved_run(train_small: Train, tmp_path: Path) -> None:
+def test_a_sweep_can_start_from_a_saved_run(
+    train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     train_small(tmp_path, "task=reconstruction", "training.max_steps=1")
     path = tmp_path / "checkpoints" / "mine_last.pth"
     rates = "training.learning_rate=1e-3,1e-4"
     where = ["hydra.sweep.dir=sweep", "server.enabled=false", "device=cpu", "run_name=tuned"]
-    outcome = run(tmp_path, "-m", rates, f"finetune={path}", *where)
+    outcome = call(arc.train.main, "-m", rates, f"finetune={path}", *where)
     assert outcome.status == 0, outcome.err
     for job, rate in (("0.001", 1e-3), ("0.0001", 1e-4)):
         last = torch.load(

@@ -1,4 +1,4 @@
-"""One run trained by two processes of torchrun."""
+"""One run trained by two processes of torchrun, which starts them afresh."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers_cli import Outcome, Process, finish, place, run_here, start_python, tiny, wait_for
 
+pytestmark = pytest.mark.slow
 TASK = ["task=puzzle_classification", "run_name=mine", "training.warmup_steps=2"]
 RANDOM = [
     *("bottleneck=categorical", "bottleneck.noise=gumbel", "model.dropout=0.2"),
@@ -69,7 +70,6 @@ def test_two_processes_take_the_steps_of_one(
         torch.testing.assert_close(other[name], weight, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_run_of_two_processes_is_resumed_exactly(tmp_path: Path, arc_folder: Path) -> None:
     settings = [*tiny(arc_folder, 6), *TASK, *RANDOM]
     whole, part = tmp_path / "whole", tmp_path / "part"
@@ -84,9 +84,7 @@ def test_a_run_of_two_processes_is_resumed_exactly(tmp_path: Path, arc_folder: P
         assert weight.equal(other["model_state_dict"][name]), name
 
 
-@pytest.mark.parametrize(
-    "to_all", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["Ctrl-C", "kill"]
-)
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C", "kill"])
 def test_a_signal_saves_the_last_state(to_all: bool, tmp_path: Path, arc_folder: Path) -> None:
     process = begin_together(
         tmp_path, *tiny(arc_folder, steps=None), *TASK, "training.batch_size=64"
@@ -102,7 +100,6 @@ def test_a_signal_saves_the_last_state(to_all: bool, tmp_path: Path, arc_folder:
     assert last(tmp_path)["step"] >= 1
 
 
-@pytest.mark.slow
 def test_a_sweep_is_refused_in_several_processes(tmp_path: Path, arc_folder: Path) -> None:
     outcome = finish(begin_together(tmp_path, "-m", "seed=0,1", *TASK, *tiny(arc_folder, 1)))
     assert outcome.status != 0

@@ -17,19 +17,24 @@ STEPS = 80
     "overrides",
     [
         ["task=reconstruction", "task.use_input_output_pairs=true"],
-        ["task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"],
         ["task=puzzle_classification"],
         ["task=transformation", "bottleneck=autoencoder", "model.latent_dim=64"],
         [
             *("task=selection", "task.num_distractors=3", "bottleneck=categorical"),
             "task.near_copies=false",
         ],
-        ["task=selection", "task.num_distractors=3", "bottleneck=autoencoder"],
-        [
-            *("task=selection", "task.num_distractors=3", "task.score=cosine"),
-            *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
-        ],
-        ["task=reconstruction", "bottleneck=autoencoder"],
+        *(
+            pytest.param(overrides, marks=pytest.mark.slow)
+            for overrides in (
+                ["task=selection", "task.num_distractors=3", "task.use_input_output_pairs=true"],
+                ["task=selection", "task.num_distractors=3", "bottleneck=autoencoder"],
+                ["task=reconstruction", "bottleneck=autoencoder"],
+                [
+                    *("task=selection", "task.num_distractors=3", "task.score=cosine"),
+                    *("task.negatives=game", "task.near_copies=false", "model.architecture=cells"),
+                ],
+            )
+        ),
     ],
     ids=lambda overrides: "-".join(each.split("=")[1] for each in overrides),
 )

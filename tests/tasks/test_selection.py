@@ -35,8 +35,18 @@ def test_distractor_kinds_are_the_registered_ones() -> None:
         kind.validate_python("same_sise")
 
 
-@pytest.mark.parametrize("kind", list(DISTRACTORS))
-@pytest.mark.parametrize("pairs", [[], [PAIRS]])
+@pytest.mark.parametrize(
+    ("kind", "pairs"),
+    [
+        *((kind, []) for kind in DISTRACTORS),
+        ("same_puzzle", [PAIRS]),
+        *(
+            pytest.param(kind, [PAIRS], marks=pytest.mark.slow)
+            for kind in DISTRACTORS
+            if kind != "same_puzzle"
+        ),
+    ],
+)
 @torch.no_grad()
 def test_metrics_agree_with_many_draws(build: MakeRun, kind: str, pairs: list[str]) -> None:
     count = 2

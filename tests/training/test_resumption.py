@@ -14,8 +14,8 @@ from arc.training import RunControl, StepEvent, Trainer
 
 MakeTrainer = Callable[..., Trainer]
 RANDOM_EVERYWHERE = [
-    "training.max_steps=7",
-    "training.batch_size=16",
+    "training.max_steps=5",
+    "training.batch_size=32",
     "model.dropout=0.1",
     "data.augment=true",
     "training.precision=bf16",
@@ -44,7 +44,7 @@ RUNS = {
         "bottleneck.noise=gumbel",
     ],
 }
-SLOW = ("classification", "transformation", "hard selection")
+SLOW = ("classification", "transformation", "selection", "hard selection")
 EVERY_RUN = {
     f"{task} {bottleneck}": [f"task={task}", f"bottleneck={bottleneck}", *more, *noise]
     for task, more in {
@@ -145,7 +145,7 @@ def resume_at_every_event(make_trainer: MakeTrainer) -> None:
     assert events == expected
     assert_same(whole.state_dict(), undisturbed.state_dict())
     assert sum("is_best" in event for event in events) >= 2  # epochs end in between
-    assert events[-1]["step"] == 7
+    assert events[-1]["step"] == 5
     for boundary, state in enumerate(states):
         resumed = resume(make_trainer, state)
         assert_same(resumed.state_dict(), torch.load(io.BytesIO(state)))
