@@ -126,7 +126,7 @@ def test_a_run_of_two_processes_continues_with_another_number(
     whole = train(tmp_path / "whole", arc_folder, 1, *TASKS["selection"])
     part = tmp_path / "part"
     train(part, arc_folder, 2, *TASKS["selection"], "training.stop_at_step=20")
-    content = train(part, arc_folder, processes, "resume=auto")
+    content = train(part, arc_folder, processes, *TASKS["selection"], "resume=auto")
     assert content["step"] == STEPS
     assert difference(whole, content) < 1e-5
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Outcome, call, differences, finish, run, start, tiny, wait_for
+from helpers_cli import Outcome, call, differences, finish, run, start, tiny, until, wait_for
 
 import arc.train
 from arc.api import TrainedRun
@@ -167,7 +167,8 @@ def test_a_signal_to_the_command_ends_a_sweep_whose_jobs_are_continued(
     sweep += [f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep"]
     sweep += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     process = start(tmp_path, *sweep, is_fresh=launcher != "basic")
-    wait_for(process, "epoch 1 batch 1/")
+    steps = tmp_path / "sweep" / "seed=0" / "metrics.jsonl"
+    until(lambda: steps.exists() and steps.stat().st_size, bool)
     os.kill(process.pid, signal.SIGTERM)
     outcome = finish(process)
     assert outcome.status == 128 + signal.SIGTERM, outcome.err
