@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 import arc
 from arc.checkpointing.archive import Archive
@@ -113,12 +116,34 @@ def load_encoder(path: str | Path, map_location: str | torch.device = "cpu") -> 
     weights = content.get("encoder_state_dict")
     if not isinstance(weights, dict):
         raise NotACheckpointError(f"{path}: no encoder_state_dict")
-    with torch.device("meta"):
+    with shapes_only():
         _refuse_mismatch(path, build_encoder(config), weights)
     encoder = build_encoder(config)
     encoder.load_state_dict(weights)
     metadata = {key: value for key, value in content.items() if key not in STATES}
     return LoadedEncoder(encoder.to(map_location).eval(), config, metadata)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Build modules on torch's meta device: with shapes, but without memory or values.
+
+    Without values, a load does not import torch._dynamo, which takes seconds.
+    """
+    with torch.device("meta"), _NoInitialValues():
+        yield
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Skips the functions of torch.nn.init."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) -> ARCAutoencoder:
@@ -135,7 +160,7 @@ def build_checked(path: str | Path, config: RunConfig, content: dict[str, Any]) 
     if not isinstance(weights, dict):
         raise NotACheckpointError(f"{path}: no model_state_dict")
     try:
-        with torch.device("meta"):
+        with shapes_only():
             shape = build_model(config)
     except (RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: no model can be built from its config: {error}") from None

@@ -107,7 +107,8 @@ class PatchPosition(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.patch = nn.Parameter(torch.randn(PATCHES, channels) / 2)
+        self.patch = nn.Parameter(torch.empty(PATCHES, channels))
+        nn.init.normal_(self.patch, std=0.5)
         self.size = SizeEmbedding(channels)
 
     def forward(self, sizes: Tensor) -> Tensor:

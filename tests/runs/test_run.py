@@ -246,14 +246,16 @@ def test_a_run_does_not_overwrite_another_run(
 
 
 @pytest.mark.slow  # a fresh process
-def test_a_run_does_not_import_the_compiler(tmp_path: Path, arc_folder: Path) -> None:
+def test_training_and_loading_do_not_import_the_compiler(tmp_path: Path, arc_folder: Path) -> None:
     script = (
-        "import atexit, sys, arc.train\n"
-        "unwanted = {'torch._dynamo', 'sympy'}\n"
-        "atexit.register(lambda: print('imported:', *unwanted & set(sys.modules)))\n"
-        "arc.train.main()\n"
+        "import sys, arc.api, arc.train\n"
+        "try:\n"
+        "    arc.train.main()\n"
+        "finally:\n"
+        "    arc.api.load('checkpoints/mine_best.pth')\n"
+        "    print('imported:', *{'torch._dynamo', 'sympy'} & set(sys.modules))\n"
     )
-    command = [*tiny(arc_folder, 2), *SELECTION, *place(tmp_path)]
+    command = [*tiny(arc_folder, 2), *SELECTION, *place(tmp_path), "run_name=mine"]
     outcome = finish(start(tmp_path, *command, script=script, is_fresh=True))
     assert outcome.status == 0, outcome.err
     assert outcome.out.splitlines()[-1].strip() == "imported:"

@@ -20,7 +20,8 @@ class CategoricalBottleneck(DiscreteBottleneck):
     """L symbols out of V, each read as a one-hot vector."""
 
     def __init__(self, latent_dim: int, vocab_size: int, max_length: int, **options: Any) -> None:
-        super().__init__(latent_dim, vocab_size, max_length, codes=torch.eye(vocab_size), **options)
+        codes = torch.zeros(vocab_size, vocab_size).fill_diagonal_(1)
+        super().__init__(latent_dim, vocab_size, max_length, codes=codes, **options)
 
     def score(self, latent: Tensor) -> tuple[Tensor, None]:
         """Return the linear head's logits; gradients pass through their softmax."""

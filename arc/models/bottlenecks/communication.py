@@ -8,6 +8,7 @@ have similar codes, so that a symbol that is off by one is still nearly correct.
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from typing import Any
@@ -29,11 +30,10 @@ class LatticeBottleneck(DiscreteBottleneck):
 
     def __init__(self, latent_dim: int, vocab_size: int, max_length: int, **options: Any) -> None:
         levels = lattice_levels(vocab_size)
-        axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in levels]
-        points = torch.cartesian_prod(*axes).view(vocab_size, len(levels))
-        half = torch.tensor(levels) / 2
-        super().__init__(latent_dim, vocab_size, max_length, codes=points / half, **options)
-        self.register_buffer("reach", half, persistent=False)
+        axes = [[(2 * place - n + 1) / n for place in range(n)] for n in levels]
+        codes = torch.tensor(list(itertools.product(*axes)))
+        super().__init__(latent_dim, vocab_size, max_length, codes=codes, **options)
+        self.register_buffer("reach", torch.tensor([n / 2 for n in levels]), persistent=False)
 
     reach: Tensor
 
