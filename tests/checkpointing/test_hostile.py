@@ -40,25 +40,25 @@ def attempt(reader, path):
         kind, said = "accepted", ""
     return {"kind": kind, "said": said, "growth": peak() - before}
 
-def in_a_child(reader, path):
+def in_a_child(path, names):
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         with open(into, "w") as file:
-            json.dump(attempt(reader, path), file)
+            json.dump({name: attempt(readers[name], path) for name in names}, file)
             file.flush()
             os._exit(0)
     os.close(into)
     with open(out) as file:
-        answer = json.load(file)
+        answers = json.load(file)
     os.waitpid(child, 0)
-    return {"file": path, "reader": reader.__name__, **answer}
+    return answers
 
 warnings.simplefilter("ignore")
 load(sys.argv[1])
 readers = {reader.__name__: reader for reader in (load, read_checkpoint, read_metadata)}
 tries = [argument.split("=", 1) for argument in sys.argv[2:]]
-print(json.dumps([in_a_child(readers[name], path) for name, path in tries]))
+print(json.dumps({path: in_a_child(path, names.split(",")) for names, path in tries}))
 """
 
 
@@ -265,55 +265,50 @@ FILES = {write.__name__: write for write in (*ARCHIVES, *CODE)}
 
 @pytest.fixture(scope="module")
 def hostile(
-    save_run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    save_run: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """Every hostile file by its fault."""
+    """The hostile files of the selected tests, by their fault."""
     folder = tmp_path_factory.mktemp("hostile")
     content = save_run("task=selection", "task.num_distractors=3").content
-    found = {}
-
-    def place(name: str) -> Path:
-        found[name] = folder / f"{name.replace(' ', '_')}.pth"
-        return found[name]
-
-    for name, write in FILES.items():
-        write(place(name))
-    for name, tree in TREES.items():
-        with_tree(place(name), b"\x80\x02}" + tree + b".")
-    for name, record in RECORDS.items():
-        recorded(record, content, place(name))
-    for name, (section, change) in CONFIGS.items():
-        config = content["config"]
-        changed = {**config, section: {**config[section], **change}}
-        torch.save({**content, "config": changed}, place(name))
-    os.mkfifo(place("a pipe"))
-    place("a device").symlink_to("/dev/zero")
-    return found
+    selected = [item for item in request.session.items if item.path == request.path]
+    tested = dict.fromkeys(item.callspec.params["name"] for item in selected)  # type: ignore[attr-defined]
+    paths = {name: folder / f"{name.replace(' ', '_')}.pth" for name in tested}
+    for name, path in paths.items():
+        if name in FILES:
+            FILES[name](path)
+        elif name in TREES:
+            with_tree(path, b"\x80\x02}" + TREES[name] + b".")
+        elif name in RECORDS:
+            recorded(RECORDS[name], content, path)
+        elif name in CONFIGS:
+            section, change = CONFIGS[name]
+            changed = {**content["config"], section: {**content["config"][section], **change}}
+            torch.save({**content, "config": changed}, path)
+        elif name == "a pipe":
+            os.mkfifo(path)
+        else:
+            assert name == "a device"
+            path.symlink_to("/dev/zero")
+    return paths
 
 
 @pytest.fixture(scope="module")
 def answers(
-    request: pytest.FixtureRequest,
     hostile: dict[str, Path],
     save_run: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
-    """The outcome of each reader for each file of a test: name -> reader -> kind, said, growth."""
-    selected = [item for item in request.session.items if item.path == request.path]
-    tested = {item.callspec.params["name"] for item in selected}  # type: ignore[attr-defined]
+    """The outcome of each reader for each file: name -> reader -> kind, said, growth."""
     good = save_run("task=selection", "task.num_distractors=3").path
     cwd = tmp_path_factory.mktemp("cwd")
-    tries = [
-        f"{each}={hostile[name]}" for name in hostile if name in tested for each in readers_of(name)
-    ]
+    tries = [f"{','.join(readers_of(name))}={path}" for name, path in hostile.items()]
     done = finish(start(cwd, str(good), *tries, script=READERS))
     assert done.status == 0, done.err
     assert list(cwd.iterdir()) == []  # nothing ran
     names = {str(path): name for name, path in hostile.items()}
-    found: dict[str, dict[str, Any]] = {name: {} for name in hostile}
-    for answer in json.loads(done.out):
-        found[names[answer["file"]]][answer["reader"]] = answer
-    return found
+    return {names[path]: found for path, found in json.loads(done.out).items()}
 
 
 SLOW = ("empty lists", "dictionaries", "a long memo", "tuples in tuples", "a huge model")
