@@ -22,9 +22,9 @@ lint: $(INSTALLED)    ## ruff and mypy
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-slow: $(INSTALLED)    ## the tests that take minutes
+slow: $(INSTALLED)    ## the tests that take minutes: an hour on two cores
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trackio,wandb]'
-	$(RUN) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slow -n auto --dist loadfile
 
 docs: $(INSTALLED)    ## the documentation site, in docs/_build/html (Python 3.11 or newer)
 	$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
