@@ -126,7 +126,8 @@ class PatchEmbedding(nn.Module):
     def __init__(self, num_colors: int, embedding_dim: int, channels: int) -> None:
         super().__init__()
         self.color = nn.Embedding(num_colors, embedding_dim)
-        self.place = nn.Parameter(torch.randn(PLACES, embedding_dim, channels))
+        self.place = nn.Parameter(torch.empty(PLACES, embedding_dim, channels))
+        nn.init.normal_(self.place)
         self.position = PatchPosition(channels)
 
     def forward(self, grids: Grids, layout: PatchLayout) -> Tensor:
