@@ -3,8 +3,8 @@
 A training step allocates and frees the same large blocks as the one before. By default glibc
 returns each block to the kernel, and faulting them in again can cost more than the step. If
 freed blocks were kept without a limit, blocks of varying sizes would fragment the heap. Therefore
-glibc keeps freed blocks, and they are returned whenever the process has grown by KEPT_BYTES since
-the step that followed the last time.
+glibc keeps freed blocks, and they are returned whenever the process has grown by KEPT_BYTES. The
+growth counts from the first step after the last return, so that a large batch keeps its memory.
 
 oneDNN caches the code and layout of each of the last 1024 product shapes. Batches of grids rarely
 repeat a shape, so the cache would hold about 1 GB that is never used; its limit is lowered.
