@@ -229,8 +229,10 @@ FAST = list(zip(TASK_OVERRIDES, cycle(reversed(BOTTLENECKS)), strict=False))
     ]
 )
 def task_and_bottleneck(request: pytest.FixtureRequest) -> list[str]:
-    """Every combination of task and bottleneck; the fast ones have each task, and each bottleneck
-    twice."""
+    """Every combination of task and bottleneck, as overrides.
+
+    Those without the marker have each task once and each bottleneck twice.
+    """
     return list(request.param)
 
 

@@ -111,9 +111,10 @@ def evaluate_checkpoint(
         raise ConfigError(f"learning={learning}, learning_steps={steps}: must be at least 0 and 1")
     loaded = load(path, device)
     config = config_of(loaded, overrides)
-    target = messages_path(path, config.run_name) if messages else None
-    if target is not None:
-        check_writable(target)
+    if messages:
+        options = replace(options, messages=messages_path(path, config.run_name))
+    if options.messages is not None:
+        check_writable(options.messages)
     task = task_of(path, loaded, overrides, device, {} if tasks is None else tasks)
     if learning and len(task.corpus.validation) == 0:
         raise DataError(
@@ -126,7 +127,7 @@ def evaluate_checkpoint(
         config,
         loaded.model,
         task,
-        replace(options, messages=target),
+        options,
         minutes=None if seconds is None else seconds / 60,
         steps=loaded.metadata.get("step"),
     )

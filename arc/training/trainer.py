@@ -323,7 +323,7 @@ class Trainer:
         device = self.model.device
         self._is_fused = isinstance(self.optimizer, Adam) and device.type in ("cpu", "cuda")
         self._skips_on_device = self._is_fused and device.type == "cuda"
-        self._fused_keys = {"fused": True, "capturable": self._skips_on_device}
+        self._fused_keys: dict[str, Any] = {"fused": True, "capturable": self._skips_on_device}
         if self._is_fused:
             self._fuse()
         static = self.task.step_is_static and self.model.is_static and self.ranks.size == 1
@@ -334,14 +334,13 @@ class Trainer:
 
         The learning rate is then a tensor on the device.
         """
-        for group in self.optimizer.param_groups:
-            group.update(self._fused_keys)
+        keys = dict(self._fused_keys)
         if self._skips_on_device:
             self._learning_rate = self.config.learning_rate
-            rate = torch.tensor(self._learning_rate, device=self.model.device)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            keys["lr"] = torch.tensor(self._learning_rate, device=self.model.device)
             self.optimizer._warned_capturable_if_run_uncaptured = True
+        for group in self.optimizer.param_groups:
+            group.update(keys)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.autocast is None:
