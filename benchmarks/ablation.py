@@ -35,7 +35,7 @@ RECIPE = {
     "convolutions over patches": ["model.mixer=conv"],
     "convolutions over cells": ["model.architecture=cells"],
     "free symbols": ["bottleneck=categorical"],
-    "free symbols, 2e-3": ["bottleneck=categorical", "training.learning_rate=2e-3"],
+    "free symbols, 6e-3": ["bottleneck=categorical", "training.learning_rate=6e-3"],
     "batch of 32": ["training.batch_size=32"],
     "augmentation": ["data.augment=true"],
     "a quarter synthetic": ["data.synthetic=0.25"],

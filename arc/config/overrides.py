@@ -7,6 +7,7 @@ may have changed. Only the overrides of this command line are applied to it.
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from arc.config.schema import options_of, plain
 from arc.config.sweeps import key_of as key_of
 
 EXPERIMENT = "experiment"
+GLOBAL = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)  # the header of such a file
 
 
 def is_typed(key: str, typed: Sequence[str]) -> bool:
@@ -43,9 +45,11 @@ def refuse_names(typed: Sequence[str]) -> None:
 def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> dict[str, Any]:
     """Return ``stored`` with the values that ``typed`` sets, taken from ``composed``.
 
-    A group (``bottleneck=autoencoder``) replaces its whole section; an experiment replaces the
-    sections and keys in its file; a key replaces one value. ``device`` and ``checkpoint.dir``
-    always come from ``composed``. Raises ConfigError for a deletion (``~key``).
+    A group (``bottleneck=autoencoder``) replaces its whole section. An experiment, or a group whose
+    file has the package ``_global_``, also replaces the sections and keys in that file; a key
+    replaces one value. ``device`` and ``checkpoint.dir`` always come from ``composed``.
+
+    Raises ConfigError for a deletion (``~key``).
     """
     tree = OmegaConf.create(copy.deepcopy(stored))
     resolved = OmegaConf.create(plain(composed))
@@ -66,13 +70,10 @@ def _chosen(typed: list[str]) -> tuple[list[str], list[str]]:
         name = override.key_or_group
         if override.is_delete():
             raise ConfigError(f"~{name}: keys of a stored configuration cannot be deleted")
-        if name == EXPERIMENT:
-            for kind, place in _touched_by(override):
-                (groups if kind == "group" else keys).append(place)
-        elif (config_folder() / name).is_dir():
-            groups.append(name)
-        else:
-            keys.append(name)
+        if name != EXPERIMENT:
+            (groups if (config_folder() / name).is_dir() else keys).append(name)
+        for kind, place in _touched_by(override):
+            (groups if kind == "group" else keys).append(place)
     return groups, keys
 
 
@@ -85,14 +86,17 @@ def groups_of_experiments(typed: Sequence[str]) -> list[str]:
 
 
 def _touched_by(override: Override) -> Iterator[tuple[str, str]]:
-    """Yield what the experiment, or the list of experiments, of an override sets; null: nothing."""
-    value = override.value()
+    """Yield what the files of the package ``_global_`` set that an override chooses."""
+    group, value = override.key_or_group, override.value()
+    if not (config_folder() / group).is_dir():
+        return
     for name in value if isinstance(value, list) else [] if value is None else [value]:
-        files = [folder / EXPERIMENT / f"{name}.yaml" for folder in _config_folders()]
+        files = [folder / group / f"{name}.yaml" for folder in _config_folders()]
         found = next((file for file in files if file.is_file()), None)
-        if found is None:
+        if found is None and group == EXPERIMENT:
             raise ConfigError(f"{EXPERIMENT}={name}: no such file in {files[0].parent}")
-        yield from _touched(found)
+        if found and GLOBAL.search(found.read_text(encoding="utf-8")):
+            yield from _touched(found)
 
 
 def _config_folders() -> list[Path]:
@@ -108,9 +112,9 @@ def _config_folders() -> list[Path]:
     return folders
 
 
-def _touched(experiment: Path) -> Iterator[tuple[str, str]]:
-    """Yield ("group", name) and ("key", name) for what an experiment's file sets."""
-    content = OmegaConf.to_container(OmegaConf.load(experiment))
+def _touched(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield ("group", name) and ("key", name) for what a file of the package ``_global_`` sets."""
+    content = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(content, dict)
     for entry in content.pop("defaults", []):
         for name in entry if isinstance(entry, dict) else ():

@@ -13,7 +13,7 @@ from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS
 from arc.config.schema import RunConfig, options_of
 
 COMMENT = re.compile(r"^\s*(\w+):[^#\n]*#\s*(.+?)\s*$", re.MULTILINE)
-BASE = re.compile(r"^  - (?!_self_$)(\w+)$", re.MULTILINE)
+BASE = re.compile(r"^  - (?!_self_$)(\w+)(?:@\w+)?$", re.MULTILINE)
 
 
 def task_schema(config: RunConfig) -> dict[str, dict[str, Any]]:

@@ -36,7 +36,8 @@ def comments_of(file: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in load_tree(path).get("defaults", []):
         if isinstance(base, str) and base != "_self_":
-            found |= comments_of(str(Path(file).with_name(f"{base}.yaml")))
+            base_file = f"{base.partition('@')[0]}.yaml"
+            found |= comments_of(str(Path(file).with_name(base_file)))
     section: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if match := LINE.match(line):

@@ -164,6 +164,19 @@ def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
         compose("experiment=[foo]", base=stored)
 
 
+def test_free_symbols_have_a_learning_rate_of_their_own(stored: Path) -> None:
+    categorical = "bottleneck=categorical"
+    assert compose().training.learning_rate == 6e-3
+    assert compose(categorical).training.learning_rate == 2e-3
+    assert compose(categorical, "training.learning_rate=1e-3").training.learning_rate == 1e-3
+    assert compose(categorical, "experiment=reconstruction_20").training.learning_rate == 2e-3
+    changed = compose(categorical, base=stored)
+    assert (changed.bottleneck.name, changed.training.learning_rate) == ("categorical", 2e-3)
+    assert changed.training.max_steps == 1
+    fixed = compose(categorical, "training.learning_rate=1e-3", base=stored)
+    assert fixed.training.learning_rate == 1e-3
+
+
 def test_an_experiment_of_the_user_applies_to_a_resumed_run(stored: Path, tmp_path: Path) -> None:
     own = tmp_path / "own" / "experiment" / "longer.yaml"
     own.parent.mkdir(parents=True)
