@@ -225,6 +225,16 @@ class RunConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _patches_send(self) -> RunConfig:
+        if not getattr(self.bottleneck, "by_patch", False):
+            return self
+        if self.model.architecture != "patch":
+            raise ValueError("bottleneck.by_patch=true: needs model.architecture=patch")
+        if self.model.head != "patch" and not TASKS[self.task.name].sends_pairs:
+            raise ValueError("bottleneck.by_patch=true: needs model.head=patch")
+        return self
+
 
 class EvaluateDataConfig(Settings):
     """Replacements of the stored data configuration; only keys that were typed are used."""

@@ -28,8 +28,8 @@ class ARCAutoencoder(nn.Module):
     ``size`` of the output is ``given`` to the receiver of transformation, or ``predicted`` by it.
     With ``shared_encoder`` the receiver of selection has the sender's encoder, with ``shared_init``
     a copy of its initial weights.
-    ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
-    change the shape of a weight, so stored weights fit without them.
+    ``bottleneck_options`` are a bottleneck's further settings. Neither they, except ``by_patch``,
+    nor ``dropout`` change the shape of a weight, so stored weights fit without them.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class ARCAutoencoder(nn.Module):
         self.receiver = RECEIVERS[task_type](
             ReceiverShape(
                 signal_width=self.bottleneck.signal_width,
+                signal_unit=self.bottleneck.signal_unit,
                 num_colors=num_colors,
                 embedding_dim=embedding_dim,
                 hidden_dim=hidden_dim,

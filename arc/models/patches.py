@@ -190,17 +190,22 @@ class PatchBlock(nn.Module):
         return x + self.dropout(self.mlp(self.norm(x))).float()
 
 
-def from_shares(shares: Tensor, width: int) -> Tensor:
+def share_width(width: int, unit: int = 1) -> int:
+    """Return the length of the shares of a vector of ``width`` numbers, see ``to_shares``."""
+    return -(-width // (PATCHES * unit)) * unit
+
+
+def from_shares(shares: Tensor, width: int, unit: int = 1) -> Tensor:
     """Interleave the patches' shares of a vector: [B, K, n] to [B, width].
 
-    Number i belongs to patch i % K. A ``width`` of more than K (n - 1) cuts at most one number of
-    each patch.
+    Each ``unit`` numbers stay together; unit i belongs to patch i % K. A ``width`` of more than
+    K (n - unit) cuts at most one unit of each patch.
     """
-    return shares.transpose(1, 2).flatten(1)[:, :width]
+    return shares.unflatten(2, (-1, unit)).transpose(1, 2).flatten(1)[:, :width]
 
 
-def to_shares(vector: Tensor) -> Tensor:
+def to_shares(vector: Tensor, unit: int = 1) -> Tensor:
     """Return each patch's share of a vector, [B, width] to [B, K, n]; missing numbers are 0."""
-    share = -(-vector.shape[1] // PATCHES)
+    share = share_width(vector.shape[1], unit)
     padded = F.pad(vector, (0, share * PATCHES - vector.shape[1]))
-    return padded.view(-1, share, PATCHES).transpose(1, 2)
+    return padded.view(len(vector), -1, PATCHES, unit).transpose(1, 2).flatten(2)

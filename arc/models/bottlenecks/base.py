@@ -52,10 +52,12 @@ class Bottleneck(nn.Module, ABC):
 
     ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
     evaluation read messages in the same way. ``capacity_bits`` is the capacity of a message; None
-    if it is unlimited, as in a vector without noise.
+    if it is unlimited, as in a vector without noise. ``signal_unit`` numbers of the signal belong
+    together if it is divided among patches.
     """
 
     signal_width: int
+    signal_unit: int = 1
     vocab_size: int | None = None
     max_length: int | None = None
     capacity_bits: float | None = None

@@ -5,6 +5,10 @@ With ``stop_token`` symbol 0 ends the message. It is one of the
 length 1, and a message that never stops has length ``max_message_length``). Symbols
 after it are set to 0, and the receiver gets zeros in their place.
 
+With ``by_patch`` each patch of the grid sends its own symbols: symbol i is computed from the share
+of the latent vector that belongs to patch i % 16, and its code is in that patch's share of the
+signal.
+
 Shapes: B batch, L max_length, V vocab_size, D dimensions of a symbol's code.
 """
 
@@ -19,6 +23,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from arc.models.bottlenecks.base import Bottleneck, Message, straight_through
+from arc.models.patches import from_shares, share_width, to_shares
 from arc.registry import ComponentConfig
 
 STOP = 0
@@ -35,6 +40,7 @@ class DiscreteConfig(ComponentConfig):
     temperature: Annotated[float, Field(gt=0, le=100)]
     temperature_final: Annotated[float, Field(gt=0, le=100)] | None
     entropy_bonus: Annotated[float, Field(ge=0)]
+    by_patch: bool
 
     @model_validator(mode="after")
     def _length_can_change(self) -> DiscreteConfig:
@@ -63,6 +69,7 @@ class DiscreteBottleneck(Bottleneck):
         temperature: float = 1.0,
         temperature_final: float | None = None,
         entropy_bonus: float = 0.0,
+        by_patch: bool = False,
     ) -> None:
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
@@ -71,13 +78,30 @@ class DiscreteBottleneck(Bottleneck):
         self.noise, self.entropy_bonus = noise, entropy_bonus
         self.temperatures = (temperature, temperature_final or temperature)
         self.is_static = temperature_final is None
-        self.signal_width = max_length * (codes.shape[1] + 1)
+        dimensions = codes.shape[1]
+        self.signal_width = max_length * (dimensions + 1)
         self.register_buffer("codes", codes, persistent=False)
-        self.project = nn.Linear(latent_dim, max_length * codes.shape[1])
+        self.by_patch = by_patch
+        if by_patch:
+            self.signal_unit = dimensions + 1
+            width = share_width(max_length * dimensions, dimensions)
+            self.project = nn.Linear(share_width(latent_dim), width)
+        else:
+            self.project = nn.Linear(latent_dim, max_length * dimensions)
 
     @abstractmethod
     def score(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return logits [B, L, V], and [B, L, D] that receives the gradient (None: softmax)."""
+
+    def projected(self, latent: Tensor) -> Tensor:
+        """Return the linear layer's output for each symbol, float32 [B, L, D]."""
+        if self.by_patch:
+            dimensions = self.codes.shape[1]
+            width = self.max_length * dimensions
+            flat = from_shares(self.project(to_shares(latent)), width, dimensions)
+        else:
+            flat = self.project(latent)
+        return flat.float().view(len(latent), self.max_length, -1)
 
     @property
     def temperature(self) -> float:

@@ -43,6 +43,7 @@ class PaletteBottleneck(Bottleneck):
         if bottleneck.max_length is not None:
             self.max_length = self.palette_length + bottleneck.max_length
         self.signal_width = NUM_COLORS + bottleneck.signal_width
+        self.signal_unit = bottleneck.signal_unit
         if bottleneck.capacity_bits is not None:
             self.capacity_bits = bottleneck.capacity_bits + math.log2(
                 PERMUTATIONS if self.vocab_size is None else self.vocab_size**self.palette_length

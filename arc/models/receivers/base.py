@@ -25,8 +25,8 @@ class ReceiverShape:
     """The sizes that a receiver is built from; ``num_classes`` is None for most tasks.
 
     ``architecture``, ``mixer`` and ``head`` are those of the sender's encoder; ``score`` is
-    selection's, ``size`` transformation's. With ``palette``, the signal begins with the rank of
-    each colour.
+    selection's, ``size`` transformation's. ``signal_unit`` numbers of the signal belong together.
+    With ``palette``, the signal begins with the rank of each colour.
     """
 
     signal_width: int
@@ -37,6 +37,7 @@ class ReceiverShape:
     num_conv_layers: int
     num_classes: int | None
     dropout: float
+    signal_unit: int = 1
     architecture: str = "patch"
     mixer: str = "attention"
     head: str = "joint"

@@ -16,6 +16,7 @@ from arc.models.patches import (
     PatchBlock,
     PatchLayout,
     PatchPosition,
+    share_width,
     to_shares,
 )
 from arc.models.ragged import LATTICE, CellBlock, Layout, SizeEmbedding, activate, spread
@@ -128,7 +129,8 @@ class PatchReconstruction(ReconstructionReceiver):
         """Create the layers."""
         hidden = shape.hidden_dim
         self.num_colors = shape.num_colors
-        self.share = -(-shape.signal_width // PATCHES)
+        self.unit = shape.signal_unit
+        self.share = share_width(shape.signal_width, self.unit)
         self.interleaved = shape.head == "patch"
         self.own = nn.Linear(self.share, hidden)
         self.whole = nn.Linear(shape.signal_width, hidden)
@@ -143,7 +145,7 @@ class PatchReconstruction(ReconstructionReceiver):
         """Return the logits of every cell, float32 [cells, num_colors]."""
         layout = PatchLayout.of(sizes)
         if self.interleaved:
-            shares = to_shares(signal)
+            shares = to_shares(signal, self.unit)
         else:
             padded = F.pad(signal, (0, self.share * PATCHES - signal.shape[1]))
             shares = padded.view(-1, PATCHES, self.share)

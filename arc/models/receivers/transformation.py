@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from arc.data.features import color_ranks
 from arc.data.grids import MAX_GRID_SIZE, Grids
 from arc.models.patches import (
-    PATCHES,
     PLACES,
     PatchBlock,
     PatchEmbedding,
     PatchLayout,
+    share_width,
     to_shares,
 )
 from arc.models.ragged import SizeEmbedding, cell_values
@@ -65,7 +65,8 @@ class TransformationReceiver(RowWise, Receiver):
         hidden = shape.hidden_dim
         self.num_colors = shape.num_colors
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, hidden)
-        self.own = nn.Linear(-(-shape.signal_width // PATCHES), hidden)
+        self.unit = shape.signal_unit
+        self.own = nn.Linear(share_width(shape.signal_width, self.unit), hidden)
         self.whole = nn.Linear(shape.signal_width, hidden)
         self.predict_size = _SizeHead(hidden) if shape.size == "predicted" else None
         self.output_size = SizeEmbedding(hidden)
@@ -84,7 +85,7 @@ class TransformationReceiver(RowWise, Receiver):
         """
         ranks = color_ranks(inputs)
         inputs = inputs.recolored(ranks)
-        message = self.own(to_shares(signal)) + self.whole(signal)[:, None]
+        message = self.own(to_shares(signal, self.unit)) + self.whole(signal)[:, None]
         x = self.embed(inputs, PatchLayout.of(inputs.sizes)) + message.float()
         size_logits = None if self.predict_size is None else self.predict_size(x, inputs.sizes)
         if sizes is None:
