@@ -99,6 +99,13 @@ def test_version_2_becomes_version_6(task: str) -> None:
     assert stored["encoder_architecture"] == sizes
 
 
+@pytest.mark.parametrize("name", ["communication", "categorical"])
+def test_messages_before_version_6_are_not_by_patch(name: str) -> None:
+    stored = {"format_version": 5, "config": {"bottleneck": {"name": name}}}
+    config = metadata.migrated("x.pth", stored)["config"]
+    assert config["bottleneck"] == {"name": name, "by_patch": False}
+
+
 def test_a_migration_changes_nothing_in_place_and_no_other_key() -> None:
     stored = torch.load(V1)
     before = copy.deepcopy(stored["config"])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arc.models import BOTTLENECKS
 from arc.models.bottlenecks.communication import LatticeBottleneck, lattice_levels
+from arc.models.patches import PATCHES
 
 VOCABULARY, LENGTH = 6, 3
 
@@ -48,6 +49,19 @@ def test_reading_the_content_gives_the_signal(discrete: str, stop_token: bool, n
         assert message.content.shape == (64, LENGTH)
         assert message.signal.shape == (64, bottleneck.signal_width)
         assert bottleneck.read(message.content).equal(message.signal)
+
+
+def test_each_patch_sends_its_own_symbols(discrete: str) -> None:
+    length, latent = 35, torch.randn(4, 40, requires_grad=True)
+    bottleneck = BOTTLENECKS[discrete](40, VOCABULARY, length, by_patch=True)
+    message = bottleneck(latent)
+    assert message.content.shape == (4, length)
+    assert bottleneck.read(message.content).equal(message.signal)
+    by_symbol = message.signal.view(4, length, -1)
+    for symbol in (0, 7, 18, 34):
+        gradient = torch.autograd.grad(by_symbol[:, symbol].sum(), latent, retain_graph=True)[0]
+        used = gradient.abs().sum(0).nonzero()[:, 0]
+        assert (used % PATCHES).unique().tolist() == [symbol % PATCHES]
 
 
 def test_a_vector_is_not_changed() -> None:

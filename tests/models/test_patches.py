@@ -6,7 +6,15 @@ from torch import nn
 
 from arc.data import Grids
 from arc.models import ARCAutoencoder, ARCEncoder
-from arc.models.patches import PATCHES, PLACES, REACH, PatchLayout
+from arc.models.patches import (
+    PATCHES,
+    PLACES,
+    REACH,
+    PatchLayout,
+    from_shares,
+    share_width,
+    to_shares,
+)
 from arc.models.ragged import cell_values
 from arc.models.receivers.reconstruction import PatchReconstruction
 
@@ -21,6 +29,18 @@ def test_every_cell_has_one_place_of_one_patch_in_every_size() -> None:
     assert 0 <= int(layout.place.min()) <= int(layout.place.max()) < PLACES == 8 * 8
     assert len((layout.patch * PLACES + layout.place).unique()) == len(layout.patch)
     assert layout.counts.sum((1, 2)).ge(SIZES.prod(1)).all()  # an empty patch counts as one
+
+
+@pytest.mark.parametrize(("width", "unit"), [(48, 1), (41, 1), (48, 3), (57, 3), (9, 3)])
+def test_the_units_of_a_vector_are_dealt_to_the_patches_in_turn(width: int, unit: int) -> None:
+    vector = torch.arange(1.0, 2 * width + 1).view(2, width)
+    shares = to_shares(vector, unit)
+    assert shares.shape == (2, PATCHES, share_width(width, unit))
+    for patch in range(PATCHES):
+        own = [vector[:, n] for n in range(width) if n // unit % PATCHES == patch]
+        assert shares[:, patch, : len(own)].equal(torch.stack(own, 1) if own else vector[:, :0])
+        assert not shares[:, patch, len(own) :].any()
+    assert from_shares(shares, width, unit).equal(vector)
 
 
 def place_of(row: int, column: int, height: int, width: int) -> int:
