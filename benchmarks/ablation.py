@@ -23,6 +23,7 @@ from typing import Any
 from tabulate import tabulate
 
 PAIRS = ["experiment=selection_pairs"]
+FAST = "training.learning_rate=6e-3"  # the lattice's, too high for free symbols
 SYMBOLS, VECTOR = "bottleneck=communication", "bottleneck=autoencoder"
 RECIPE = {
     "the default recipe": [],
@@ -35,7 +36,7 @@ RECIPE = {
     "convolutions over patches": ["model.mixer=conv"],
     "convolutions over cells": ["model.architecture=cells"],
     "free symbols": ["bottleneck=categorical"],
-    "free symbols, 6e-3": ["bottleneck=categorical", "training.learning_rate=6e-3"],
+    "free symbols, 6e-3": ["bottleneck=categorical", FAST],
     "batch of 32": ["training.batch_size=32"],
     "augmentation": ["data.augment=true"],
     "a quarter synthetic": ["data.synthetic=0.25"],
@@ -85,8 +86,8 @@ PRETRAINED = {
 GAME = ["task.negatives=game", "task.near_copies=false"]
 LANGUAGE = {
     "lattice, 5 symbols": [],
-    "categorical, 5 symbols": ["bottleneck=categorical"],
-    "Gumbel-softmax, 5 symbols": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
+    "categorical, 5 symbols": ["bottleneck=categorical", FAST],
+    "Gumbel-softmax, 5 symbols": ["bottleneck=categorical", "bottleneck.noise=gumbel", FAST],
     "lattice, 20 symbols": ["bottleneck.max_message_length=20"],
     "lattice, trained on 99 random": GAME,
     "lattice, trained on 9 of the same size": ["experiment=hard", *GAME],

@@ -108,16 +108,7 @@ def _to_version_5(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "format_version": 5, "config": config}
 
 
-def _to_version_6(content: dict[str, Any]) -> dict[str, Any]:
-    """Add the key that version 6 has, with the value that older files were trained with."""
-    config = dict(content["config"])
-    bottleneck = config.get("bottleneck")
-    if isinstance(bottleneck, dict) and bottleneck.get("name") in ("communication", "categorical"):
-        config["bottleneck"] = {**bottleneck, "by_patch": False}
-    return {**content, "format_version": 6, "config": config}
-
-
-FORMAT_VERSION = 6
+FORMAT_VERSION = 5
 # Maps an older format_version to the function that converts content to the next version. The
 # content is a whole tree, or its metadata alone (no states); the function returns a new one.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -125,7 +116,6 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: _to_version_3,
     3: _to_version_4,
     4: _to_version_5,
-    5: _to_version_6,
 }
 
 

@@ -115,7 +115,7 @@ class ModelConfig(ComponentConfig):
         WithJsonSchema({"type": "string", "enum": list(ENCODERS)}),
     ]
     mixer: Literal["attention", "conv"]
-    head: Literal["joint", "patch"]
+    head: Literal["joint", "patch", "direct"]
     shared_encoder: bool
     shared_init: bool
 
@@ -223,16 +223,6 @@ class RunConfig(Settings):
                 f"model.architecture={architecture}: the sender of task={task} sees pairs; "
                 f"choose one of {', '.join(PAIR_ENCODERS)}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _patches_send(self) -> RunConfig:
-        if not getattr(self.bottleneck, "by_patch", False):
-            return self
-        if self.model.architecture != "patch":
-            raise ValueError("bottleneck.by_patch=true: needs model.architecture=patch")
-        if self.model.head != "patch" and not TASKS[self.task.name].sends_pairs:
-            raise ValueError("bottleneck.by_patch=true: needs model.head=patch")
         return self
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from arc.data.features import color_ranks
 from arc.data.grids import MAX_GRID_SIZE, NUM_COLORS, DataError, GridPairs, Grids
 from arc.models.bottlenecks import BOTTLENECKS, Bottleneck, Message
+from arc.models.bottlenecks.discrete import DiscreteBottleneck
 from arc.models.bottlenecks.palette import PaletteBottleneck, palette_length
 from arc.models.encoders import ARCEncoder
 from arc.models.receivers import RECEIVERS, ReceiverShape
@@ -28,8 +29,8 @@ class ARCAutoencoder(nn.Module):
     ``size`` of the output is ``given`` to the receiver of transformation, or ``predicted`` by it.
     With ``shared_encoder`` the receiver of selection has the sender's encoder, with ``shared_init``
     a copy of its initial weights.
-    ``bottleneck_options`` are a bottleneck's further settings. Neither they, except ``by_patch``,
-    nor ``dropout`` change the shape of a weight, so stored weights fit without them.
+    ``bottleneck_options`` are a bottleneck's further settings. Neither they nor ``dropout``
+    change the shape of a weight, so stored weights fit without them.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class ARCAutoencoder(nn.Module):
         self.encoder = encoder
         self.by_rank = palette == "rank"
         lengths = (vocab_size, max_length, encoder.latent_dim)
-        options = bottleneck_options or {}
+        options = dict(bottleneck_options or {})
+        by_symbols = issubclass(BOTTLENECKS[bottleneck_type], DiscreteBottleneck)
+        if encoder.architecture["head"] == "direct" and by_symbols:
+            options["by_patch"] = True
         self.bottleneck = _build_bottleneck(bottleneck_type, *lengths, options, self.by_rank)
         self.receiver = RECEIVERS[task_type](
             ReceiverShape(

@@ -25,7 +25,7 @@ PATCHES = SIDE**2
 REACH = -(-MAX_GRID_SIZE // SIDE)
 PLACES = REACH**2
 HEAD_WIDTH = 16
-HEADS = ("joint", "patch")
+HEADS = ("joint", "patch", "direct")
 MIXERS: Registry[type[nn.Module]] = Registry("mixer")
 
 
@@ -121,20 +121,34 @@ class PatchEmbedding(nn.Module):
 
     A cell's embedding is its colour's, mapped by the matrix of its place. Their sum is divided by
     the square root of the number of cells, so that small and large patches have equal scale.
+
+    With ``direct`` > 0, ``shares`` also maps the cells of each patch to that many numbers: the sum
+    of a learned vector for each place and colour.
     """
 
-    def __init__(self, num_colors: int, embedding_dim: int, channels: int) -> None:
+    def __init__(self, num_colors: int, embedding_dim: int, channels: int, direct: int = 0) -> None:
         super().__init__()
+        self.widths = (channels, direct)
         self.color = nn.Embedding(num_colors, embedding_dim)
         self.place = nn.Parameter(torch.empty(PLACES, embedding_dim, channels))
         nn.init.normal_(self.place)
         self.position = PatchPosition(channels)
+        if direct > 0:
+            self.direct = nn.Parameter(torch.empty(PLACES, num_colors, direct))
+            nn.init.normal_(self.direct, std=0.1)
 
     def forward(self, grids: Grids, layout: PatchLayout) -> Tensor:
         """Embed ``grids`` [B]: float32 [B, K, C]."""
+        return self.with_shares(grids, layout)[0]
+
+    def with_shares(self, grids: Grids, layout: PatchLayout) -> tuple[Tensor, Tensor]:
+        """Return the embedding of ``grids`` [B], and their shares: float32 [B, K, direct]."""
         table = (self.color.weight / self.color.embedding_dim**0.5) @ self.place
-        tokens = layout.sum_in_patches(grids, table).view(len(layout.sizes), PATCHES, -1)
-        return tokens / layout.counts.sqrt() + self.position(layout.sizes)
+        if self.widths[1] > 0:
+            table = torch.cat([table, self.direct.to(table.dtype)], -1)
+        sums = layout.sum_in_patches(grids, table).view(len(layout.sizes), PATCHES, -1)
+        tokens, shares = sums.split(self.widths, -1)
+        return tokens / layout.counts.sqrt() + self.position(layout.sizes), shares
 
 
 @MIXERS.register("attention")

@@ -88,17 +88,6 @@ def test_transformation_refuses_what_its_sender_cannot_see(override: str, named:
     assert "\n" not in str(refused.value)
 
 
-def test_symbols_of_patches_need_shares_of_patches() -> None:
-    by_patch = ["task=reconstruction", "bottleneck.by_patch=true"]
-    assert compose(*by_patch, "model.head=patch").model.head == "patch"
-    assert compose("task=transformation", by_patch[1]).model.head == "joint"
-    with pytest.raises(ConfigError, match=r"^bottleneck\.by_patch=true: needs model\.head=patch$"):
-        compose(*by_patch)
-    cells = [*by_patch, "model.head=patch", "model.architecture=cells"]
-    with pytest.raises(ConfigError, match=r"needs model\.architecture=patch$"):
-        compose(*cells)
-
-
 def test_every_unknown_key_is_refused_with_the_nearest_spelling() -> None:
     nearest = {
         "bottleneck.temprature": "temperature",

@@ -40,7 +40,6 @@ class DiscreteConfig(ComponentConfig):
     temperature: Annotated[float, Field(gt=0, le=100)]
     temperature_final: Annotated[float, Field(gt=0, le=100)] | None
     entropy_bonus: Annotated[float, Field(ge=0)]
-    by_patch: bool
 
     @model_validator(mode="after")
     def _length_can_change(self) -> DiscreteConfig:

@@ -34,8 +34,9 @@ class ARCEncoder(RowWise):
     ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the
     width of a colour's embedding, ``num_conv_layers`` the number of layers, ``mixer`` how the
     patch architecture combines patches (``attention`` or ``conv``), ``head`` how it maps them to
-    the latent vector: all in one layer (``joint``), or each to a share of it (``patch``). With
-    ``pairs`` it encodes GridPairs in place of Grids.
+    the latent vector: all in one layer (``joint``), each to a share of it (``patch``), or each to a
+    share to which a linear map of its cells is added (``direct``). With ``pairs`` it encodes
+    GridPairs in place of Grids, and ``joint`` is the same as ``patch``.
     """
 
     def __new__(

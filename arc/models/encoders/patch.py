@@ -13,6 +13,7 @@ from arc.models.patches import (
     PatchEmbedding,
     PatchLayout,
     from_shares,
+    share_width,
 )
 
 
@@ -22,25 +23,28 @@ class PatchEncoder(ARCEncoder):
 
     def build(self, shape: EncoderShape, dropout: float) -> None:
         """Create the layers."""
-        self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim)
+        if shape.head not in HEADS:
+            raise ValueError(f"unknown head {shape.head!r}; choose one of: {', '.join(HEADS)}")
+        share = share_width(shape.latent_dim)
+        direct = share if shape.head == "direct" else 0
+        self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim, direct)
         self.blocks = nn.ModuleList(
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
         )
         self.norm = nn.LayerNorm(shape.hidden_dim)
-        if shape.head not in HEADS:
-            raise ValueError(f"unknown head {shape.head!r}; choose one of: {', '.join(HEADS)}")
-        self.joint = shape.head == "joint"
-        if self.joint:
+        self.kind = shape.head
+        if self.kind == "joint":
             self.head = nn.Linear(PATCHES * shape.hidden_dim, shape.latent_dim)
         else:
-            self.head = nn.Linear(shape.hidden_dim, -(-shape.latent_dim // PATCHES))
+            self.head = nn.Linear(shape.hidden_dim, share)
 
     def forward(self, grids: Grids) -> Tensor:
         """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
-        x = self.embed(grids, PatchLayout.of(grids.sizes))
+        x, direct = self.embed.with_shares(grids, PatchLayout.of(grids.sizes))
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        if self.joint:
+        if self.kind == "joint":
             return self.head(x.flatten(1)).float()
-        return from_shares(self.head(x).float(), self.latent_dim)
+        shares = self.head(x).float()
+        return from_shares(shares + direct if self.kind == "direct" else shares, self.latent_dim)

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from arc.data.features import color_ranks
 from arc.data.grids import GridPairs, Grids
 from arc.models.encoders.base import PAIR_ENCODERS, ARCEncoder, EncoderShape
-from arc.models.patches import PATCHES, PatchBlock, PatchEmbedding, PatchLayout, from_shares
+from arc.models.patches import (
+    PatchBlock,
+    PatchEmbedding,
+    PatchLayout,
+    from_shares,
+    share_width,
+)
 
 
 @PAIR_ENCODERS.register("patch")
@@ -18,21 +24,25 @@ class PatchPairEncoder(ARCEncoder):
     Colours are replaced by their rank of frequency in the input, which the receiver sees as well,
     so that what is learned about some colours applies to all. Output cells that equal the resized
     input have a colour of their own, ``unchanged``. Each token gives its own share of the latent
-    vector, whatever ``head`` is: a linear layer over all tokens at once learns far slower.
+    vector: a linear layer over all tokens at once learns far slower. With the head ``direct``,
+    the share is also a linear map of the patch's output cells.
     """
 
     def build(self, shape: EncoderShape, dropout: float) -> None:
         """Create the layers."""
         self.unchanged = shape.num_colors
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim)
+        share = share_width(shape.latent_dim)
+        self.direct = shape.head == "direct"
         self.embed_output = PatchEmbedding(
-            shape.num_colors + 1, shape.embedding_dim, shape.hidden_dim
+            *(shape.num_colors + 1, shape.embedding_dim, shape.hidden_dim),
+            direct=share if self.direct else 0,
         )
         self.blocks = nn.ModuleList(
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
         )
         self.norm = nn.LayerNorm(shape.hidden_dim)
-        self.head = nn.Linear(shape.hidden_dim, -(-shape.latent_dim // PATCHES))
+        self.head = nn.Linear(shape.hidden_dim, share)
 
     def forward(self, grids: Grids) -> Tensor:
         """Encode GridPairs [batch]: float32 [batch, latent_dim]."""
@@ -41,10 +51,12 @@ class PatchPairEncoder(ARCEncoder):
         inputs, outputs = grids.inputs.recolored(ranks), grids.outputs.recolored(ranks)
         changes = self.changes(inputs, outputs)
         x = self.embed(inputs, PatchLayout.of(inputs.sizes))
-        x = x + self.embed_output(changes, PatchLayout.of(changes.sizes))
+        tokens, direct = self.embed_output.with_shares(changes, PatchLayout.of(changes.sizes))
+        x = x + tokens
         for block in self.blocks:
             x = block(x)
-        return from_shares(self.head(self.norm(x)).float(), self.latent_dim)
+        shares = self.head(self.norm(x)).float()
+        return from_shares(shares + direct if self.direct else shares, self.latent_dim)
 
     def changes(self, inputs: Grids, outputs: Grids) -> Grids:
         """Return the outputs with ``unchanged`` in cells that equal the resized input."""

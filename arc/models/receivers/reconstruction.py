@@ -123,6 +123,7 @@ class PatchReconstruction(ReconstructionReceiver):
 
     A linear layer gives each token the logits of every place and colour, of which the cells of
     the grid are read. The whole signal is added to every token, for what concerns the whole grid.
+    With the head ``direct``, a linear map of a patch's share is added to its logits.
     """
 
     def build(self, shape: ReceiverShape) -> None:
@@ -131,7 +132,7 @@ class PatchReconstruction(ReconstructionReceiver):
         self.num_colors = shape.num_colors
         self.unit = shape.signal_unit
         self.share = share_width(shape.signal_width, self.unit)
-        self.interleaved = shape.head == "patch"
+        self.interleaved = shape.head != "joint"
         self.own = nn.Linear(self.share, hidden)
         self.whole = nn.Linear(shape.signal_width, hidden)
         self.position = PatchPosition(hidden)
@@ -140,6 +141,9 @@ class PatchReconstruction(ReconstructionReceiver):
         )
         self.norm = nn.LayerNorm(hidden)
         self.color = nn.Linear(hidden, PLACES * shape.num_colors)
+        direct = shape.head == "direct"
+        places = PLACES * shape.num_colors
+        self.direct = nn.Linear(self.share, places, bias=False) if direct else None
 
     def decode(self, signal: Tensor, sizes: Tensor) -> Tensor:
         """Return the logits of every cell, float32 [cells, num_colors]."""
@@ -153,5 +157,8 @@ class PatchReconstruction(ReconstructionReceiver):
         x = x.float() + self.position(sizes)
         for block in self.blocks:
             x = block(x)
-        logits = self.color(self.norm(x)).view(-1, self.num_colors)
-        return F.embedding(layout.patch * PLACES + layout.place, logits).float()
+        logits = self.color(self.norm(x))
+        if self.direct is not None:
+            logits = logits + self.direct(shares)
+        cells = layout.patch * PLACES + layout.place
+        return F.embedding(cells, logits.view(-1, self.num_colors)).float()

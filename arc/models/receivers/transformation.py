@@ -66,7 +66,8 @@ class TransformationReceiver(RowWise, Receiver):
         self.num_colors = shape.num_colors
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, hidden)
         self.unit = shape.signal_unit
-        self.own = nn.Linear(share_width(shape.signal_width, self.unit), hidden)
+        share = share_width(shape.signal_width, self.unit)
+        self.own = nn.Linear(share, hidden)
         self.whole = nn.Linear(shape.signal_width, hidden)
         self.predict_size = _SizeHead(hidden) if shape.size == "predicted" else None
         self.output_size = SizeEmbedding(hidden)
@@ -75,6 +76,8 @@ class TransformationReceiver(RowWise, Receiver):
         )
         self.norm = nn.LayerNorm(hidden)
         self.color = nn.Linear(hidden, PLACES * shape.num_colors)
+        direct = shape.head == "direct"
+        self.direct = nn.Linear(share, PLACES * shape.num_colors, bias=False) if direct else None
         self.copy = nn.Linear(hidden, PLACES)
         nn.init.constant_(self.copy.bias, COPY)
 
@@ -85,7 +88,8 @@ class TransformationReceiver(RowWise, Receiver):
         """
         ranks = color_ranks(inputs)
         inputs = inputs.recolored(ranks)
-        message = self.own(to_shares(signal, self.unit)) + self.whole(signal)[:, None]
+        shares = to_shares(signal, self.unit)
+        message = self.own(shares) + self.whole(signal)[:, None]
         x = self.embed(inputs, PatchLayout.of(inputs.sizes)) + message.float()
         size_logits = None if self.predict_size is None else self.predict_size(x, inputs.sizes)
         if sizes is None:
@@ -96,7 +100,10 @@ class TransformationReceiver(RowWise, Receiver):
             x = block(x)
         x, layout = self.norm(x), PatchLayout.of(sizes)
         cell = layout.patch * PLACES + layout.place
-        logits = F.embedding(cell, self.color(x).view(-1, self.num_colors)).float()
+        colors = self.color(x)
+        if self.direct is not None:
+            colors = colors + self.direct(shares)
+        logits = F.embedding(cell, colors.view(-1, self.num_colors)).float()
         bonus = F.embedding(cell, self.copy(x).view(-1, 1)).float()
         copied = cell_values(inputs.resized(sizes)).clamp(min=0)[:, None]
         logits = logits.scatter_add(1, copied, bonus).gather(1, ranks[layout.grid])
