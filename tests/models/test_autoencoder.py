@@ -19,11 +19,11 @@ COMBINATIONS = {
     "reconstruction-cells": ["task=reconstruction", *CELLS],
     "conv": ["task=reconstruction", "model.mixer=conv"],
     "selection": ["task=selection", "task.num_distractors=3"],
-    "reconstruction-by-patch": [
-        *("task=reconstruction", "task.palette=rank", "model.head=patch"),
-        *("bottleneck.by_patch=true", "bottleneck.max_message_length=29"),
+    "reconstruction-direct": [
+        *("task=reconstruction", "task.palette=rank", "model.head=direct"),
+        "bottleneck.max_message_length=29",
     ],
-    "transformation-by-patch": ["task=transformation", "bottleneck.by_patch=true"],
+    "transformation-direct": ["task=transformation", "model.head=direct"],
     "reconstruction-pairs": ["task=reconstruction", "task.use_input_output_pairs=true"],
     "puzzle_classification": ["task=puzzle_classification"],
     "transformation": ["task=transformation", "task.size=given"],
@@ -137,8 +137,6 @@ def test_a_documented_construction_loads_the_weights(run: Run) -> None:
         other["pairs"] = True
     keys = [key for key in ("score", "size", "palette") if hasattr(run.config.task, key)]
     options: dict[str, Any] = {key: getattr(run.config.task, key) for key in keys}
-    if getattr(bottleneck, "by_patch", False):
-        options["bottleneck_options"] = {"by_patch": True}
     encoder = ARCEncoder(
         num_colors=10,
         embedding_dim=model.embedding_dim,

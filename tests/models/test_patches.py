@@ -43,6 +43,29 @@ def test_the_units_of_a_vector_are_dealt_to_the_patches_in_turn(width: int, unit
     assert from_shares(shares, width, unit).equal(vector)
 
 
+@torch.no_grad()
+def test_direct_shares_carry_a_patch_to_the_same_patch_of_the_receiver() -> None:
+    """Without the other layers, a changed cell changes the symbols and logits of its patch only."""
+    encoder = ARCEncoder(hidden_dim=4, latent_dim=48, head="direct")
+    model = ARCAutoencoder(encoder, 25, 40, hidden_dim=4).eval()
+    weights = dict(model.named_parameters())
+    for layer in ("encoder.head", "receiver.color"):
+        weights[f"{layer}.weight"].zero_()
+        weights[f"{layer}.bias"].zero_()
+    weights["encoder.embed.direct"].mul_(20)
+    grid = torch.zeros(1, 9, 11, dtype=torch.long)
+    changed = grid.clone()
+    changed[0, 5, 3] = 7
+    patch = 4 * (4 * 5 // 9) + 4 * 3 // 11
+    one, other = model.send(list(grid.numpy())), model.send(list(changed.numpy()))
+    differs = (one != other)[0].nonzero()[:, 0]
+    assert differs.tolist()
+    assert {symbol % PATCHES for symbol in differs.tolist()} == {patch}
+    built, rebuilt = (model.receive(each, sizes=[[9, 11]])[0] for each in (one, other))
+    rows, columns = (built != rebuilt).any(0).nonzero(as_tuple=True)
+    assert set((4 * (4 * rows // 9) + 4 * columns // 11).tolist()) == {patch}
+
+
 def place_of(row: int, column: int, height: int, width: int) -> int:
     """Return the patch and the place in it as one number, from the definition."""
     patch_row = [4 * r // height for r in range(height)]
