@@ -145,7 +145,7 @@ class PatchEmbedding(nn.Module):
         """Return the embedding of ``grids`` [B], and their shares: float32 [B, K, direct]."""
         table = (self.color.weight / self.color.embedding_dim**0.5) @ self.place
         if self.widths[1] > 0:
-            table = torch.cat([table, self.direct.to(table.dtype)], -1)
+            table = torch.cat([table.float(), self.direct], -1)
         sums = layout.sum_in_patches(grids, table).view(len(layout.sizes), PATCHES, -1)
         tokens, shares = sums.split(self.widths, -1)
         return tokens / layout.counts.sqrt() + self.position(layout.sizes), shares
