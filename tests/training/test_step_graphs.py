@@ -30,6 +30,10 @@ STATIC = {
         *("task=reconstruction", "task.palette=rank", "bottleneck.max_message_length=8"),
         *("task.grid_weight=linear", "model.mixer=conv"),
     ],
+    "reconstruction by symbols of patches": [
+        *("task=reconstruction", "task.palette=rank", "bottleneck.max_message_length=29"),
+        "model.head=direct",
+    ],
     "reconstruction of outputs": ["task=reconstruction", "task.use_input_output_pairs=true"],
     "transformation": ["task=transformation", "bottleneck=autoencoder"],
     "transformation of unknown size": ["task=transformation", "task.size=predicted"],
