@@ -54,6 +54,7 @@ TASKS = {
     "transformation, 256 numbers": ["experiment=transformation"],
     "transformation, 20 symbols": [
         *("experiment=transformation", SYMBOLS, "bottleneck.max_message_length=20"),
+        "model.head=direct",
     ],
     "puzzle classification, 5 symbols": ["experiment=puzzle_classification"],
     "puzzle classification, vector": ["experiment=puzzle_classification_vector"],
