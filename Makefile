@@ -58,7 +58,7 @@ ablation: $(INSTALLED) ## the contribution of each part of the recipe (resumable
 
 pretraining: $(INSTALLED) ## the contribution of pretrained encoders (hours; resumable)
 	$(RUN) benchmarks/ablation.py encoders --folder outputs/pretraining $(ARGS)
-	$(RUN) benchmarks/ablation.py pretraining --minutes 5 --folder outputs/pretraining $(ARGS)
+	$(RUN) benchmarks/ablation.py pretraining --folder outputs/pretraining $(ARGS)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

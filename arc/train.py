@@ -5,11 +5,12 @@ What imports torch is imported where it is used, so that ``--help`` is fast.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -61,10 +62,11 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> JobResult:
 
 
 def _train(tree: DictConfig, inserted: Sequence[str], output: Path) -> JobResult:
-    from arc.loggers.console import TerminalConsole, log_to_terminal
-    from arc.server.process import TrainingProcess
-    from arc.training import ProcessGroup
-    from arc.training.allocator import configure_allocator
+    with collector_off():
+        from arc.loggers.console import TerminalConsole, log_to_terminal
+        from arc.server.process import TrainingProcess
+        from arc.training import ProcessGroup
+        from arc.training.allocator import configure_allocator
 
     console, ranks = TerminalConsole(), ProcessGroup.from_environment()
     hydra_config = HydraConfig.get()
@@ -79,6 +81,22 @@ def _train(tree: DictConfig, inserted: Sequence[str], output: Path) -> JobResult
     if status == 1 and process.error is not None:
         raise FailedJobError(process.error)
     return JobResult(status, read_status(output).get("objective"))
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Switch the garbage collector off, for imports: it would scan what they create many times.
+
+    Afterwards, it ignores all objects that exist by then.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def _is_sweep() -> bool:
