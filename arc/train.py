@@ -62,7 +62,7 @@ def train(tree: DictConfig, inserted: Sequence[str] = ()) -> JobResult:
 
 
 def _train(tree: DictConfig, inserted: Sequence[str], output: Path) -> JobResult:
-    with collector_off():
+    with gc_disabled():
         from arc.loggers.console import TerminalConsole, log_to_terminal
         from arc.server.process import TrainingProcess
         from arc.training import ProcessGroup
@@ -84,19 +84,20 @@ def _train(tree: DictConfig, inserted: Sequence[str], output: Path) -> JobResult
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
-    """Switch the garbage collector off, for imports: it would scan what they create many times.
+def gc_disabled() -> Iterator[None]:
+    """Disable the garbage collector during the first imports of torch, where it only costs time.
 
-    Afterwards, it ignores all objects that exist by then.
+    Objects that exist afterwards are never collected. Does nothing in later jobs of a sweep.
     """
-    was_on = gc.isenabled()
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        if was_on:
-            gc.enable()
+        gc.enable()
 
 
 def _is_sweep() -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 from tabulate import tabulate
 
 PAIRS = ["experiment=selection_pairs"]
-FAST = "training.learning_rate=6e-3"  # the lattice's, too high for free symbols
+LATTICE_RATE = "training.learning_rate=6e-3"  # the lattice's, too high for free symbols
 SYMBOLS, VECTOR = "bottleneck=communication", "bottleneck=autoencoder"
 RECIPE = {
     "the default recipe": [],
@@ -35,8 +35,8 @@ RECIPE = {
     "constant learning rate": ["schedule=constant"],
     "convolutions over patches": ["model.mixer=conv"],
     "convolutions over cells": ["model.architecture=cells"],
-    "free symbols": ["bottleneck=categorical"],
-    "free symbols, 6e-3": ["bottleneck=categorical", FAST],
+    "free symbols, 2e-3": ["bottleneck=categorical"],
+    "free symbols, 6e-3": ["bottleneck=categorical", LATTICE_RATE],
     "batch of 32": ["training.batch_size=32"],
     "augmentation": ["data.augment=true"],
     "a quarter synthetic": ["data.synthetic=0.25"],
@@ -87,8 +87,12 @@ PRETRAINED = {
 GAME = ["task.negatives=game", "task.near_copies=false"]
 LANGUAGE = {
     "lattice, 5 symbols": [],
-    "categorical, 5 symbols": ["bottleneck=categorical", FAST],
-    "Gumbel-softmax, 5 symbols": ["bottleneck=categorical", "bottleneck.noise=gumbel", FAST],
+    "categorical, 5 symbols": ["bottleneck=categorical", LATTICE_RATE],
+    "Gumbel-softmax, 5 symbols": [
+        "bottleneck=categorical",
+        "bottleneck.noise=gumbel",
+        LATTICE_RATE,
+    ],
     "lattice, 20 symbols": ["bottleneck.max_message_length=20"],
     "lattice, trained on 99 random": GAME,
     "lattice, trained on 9 of the same size": ["experiment=hard", *GAME],

@@ -23,7 +23,7 @@ from arc.config.schema import options_of, plain
 from arc.config.sweeps import key_of as key_of
 
 EXPERIMENT = "experiment"
-GLOBAL = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)  # the header of such a file
+GLOBAL_HEADER = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
 
 
 def is_typed(key: str, typed: Sequence[str]) -> bool:
@@ -45,15 +45,16 @@ def refuse_names(typed: Sequence[str]) -> None:
 def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> dict[str, Any]:
     """Return ``stored`` with the values that ``typed`` sets, taken from ``composed``.
 
-    A group (``bottleneck=autoencoder``) replaces its whole section. An experiment, or a group whose
-    file has the package ``_global_``, also replaces the sections and keys in that file; a key
-    replaces one value. ``device`` and ``checkpoint.dir`` always come from ``composed``.
+    A group (``bottleneck=autoencoder``) replaces its whole section. An experiment, or another
+    option whose file has the package ``_global_``, also replaces the sections and keys in that
+    file, unless the stored run has that option already; a key replaces one value. ``device`` and
+    ``checkpoint.dir`` always come from ``composed``.
 
     Raises ConfigError for a deletion (``~key``).
     """
     tree = OmegaConf.create(copy.deepcopy(stored))
     resolved = OmegaConf.create(plain(composed))
-    groups, keys = _chosen(typed)
+    groups, keys = _chosen(tree, typed)
     for key in ["device", "checkpoint.dir", *groups, *keys]:
         value = OmegaConf.select(resolved, key)
         OmegaConf.update(tree, key, value, merge=False, force_add=True)
@@ -62,16 +63,21 @@ def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> d
     return {str(key): value for key, value in container.items()}
 
 
-def _chosen(typed: list[str]) -> tuple[list[str], list[str]]:
-    """Return the groups and the keys that a command line sets."""
+def _chosen(stored: DictConfig, typed: list[str]) -> tuple[list[str], list[str]]:
+    """Return the groups and the keys that a command line sets in a stored configuration."""
     groups: list[str] = []
     keys: list[str] = []
     for override in OverridesParser.create().parse_overrides(typed):
         name = override.key_or_group
         if override.is_delete():
             raise ConfigError(f"~{name}: keys of a stored configuration cannot be deleted")
+        if not (config_folder() / name).is_dir():
+            keys.append(name)
+            continue
         if name != EXPERIMENT:
-            (groups if (config_folder() / name).is_dir() else keys).append(name)
+            groups.append(name)
+            if OmegaConf.select(stored, f"{name}.name") == override.value():
+                continue  # the stored run has this option, and its own values of other keys
         for kind, place in _touched_by(override):
             (groups if kind == "group" else keys).append(place)
     return groups, keys
@@ -86,17 +92,19 @@ def groups_of_experiments(typed: Sequence[str]) -> list[str]:
 
 
 def _touched_by(override: Override) -> Iterator[tuple[str, str]]:
-    """Yield what the files of the package ``_global_`` set that an override chooses."""
+    """Yield the groups and keys that the chosen files of the package ``_global_`` set."""
     group, value = override.key_or_group, override.value()
-    if not (config_folder() / group).is_dir():
-        return
     for name in value if isinstance(value, list) else [] if value is None else [value]:
         files = [folder / group / f"{name}.yaml" for folder in _config_folders()]
         found = next((file for file in files if file.is_file()), None)
         if found is None and group == EXPERIMENT:
             raise ConfigError(f"{EXPERIMENT}={name}: no such file in {files[0].parent}")
-        if found and GLOBAL.search(found.read_text(encoding="utf-8")):
+        if found and _is_global(found):
             yield from _touched(found)
+
+
+def _is_global(file: Path) -> bool:
+    return bool(GLOBAL_HEADER.search(file.read_text(encoding="utf-8")))
 
 
 def _config_folders() -> list[Path]:
@@ -117,8 +125,13 @@ def _touched(file: Path) -> Iterator[tuple[str, str]]:
     content = OmegaConf.to_container(OmegaConf.load(file))
     assert isinstance(content, dict)
     for entry in content.pop("defaults", []):
-        for name in entry if isinstance(entry, dict) else ():
-            yield "group", name.removeprefix("override ").strip().lstrip("/")
+        if isinstance(entry, dict):
+            for name in entry:
+                yield "group", name.removeprefix("override ").strip().lstrip("/")
+            continue
+        base = file.with_name(f"{entry.partition('@')[0]}.yaml")
+        if entry != "_self_" and base.is_file() and _is_global(base):
+            yield from _touched(base)
     for section, values in content.items():
         if isinstance(values, dict):
             yield from (("key", f"{section!s}.{key!s}") for key in values)

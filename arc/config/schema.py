@@ -34,6 +34,7 @@ from arc.data import DATASETS, DataConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
 from arc.models import BOTTLENECKS, ENCODERS, PAIR_ENCODERS
+from arc.models.patches import PATCHES
 from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, PathName, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
@@ -118,6 +119,12 @@ class ModelConfig(ComponentConfig):
     head: Literal["joint", "patch", "direct"]
     shared_encoder: bool
     shared_init: bool
+
+    @model_validator(mode="after")
+    def _every_patch_has_a_share(self) -> ModelConfig:
+        if self.head == "direct" and self.latent_dim < PATCHES:
+            raise ValueError(f"head=direct: latent_dim must be at least {PATCHES}, one per patch")
+        return self
 
 
 class EncoderConfig(Settings):

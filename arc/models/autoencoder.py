@@ -64,8 +64,8 @@ class ARCAutoencoder(nn.Module):
         self.by_rank = palette == "rank"
         lengths = (vocab_size, max_length, encoder.latent_dim)
         options = dict(bottleneck_options or {})
-        by_symbols = issubclass(BOTTLENECKS[bottleneck_type], DiscreteBottleneck)
-        if encoder.architecture["head"] == "direct" and by_symbols:
+        is_discrete = issubclass(BOTTLENECKS[bottleneck_type], DiscreteBottleneck)
+        if is_discrete and encoder.is_direct:
             options["by_patch"] = True
         self.bottleneck = _build_bottleneck(bottleneck_type, *lengths, options, self.by_rank)
         self.receiver = RECEIVERS[task_type](

@@ -212,8 +212,8 @@ def share_width(width: int, unit: int = 1) -> int:
 def from_shares(shares: Tensor, width: int, unit: int = 1) -> Tensor:
     """Interleave the patches' shares of a vector: [B, K, n] to [B, width].
 
-    Each ``unit`` numbers stay together; unit i belongs to patch i % K. A ``width`` of more than
-    K (n - unit) cuts at most one unit of each patch.
+    The vector consists of units of ``unit`` numbers; unit i belongs to patch i % K. Numbers beyond
+    ``width`` are dropped.
     """
     return shares.unflatten(2, (-1, unit)).transpose(1, 2).flatten(1)[:, :width]
 

@@ -177,6 +177,27 @@ def test_free_symbols_have_a_learning_rate_of_their_own(stored: Path) -> None:
     assert fixed.training.learning_rate == 1e-3
 
 
+def test_a_stored_run_keeps_its_learning_rate_if_its_bottleneck_is_typed_again(
+    stored: Path, tmp_path: Path
+) -> None:
+    content = torch.load(stored)
+    bottleneck = to_tree(compose("bottleneck=categorical"))["bottleneck"]
+    content["config"] |= {"bottleneck": bottleneck}
+    torch.save(content, tmp_path / "categorical.pth")
+    again = compose("bottleneck=categorical", base=tmp_path / "categorical.pth")
+    assert again.training.learning_rate == content["config"]["training"]["learning_rate"] != 2e-3
+
+
+def test_an_experiment_applies_with_the_one_that_it_extends(stored: Path) -> None:
+    changed, fresh = (
+        compose("experiment=reconstruction_20", base=stored),
+        compose("experiment=reconstruction_20"),
+    )
+    assert (changed.task, changed.bottleneck) == (fresh.task, fresh.bottleneck)
+    assert (changed.model.head, changed.model.latent_dim) == ("direct", 256)
+    assert (changed.data.crop, changed.training.max_steps) == (0.5, 4000)
+
+
 def test_an_experiment_of_the_user_applies_to_a_resumed_run(stored: Path, tmp_path: Path) -> None:
     own = tmp_path / "own" / "experiment" / "longer.yaml"
     own.parent.mkdir(parents=True)

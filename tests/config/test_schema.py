@@ -88,6 +88,12 @@ def test_transformation_refuses_what_its_sender_cannot_see(override: str, named:
     assert "\n" not in str(refused.value)
 
 
+def test_every_patch_needs_a_share_of_the_vector() -> None:
+    assert compose("model.head=direct", "model.latent_dim=16").model.latent_dim == 16
+    with pytest.raises(ConfigError, match=r"latent_dim must be at least 16"):
+        compose("model.head=direct", "model.latent_dim=15")
+
+
 def test_every_unknown_key_is_refused_with_the_nearest_spelling() -> None:
     nearest = {
         "bottleneck.temprature": "temperature",

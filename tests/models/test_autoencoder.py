@@ -16,7 +16,7 @@ COMBINATIONS = {
         *("task=selection", "task.num_distractors=3", "task.score=cosine", *CELLS),
         *("task.negatives=game", "task.near_copies=false"),
     ],
-    "reconstruction-cells": ["task=reconstruction", *CELLS],
+    "reconstruction-cells": ["task=reconstruction", *CELLS, "model.head=direct"],
     "conv": ["task=reconstruction", "model.mixer=conv"],
     "selection": ["task=selection", "task.num_distractors=3"],
     "reconstruction-direct": [

@@ -43,22 +43,26 @@ def test_the_units_of_a_vector_are_dealt_to_the_patches_in_turn(width: int, unit
     assert from_shares(shares, width, unit).equal(vector)
 
 
+@pytest.mark.parametrize("palette", ["none", "rank"])
 @torch.no_grad()
-def test_direct_shares_carry_a_patch_to_the_same_patch_of_the_receiver() -> None:
+def test_direct_shares_carry_a_patch_to_the_same_patch_of_the_receiver(palette: str) -> None:
     """Without the other layers, a changed cell changes the symbols and logits of its patch only."""
     encoder = ARCEncoder(hidden_dim=4, latent_dim=48, head="direct")
-    model = ARCAutoencoder(encoder, 25, 40, hidden_dim=4).eval()
+    model = ARCAutoencoder(encoder, 25, 45, hidden_dim=4, palette=palette).eval()
+    first = 5 if palette == "rank" else 0  # symbols of the palette
     weights = dict(model.named_parameters())
     for layer in ("encoder.head", "receiver.color"):
         weights[f"{layer}.weight"].zero_()
         weights[f"{layer}.bias"].zero_()
     weights["encoder.embed.direct"].mul_(20)
     grid = torch.zeros(1, 9, 11, dtype=torch.long)
+    grid[0, 8, 10] = 7
     changed = grid.clone()
-    changed[0, 5, 3] = 7
+    changed[0, 5, 3] = 7  # the palette stays the same
     patch = 4 * (4 * 5 // 9) + 4 * 3 // 11
     one, other = model.send(list(grid.numpy())), model.send(list(changed.numpy()))
-    differs = (one != other)[0].nonzero()[:, 0]
+    assert one[:, :first].equal(other[:, :first])
+    differs = (one != other)[0, first:].nonzero()[:, 0]
     assert differs.tolist()
     assert {symbol % PATCHES for symbol in differs.tolist()} == {patch}
     built, rebuilt = (model.receive(each, sizes=[[9, 11]])[0] for each in (one, other))

@@ -149,6 +149,16 @@ def test_an_option_and_one_of_its_keys_can_change_together() -> None:
     assert (view["bottleneck_type"], view["vocab_size"]) == ("communication", 12)
 
 
+def test_the_learning_rate_follows_the_bottleneck_unless_it_is_set() -> None:
+    settings = NextRun([])
+    for bottleneck, rate in (("categorical", 2e-3), ("communication", 6e-3)):
+        view = flat_view(settings.change({"bottleneck_type": bottleneck}))
+        assert view["learning_rate"] == rate
+    settings.change({"learning_rate": 1e-3})
+    view = flat_view(settings.change({"bottleneck_type": "categorical"}))
+    assert view["learning_rate"] == 1e-3
+
+
 def test_changes_are_laid_over_the_typed_overrides() -> None:
     settings = NextRun(["training.batch_size=64", "data=arc2"])
     settings.change({"batch_size": 8})

@@ -52,8 +52,8 @@ class Bottleneck(nn.Module, ABC):
 
     ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
     evaluation read messages in the same way. ``capacity_bits`` is the capacity of a message; None
-    if it is unlimited, as in a vector without noise. ``signal_unit`` numbers of the signal belong
-    together if it is divided among patches.
+    if it is unlimited, as in a vector without noise. ``signal_unit`` is the number of adjacent
+    values of the signal that go to the same patch.
     """
 
     signal_width: int

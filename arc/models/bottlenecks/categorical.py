@@ -25,4 +25,4 @@ class CategoricalBottleneck(DiscreteBottleneck):
 
     def score(self, latent: Tensor) -> tuple[Tensor, None]:
         """Return the linear head's logits; gradients pass through their softmax."""
-        return self.projected(latent), None
+        return self.project_symbols(latent), None

@@ -39,7 +39,7 @@ class LatticeBottleneck(DiscreteBottleneck):
 
     def score(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return minus the scaled squared distance to each point, and the position."""
-        position = self.projected(latent).tanh()
+        position = self.project_symbols(latent).tanh()
         distance = (position[:, :, None] - self.codes) * self.reach
         return -SHARPNESS * distance.square().sum(-1), position
 

@@ -92,7 +92,7 @@ class DiscreteBottleneck(Bottleneck):
     def score(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return logits [B, L, V], and [B, L, D] that receives the gradient (None: softmax)."""
 
-    def projected(self, latent: Tensor) -> Tensor:
+    def project_symbols(self, latent: Tensor) -> Tensor:
         """Return the linear layer's output for each symbol, float32 [B, L, D]."""
         if self.by_patch:
             dimensions = self.codes.shape[1]

@@ -34,8 +34,8 @@ class ARCEncoder(RowWise):
     ``ARCEncoder(architecture=NAME)`` builds the registered subclass. ``embedding_dim`` is the
     width of a colour's embedding, ``num_conv_layers`` the number of layers, ``mixer`` how the
     patch architecture combines patches (``attention`` or ``conv``), ``head`` how it maps them to
-    the latent vector: all in one layer (``joint``), each to a share of it (``patch``), or each to a
-    share to which a linear map of its cells is added (``direct``). With ``pairs`` it encodes
+    the latent vector: all in one layer (``joint``), each to a share of it (``patch``), or as
+    ``patch``, plus a linear map of the patch's cells (``direct``). With ``pairs`` it encodes
     GridPairs in place of Grids, and ``joint`` is the same as ``patch``.
     """
 
@@ -73,6 +73,13 @@ class ARCEncoder(RowWise):
         self.latent_dim, self.pairs = latent_dim, pairs
         self.architecture = {"architecture": architecture, "pairs": pairs, **asdict(shape)}
         self.build(shape, dropout)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether each patch sends its own symbols, and its cells linearly."""
+        return (
+            self.architecture["architecture"] == "patch" and self.architecture["head"] == "direct"
+        )
 
     def build(self, shape: EncoderShape, dropout: float) -> None:
         """Create the layers."""

@@ -32,19 +32,21 @@ class PatchEncoder(ARCEncoder):
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
         )
         self.norm = nn.LayerNorm(shape.hidden_dim)
-        self.kind = shape.head
-        if self.kind == "joint":
+        self.head_kind = shape.head
+        if self.head_kind == "joint":
             self.head = nn.Linear(PATCHES * shape.hidden_dim, shape.latent_dim)
         else:
             self.head = nn.Linear(shape.hidden_dim, share)
 
     def forward(self, grids: Grids) -> Tensor:
         """Encode ``grids`` [batch]: float32 [batch, latent_dim]."""
-        x, direct = self.embed.with_shares(grids, PatchLayout.of(grids.sizes))
+        x, cell_shares = self.embed.with_shares(grids, PatchLayout.of(grids.sizes))
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        if self.kind == "joint":
+        if self.head_kind == "joint":
             return self.head(x.flatten(1)).float()
         shares = self.head(x).float()
-        return from_shares(shares + direct if self.kind == "direct" else shares, self.latent_dim)
+        if self.head_kind == "direct":
+            shares = shares + cell_shares
+        return from_shares(shares, self.latent_dim)

@@ -25,7 +25,7 @@ class PatchPairEncoder(ARCEncoder):
     so that what is learned about some colours applies to all. Output cells that equal the resized
     input have a colour of their own, ``unchanged``. Each token gives its own share of the latent
     vector: a linear layer over all tokens at once learns far slower. With the head ``direct``,
-    the share is also a linear map of the patch's output cells.
+    a linear map of the patch's output cells is added to its share.
     """
 
     def build(self, shape: EncoderShape, dropout: float) -> None:
@@ -33,10 +33,10 @@ class PatchPairEncoder(ARCEncoder):
         self.unchanged = shape.num_colors
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim)
         share = share_width(shape.latent_dim)
-        self.direct = shape.head == "direct"
+        self.is_direct_head = shape.head == "direct"
         self.embed_output = PatchEmbedding(
             *(shape.num_colors + 1, shape.embedding_dim, shape.hidden_dim),
-            direct=share if self.direct else 0,
+            direct=share if self.is_direct_head else 0,
         )
         self.blocks = nn.ModuleList(
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
@@ -51,12 +51,12 @@ class PatchPairEncoder(ARCEncoder):
         inputs, outputs = grids.inputs.recolored(ranks), grids.outputs.recolored(ranks)
         changes = self.changes(inputs, outputs)
         x = self.embed(inputs, PatchLayout.of(inputs.sizes))
-        tokens, direct = self.embed_output.with_shares(changes, PatchLayout.of(changes.sizes))
+        tokens, cell_shares = self.embed_output.with_shares(changes, PatchLayout.of(changes.sizes))
         x = x + tokens
         for block in self.blocks:
             x = block(x)
         shares = self.head(self.norm(x)).float()
-        return from_shares(shares + direct if self.direct else shares, self.latent_dim)
+        return from_shares(shares + cell_shares if self.is_direct_head else shares, self.latent_dim)
 
     def changes(self, inputs: Grids, outputs: Grids) -> Grids:
         """Return the outputs with ``unchanged`` in cells that equal the resized input."""

@@ -25,8 +25,9 @@ class ReceiverShape:
     """The sizes that a receiver is built from; ``num_classes`` is None for most tasks.
 
     ``architecture``, ``mixer`` and ``head`` are those of the sender's encoder; ``score`` is
-    selection's, ``size`` transformation's. ``signal_unit`` numbers of the signal belong together.
-    With ``palette``, the signal begins with the rank of each colour.
+    selection's, ``size`` transformation's. ``signal_unit`` is the number of adjacent values of the
+    signal that go to the same patch. With ``palette``, the signal begins with the rank of each
+    colour.
     """
 
     signal_width: int
