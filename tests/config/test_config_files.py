@@ -154,21 +154,19 @@ def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
     assert compose("experiment=null", base=stored).task.name == "reconstruction"
     changed = compose("experiment=[hard,single_distractor]", base=stored)
     fresh = compose("experiment=[hard,single_distractor]")
-    assert (changed.task, changed.bottleneck, changed.model) == (
-        fresh.task,
-        fresh.bottleneck,
-        fresh.model,
-    )
+    assert (changed.task, changed.bottleneck) == (fresh.task, fresh.bottleneck)
+    assert (changed.training.batch_size, changed.training.learning_rate) == (32, 1e-3)
     assert changed.training.max_steps == 1
     with pytest.raises(ConfigError, match=r"^experiment=foo: "):
         compose("experiment=[foo]", base=stored)
 
 
-def test_free_symbols_have_a_learning_rate_of_their_own(stored: Path) -> None:
+def test_free_symbols_and_large_models_have_learning_rates_of_their_own(stored: Path) -> None:
     categorical = "bottleneck=categorical"
     assert compose().training.learning_rate == 6e-3
     assert compose(categorical).training.learning_rate == 2e-3
     assert compose(categorical, "training.learning_rate=1e-3").training.learning_rate == 1e-3
+    assert compose(categorical, "model=large").training.learning_rate == 5e-4
     assert compose(categorical, "experiment=reconstruction_20").training.learning_rate == 2e-3
     changed = compose(categorical, base=stored)
     assert (changed.bottleneck.name, changed.training.learning_rate) == ("categorical", 2e-3)
