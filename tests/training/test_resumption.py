@@ -155,16 +155,18 @@ def resume_at_every_event(make_trainer: MakeTrainer) -> None:
 
 
 def test_with_another_batch_size_the_epoch_starts_again(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer()
+    trainer = make_trainer("training.batch_size=8")
     next(trainer.run(RunControl()))
+    assert trainer.sampler.batches_per_epoch > 1
     other = make_trainer("training.batch_size=12", "training.max_steps=30")
     other.load_state_dict(torch.load(io.BytesIO(stored(trainer))), same_order=False)
     assert other.step == 1
     targets = 0
     for event in other.run(RunControl()):
         if not isinstance(event, StepEvent):
+            continue  # whether an epoch ends with a validation depends on the speed
+        if event.epoch == 2:
             break
-        assert event.epoch == 1
         targets += event.targets
     assert targets == len(other.sampler.examples)
 
