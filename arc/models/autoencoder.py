@@ -62,12 +62,10 @@ class ARCAutoencoder(nn.Module):
             raise ValueError(f"unknown palette {palette!r}; choose one of: {', '.join(PALETTES)}")
         self.encoder = encoder
         self.by_rank = palette == "rank"
-        lengths = (vocab_size, max_length, encoder.latent_dim)
-        options = dict(bottleneck_options or {})
-        is_discrete = issubclass(BOTTLENECKS[bottleneck_type], DiscreteBottleneck)
-        if is_discrete and encoder.is_direct:
-            options["by_patch"] = True
-        self.bottleneck = _build_bottleneck(bottleneck_type, *lengths, options, self.by_rank)
+        lengths, options = (vocab_size, max_length), dict(bottleneck_options or {})
+        self.bottleneck = _build_bottleneck(
+            bottleneck_type, encoder, *lengths, options, self.by_rank
+        )
         self.receiver = RECEIVERS[task_type](
             ReceiverShape(
                 signal_width=self.bottleneck.signal_width,
@@ -179,13 +177,16 @@ class ARCAutoencoder(nn.Module):
 
 def _build_bottleneck(
     name: str,
+    encoder: ARCEncoder,
     vocab_size: int | None,
     max_length: int | None,
-    latent_dim: int,
-    options: Mapping[str, Any],
+    options: dict[str, Any],
     by_rank: bool,
 ) -> Bottleneck:
     """Return the bottleneck; with ``by_rank`` its messages include the palette."""
+    latent_dim = encoder.latent_dim
+    if encoder.is_direct and issubclass(BOTTLENECKS[name], DiscreteBottleneck):
+        options = {**options, "by_patch": True}
     if by_rank:
         latent_dim, max_length = _without_palette(vocab_size, max_length, latent_dim)
     bottleneck = BOTTLENECKS[name](

@@ -222,4 +222,4 @@ def to_shares(vector: Tensor, unit: int = 1) -> Tensor:
     """Return each patch's share of a vector, [B, width] to [B, K, n]; missing numbers are 0."""
     share = share_width(vector.shape[1], unit)
     padded = F.pad(vector, (0, share * PATCHES - vector.shape[1]))
-    return padded.view(len(vector), -1, PATCHES, unit).transpose(1, 2).flatten(2)
+    return padded.view(-1, share // unit, PATCHES, unit).transpose(1, 2).flatten(2)

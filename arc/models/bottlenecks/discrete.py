@@ -94,13 +94,13 @@ class DiscreteBottleneck(Bottleneck):
 
     def project_symbols(self, latent: Tensor) -> Tensor:
         """Return the linear layer's output for each symbol, float32 [B, L, D]."""
+        dimensions = self.codes.shape[1]
         if self.by_patch:
-            dimensions = self.codes.shape[1]
             width = self.max_length * dimensions
             flat = from_shares(self.project(to_shares(latent)), width, dimensions)
         else:
             flat = self.project(latent)
-        return flat.float().view(len(latent), self.max_length, -1)
+        return flat.float().view(-1, self.max_length, dimensions)
 
     @property
     def temperature(self) -> float:

@@ -76,7 +76,7 @@ class ARCEncoder(RowWise):
 
     @property
     def is_direct(self) -> bool:
-        """Whether each patch sends its own symbols, and its cells linearly."""
+        """Whether each patch has its own symbols, and a linear map of its cells in its share."""
         return (
             self.architecture["architecture"] == "patch" and self.architecture["head"] == "direct"
         )

@@ -26,14 +26,14 @@ class PatchEncoder(ARCEncoder):
         if shape.head not in HEADS:
             raise ValueError(f"unknown head {shape.head!r}; choose one of: {', '.join(HEADS)}")
         share = share_width(shape.latent_dim)
-        direct = share if shape.head == "direct" else 0
+        direct = share if self.is_direct else 0
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim, direct)
         self.blocks = nn.ModuleList(
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
         )
         self.norm = nn.LayerNorm(shape.hidden_dim)
-        self.head_kind = shape.head
-        if self.head_kind == "joint":
+        self.is_joint = shape.head == "joint"
+        if self.is_joint:
             self.head = nn.Linear(PATCHES * shape.hidden_dim, shape.latent_dim)
         else:
             self.head = nn.Linear(shape.hidden_dim, share)
@@ -44,9 +44,9 @@ class PatchEncoder(ARCEncoder):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        if self.head_kind == "joint":
+        if self.is_joint:
             return self.head(x.flatten(1)).float()
         shares = self.head(x).float()
-        if self.head_kind == "direct":
+        if self.is_direct:
             shares = shares + cell_shares
         return from_shares(shares, self.latent_dim)

@@ -33,10 +33,9 @@ class PatchPairEncoder(ARCEncoder):
         self.unchanged = shape.num_colors
         self.embed = PatchEmbedding(shape.num_colors, shape.embedding_dim, shape.hidden_dim)
         share = share_width(shape.latent_dim)
-        self.is_direct_head = shape.head == "direct"
         self.embed_output = PatchEmbedding(
             *(shape.num_colors + 1, shape.embedding_dim, shape.hidden_dim),
-            direct=share if self.is_direct_head else 0,
+            direct=share if self.is_direct else 0,
         )
         self.blocks = nn.ModuleList(
             PatchBlock(shape.hidden_dim, shape.mixer, dropout) for _ in range(shape.num_conv_layers)
@@ -56,7 +55,7 @@ class PatchPairEncoder(ARCEncoder):
         for block in self.blocks:
             x = block(x)
         shares = self.head(self.norm(x)).float()
-        return from_shares(shares + cell_shares if self.is_direct_head else shares, self.latent_dim)
+        return from_shares(shares + cell_shares if self.is_direct else shares, self.latent_dim)
 
     def changes(self, inputs: Grids, outputs: Grids) -> Grids:
         """Return the outputs with ``unchanged`` in cells that equal the resized input."""
