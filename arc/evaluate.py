@@ -54,7 +54,7 @@ def evaluate_files(tree: DictConfig) -> JobResult:
             _show(runs, pairs)
     if output is not None:
         write_results(output, _content(runs, pairs))
-        log.info(f"results {output}")
+        log.info(f"results written to {output}")
     return JobResult(status)
 
 
@@ -103,7 +103,7 @@ def _evaluate(
             if report is not None and len(observed) == len(runs):  # none was stopped
                 progress.on_event(EvaluationEvent("report", 1.0, None))
                 write_report(report, runs, observed)
-                log.info(f"report {report}")
+                log.info(f"report written to {report}")
     finally:
         progress.close()
     return 128 + received[0] if received else 0

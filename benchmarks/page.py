@@ -42,7 +42,7 @@ def served() -> Iterator[str]:
         command = [sys.executable, "-m", "arc.train", *words, f"checkpoint.dir={folder}"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
-            said = next(line for line in process.stderr if "page and control: " in line)
+            said = next(line for line in process.stderr if "dashboard: " in line)
             yield re.findall(r"http://\S+", said)[0]
             process.terminate()
 

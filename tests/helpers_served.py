@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from helpers_cli import Outcome, Process, place, start, tiny, until, wait_for
 
 PATIENCE = 60
-ANNOUNCED = "page and control: http://localhost:"
+ANNOUNCED = "dashboard: http://localhost:"
 GAME = ["task.num_distractors=3", "pretrain.num_distractors=3"]
 S = TypeVar("S", bound="Served")
 

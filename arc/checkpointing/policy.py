@@ -175,13 +175,13 @@ class CheckpointPolicy(Callback):
         try:
             content = read_checkpoint(source)
             if content.get("step", 0) > self.trainer.step:
-                raise CheckpointError(f"{source}: its step is later")
+                raise CheckpointError(f"{source}: of a later step than the resumed checkpoint")
             write_checkpoint(self.best, content)
         except CheckpointError as error:
             self.trainer.best_value = -math.inf
             log.warning(
-                f"resume: the best checkpoint so far is missing: {error}; the best of the "
-                "validations from now on is saved instead"
+                f"resume: the best checkpoint so far cannot be used: {error}; the best of the "
+                "following validations is saved instead"
             )
         else:
             log.info(f"resume: {source} is copied to {self.best.parent}")

@@ -97,8 +97,8 @@ def _log_free_settings(source: CheckpointSource, config: RunConfig) -> None:
     if isinstance(then, dict) and (changed := changes(then, now)):
         settings = ", ".join(f"bottleneck.{key} {a} -> {b}" for key, (a, b) in changed.items())
         log.info(
-            f"fine-tuning: {settings}; no weight has a size that depends on this, so all fit, but "
-            "they were trained for other messages"
+            f"fine-tuning: {settings}; all weights fit, because their sizes do not depend on this, "
+            "but they were trained with the earlier setting"
         )
 
 

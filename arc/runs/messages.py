@@ -81,7 +81,7 @@ def write_messages(path: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
         contents[path.with_suffix(".parquet")] = buffer.getvalue()
     for file, content in contents.items():
         replace_file(file, content)
-        log.info(f"messages {file}")
+        log.info(f"messages written to {file}")
     return list(contents)
 
 

@@ -70,7 +70,9 @@ class NextRun:
             overrides = list(map(as_path, overrides))
             for override in overrides:
                 if re.split("[./]", key_of(override))[0] in NOT_OF_A_RUN:
-                    raise ConfigError(f"{override}: not an override of the run")
+                    raise ConfigError(
+                        f"{override}: not accepted in a request; set it on the command line"
+                    )
             starts = {"resume": resume, "finetune": finetune, "mode": mode}
             fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
             if resume or finetune:  # the stored configuration with these overrides

@@ -157,11 +157,11 @@ class _RunEvaluation:
     def stages(self) -> dict[str, int]:
         """Estimate the chunks of each stage: about one each to send, embed and score a split.
 
-        The controls send twice and score three times.
+        The controls send once and score three times.
         """
         task, main, options = self.task, self.main, self.options
         stages = _split_stages(task)
-        stages["controls"] = 5 * task.chunk_count(main)
+        stages["controls"] = 4 * task.chunk_count(main)
         length = self.model.bottleneck.max_length
         stages["measures"] = measure_chunks(task.chunk_count(main), length, options.measures)
         if options.messages is not None:

@@ -176,7 +176,7 @@ def _build_training(plan: RunPlan, output: Path, ranks: ProcessGroup) -> Run:
     if encoder.freeze and encoder.pretrained is None and plan.source is None:
         log.warning(
             "encoder.freeze: the encoder keeps its random initial weights; set encoder.pretrained "
-            "to a file or task to start from trained ones"
+            "to the file of a pretrained encoder"
         )
     elif encoder.freeze:
         log.info("encoder.freeze: the weights of the encoder do not change")

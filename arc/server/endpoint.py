@@ -64,7 +64,7 @@ def endpoint(config: ServerConfig, session: Session) -> Iterator[str | None]:
             except (Exception, SystemExit) as error:  # the run continues without it
                 _report_unavailable(config, error)
         if address is not None:
-            log.info(f"page and control: {address}")
+            log.info(f"dashboard: {address}")
         yield address
 
 

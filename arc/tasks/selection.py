@@ -220,13 +220,12 @@ class SelectionTask(Task):
     def match_messages(
         self, model: ARCAutoencoder, split: Split, content: Tensor
     ) -> TaskMetrics | None:
-        """Choose the candidates for which the sender would send exactly the same message."""
+        """Choose the candidates for which the sender sends exactly the same message."""
         if self.config.use_input_output_pairs:  # the sender never sees a candidate
             return None
-        parts = self.chunks(len(split.candidates))
-        sent = [model(split.grids[split.candidates[part]]).content for part in parts]
-        ids = torch.cat([content, *sent]).unique(dim=0, return_inverse=True)[1].cpu()
-        own, candidates = ids[: len(split)], ids[len(split) :]
+        own = content.unique(dim=0, return_inverse=True)[1].cpu()
+        candidates = torch.empty(len(split.candidates), dtype=own.dtype)
+        candidates[torch.searchsorted(split.candidates, split.target)] = own
         wanted = [(self.config.distractors, self.config.num_distractors)]
         metrics = self._metrics(model, split, wanted, _equal(own, candidates))
         return TaskMetrics(math.nan, metrics)

@@ -125,10 +125,12 @@ def _merged(keys: dict[str, Key], options: int) -> Key:
 
 def _experiments() -> str:
     """Return the section of conf/experiment: what each file changes."""
-    parts = ["## Group `experiment`", "Each experiment changes several keys at once."]
+    parts = ["## Group `experiment`", "Presets: each sets several keys at once."]
     for option in _files("experiment"):
         file = f"experiment/{option}.yaml"
         tree = load_tree(config_folder() / file)
+        entries = tree.get("defaults", [])
+        bases = [each for each in entries if isinstance(each, str) and each != "_self_"]
         chosen = [
             f"{str(key).removeprefix('override /')}={value}"
             for entry in tree.pop("defaults", [])
@@ -137,7 +139,8 @@ def _experiments() -> str:
         ]
         typed = chosen + [f"{key}={_plain(value)}" for key, value in _leaves(tree)]
         listed = " ".join(f"`{each}`" for each in typed)
-        parts.append(f"### `experiment={option}`\n\n{heading(file)}\n\n{listed}")
+        start = "".join(f"All of `experiment={base}`, then: " for base in bases)
+        parts.append(f"### `experiment={option}`\n\n{heading(file)}\n\n{start}{listed}")
     return "\n\n".join(parts)
 
 

@@ -35,7 +35,7 @@ def test_key_s_saves(running: Page) -> None:
 def test_keys_show_the_log_filter_the_list_in_view_and_list_the_keys(running: Page) -> None:
     running.keyboard.press("l")
     expect(running.locator("#log")).to_be_visible()
-    expect(running.locator("#log li").first).to_contain_text("page and control")
+    expect(running.locator("#log li").first).to_contain_text("dashboard: ")
     running.keyboard.press("l")
     expect(running.locator("#charts")).to_be_visible()
     running.keyboard.press("?")

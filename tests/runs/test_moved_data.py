@@ -111,7 +111,7 @@ def test_a_best_file_that_is_missing_is_reported_and_replaced(stopped: Path, bes
         torch.save({**content, "step": 99}, path)
     outcome = resume(stopped)
     assert outcome.status == 0
-    assert f"the best checkpoint so far is missing: {path}: " in outcome.err
+    assert f"the best checkpoint so far cannot be used: {path}: " in outcome.err
     replaced = torch.load(stopped.parents[2] / "b" / "checkpoints" / "mine_best.pth")
     assert replaced["step"] == 6
 

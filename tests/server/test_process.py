@@ -152,4 +152,4 @@ def test_a_sweep_has_an_endpoint_only_if_it_is_configured(
     small.append("training.stop_at_step=1")  # without a test
     outcome = run_here(tmp_path, *sweep, *small, *typed, "-m")
     assert outcome.status == 0, outcome.err
-    assert outcome.err.count("page and control") == pages
+    assert outcome.err.count("dashboard: ") == pages

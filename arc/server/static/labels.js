@@ -10,7 +10,7 @@ const LABELS = {
   max_message_length: "Maximum message length",
   hidden_dim: "Hidden dimension",
   latent_dim: "Latent dimension",
-  num_conv_layers: "Convolutional layers",
+  num_conv_layers: "Encoder layers",
   max_grids: "Maximum number of grids",
   filter_grid_size: "Grid size filter",
   augment: "Data augmentation",
