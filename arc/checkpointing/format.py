@@ -119,14 +119,14 @@ def _encoder_state(model_state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _provenance(trainer: Trainer, started_from: Sequence[str]) -> dict[str, Any]:
-    corpus = trainer.task.corpus
+    corpus, num_classes = trainer.task.corpus, trainer.task.num_classes
     return {
         "started_from": list(started_from),
         "arc_version": arc.__version__,
         "torch_version": str(torch.__version__),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "data_fingerprint": corpus.fingerprint,
-        "label_map": list(corpus.training.puzzle_ids),
+        "label_map": [] if num_classes is None else list(corpus.training.puzzle_ids),
     }
 
 

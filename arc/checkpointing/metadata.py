@@ -108,7 +108,17 @@ def _to_version_5(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "format_version": 5, "config": config}
 
 
-FORMAT_VERSION = 5
+def _to_version_6(content: dict[str, Any]) -> dict[str, Any]:
+    """Remove the second copy of an encoder that sender and receiver share."""
+    model, weights = content["config"].get("model"), content.get("model_state_dict")
+    if isinstance(model, dict) and model.get("shared_encoder") and isinstance(weights, dict):
+        second = "receiver.encoder."
+        weights = {key: value for key, value in weights.items() if not str(key).startswith(second)}
+        content = {**content, "model_state_dict": weights}
+    return {**content, "format_version": 6}
+
+
+FORMAT_VERSION = 6
 # Maps an older format_version to the function that converts content to the next version. The
 # content is a whole tree, or its metadata alone (no states); the function returns a new one.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -116,6 +126,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: _to_version_3,
     3: _to_version_4,
     4: _to_version_5,
+    5: _to_version_6,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from arc.checkpointing.errors import CheckpointError, CorruptedError
 from arc.checkpointing.format import portable_tree
 from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
+from arc.checkpointing.metadata import STATES
 from arc.checkpointing.state import check_state
 from arc.checkpointing.tables import changes
 from arc.config.builders import BATCHES, holds_out_alike
@@ -41,6 +42,7 @@ class CheckpointSource:
 def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> list[str]:
     """Load ``source`` into ``trainer``; returns the files that the run has started from.
 
+    The states are removed from the content of ``source``: the optimizer keeps their tensors.
     Raises CheckpointError if the content does not fit.
     """
     required = RESUMED if source.kind == "resume" else ("model_state_dict",)
@@ -59,6 +61,8 @@ def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) ->
     except Exception as error:  # torch and NumPy can raise any exception for a broken state
         fault = (repr(error).splitlines() or [""])[0][:500]
         raise CheckpointError(f"{source.path}: unexpected checkpoint state: {fault}") from None
+    for key in STATES:
+        source.content.pop(key, None)
     step = source.content.get("step")
     earlier = source.content.get("started_from", [])
     return [*earlier, f"{source.kind} {source.path.name} step {step}"]
@@ -140,6 +144,11 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         effective = [key for key in effective if not key.startswith("data.") or key in batches]
     if not same_data or effective:
         log.warning("resume: the resumed run is not bit-exact because of the changes above")
+    same_examples = len(content["trainer_state"]["source"]["order"]) == len(
+        trainer.sampler.examples
+    )
+    if same_data and not same_examples:
+        log.warning("resume: this version trains on other examples; the epoch starts again")
     check_state(content, trainer, same_optimizer="optimizer.name" not in changed)
     state = {
         **content["trainer_state"],
@@ -148,7 +157,9 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
     }
     trainer.load_state_dict(
         state,
-        same_order=same_data and not any(key.startswith(ORDER) for key in changed),
+        same_order=same_data
+        and same_examples
+        and not any(key.startswith(ORDER) for key in changed),
         same_optimizer="optimizer.name" not in changed,
         same_best_metric="training.best_metric" not in changed,
     )

@@ -40,10 +40,10 @@ def _check_optimizer(state: Any, like: dict[str, Any], trainer: Trainer) -> None
     parameters = dict(enumerate(trainer.model.parameters()))
     group = state["param_groups"][0]
     for key, usual in like["param_groups"][0].items():
-        numbers = group[key] if key == "betas" else [group[key]]
+        if key in trainer.optimizer_options:  # replaced by those of the configuration
+            continue
         if (isinstance(usual, bool) and group[key] != usual) or (
-            (key == "betas" or type(usual) is float)
-            and not all(0 <= number <= 1 and (key != "betas" or number < 1) for number in numbers)
+            type(usual) is float and not 0 <= group[key] <= 1
         ):
             raise CorruptedError(f"{place}.param_groups.0.{key}: not a valid value")
     if state["param_groups"][0]["params"] != like["param_groups"][0]["params"]:
@@ -82,7 +82,7 @@ def _check(value: Any, like: Any, place: str) -> None:
         varies = place.endswith(".order")  # the training set may have changed
         if not same or value.dim() != like.dim() or not (varies or value.shape == like.shape):
             raise _unlike(value, like, place)
-    elif place.endswith(".cuda"):  # a state for each device of the machine
+    elif place.endswith(".cuda"):  # of the run's device; in older files, of each one
         if not isinstance(value, list) or not all(isinstance(each, torch.Tensor) for each in value):
             raise _unlike(value, like, place)
     elif isinstance(like, list | tuple):

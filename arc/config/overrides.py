@@ -7,6 +7,7 @@ may have changed. Only the overrides of this command line are applied to it.
 from __future__ import annotations
 
 import copy
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ from arc.config.schema import options_of, plain
 from arc.config.sweeps import key_of as key_of
 
 EXPERIMENT = "experiment"
+WORD = re.compile(r"[A-Za-z_][\w./-]*")
+RESERVED = ("null", "true", "false", "nan", "inf")  # words with a special meaning in Hydra
 GLOBAL_HEADER = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
 
 
@@ -89,6 +92,39 @@ def groups_of_experiments(typed: Sequence[str]) -> list[str]:
     experiments = [each for each in overrides if each.key_or_group == EXPERIMENT]
     touched = [part for override in experiments for part in _touched_by(override)]
     return [name for kind, name in touched if kind == "group"]
+
+
+def without_experiments(typed: Sequence[str], composed: DictConfig) -> list[str]:
+    """Return ``typed`` with the groups and keys that an experiment sets in place of it.
+
+    Their values are those in ``composed``.
+    """
+    parts: list[str] = []
+    for override in OverridesParser.create().parse_overrides(list(typed)):
+        if override.key_or_group != EXPERIMENT:
+            parts.append(str(override.input_line))
+            continue
+        for kind, place in dict.fromkeys(_touched_by(override)):
+            value = OmegaConf.select(composed, f"{place}.name" if kind == "group" else place)
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value)
+            parts.append(f"{place}={quoted(value)}")
+    return parts
+
+
+def value_of(override: str) -> Any:
+    """Return the value of an override, as plain types."""
+    return OverridesParser.create().parse_override(override).value()
+
+
+def quoted(value: Any) -> str:
+    """Return a value in Hydra's grammar."""
+    if isinstance(value, str):
+        if WORD.fullmatch(value) and value.lower() not in RESERVED:
+            return value
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return json.dumps(value)
 
 
 def _touched_by(override: Override) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 State = Literal["running", "finished", "failed", "interrupted"]
 STATUS_FILE = "status.json"
+PROC = Path("/proc")
 
 
 def write_status(
@@ -83,10 +85,34 @@ def is_held_by_another(status: dict[str, Any]) -> bool:
         return False
     if not isinstance(pid, int) or pid == os.getpid():
         return False
+    return is_alive(pid)
+
+
+def is_alive(pid: int, seen: float = math.inf) -> bool:
+    """Return whether a process of this machine exists and, where /proc tells, began by ``seen``.
+
+    ``seen``: when the process wrote something, in seconds since 1970. A process that began more
+    than a second later is another one with the same number.
+    """
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # a process of another user
-        return True
-    return True
+        pass
+    return _began(pid) <= seen + 1
+
+
+def _began(pid: int) -> float:
+    """Return when a process began, in seconds since 1970; 0 where /proc does not tell.
+
+    The times of the folder /proc/PID are of no use: they are those of the first look at it.
+    """
+    try:
+        content = (PROC / str(pid) / "stat").read_bytes()
+        after_name = content.rpartition(b")")[2].split()  # from field 3 on
+        ticks = int(after_name[19])  # field 22, starttime
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted + ticks / os.sysconf("SC_CLK_TCK")

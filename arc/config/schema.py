@@ -21,6 +21,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     create_model,
@@ -409,6 +410,18 @@ def options_with(section: str, key: str) -> list[str]:
     if registry is None:
         return []
     return [name for name in registry if key in registry.config(name).model_fields]
+
+
+def accepts(group: str, option: str, key: str, value: Any) -> bool:
+    """Return whether ``option`` of a group has ``key`` and accepts ``value`` for it."""
+    field = _REGISTRIES[group].config(option).model_fields.get(key)
+    if field is None:
+        return False
+    try:
+        TypeAdapter(field.rebuild_annotation()).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def _fields(schema: type[BaseModel]) -> list[str]:

@@ -35,7 +35,7 @@ class BackgroundLogger(TrackingLogger):
 
     The run's ``identity`` in the library and its last step are kept in a file beside the
     checkpoints. A resumed run continues under the same identity and leaves out the steps that are
-    recorded already.
+    recorded already. A fresh run does not continue the file of an earlier run of its name.
     """
 
     def __init__(self, config: ImageConfig, output: Path, run: Mapping[str, Any]) -> None:
@@ -60,10 +60,19 @@ class BackgroundLogger(TrackingLogger):
     def finish(self) -> None:
         """Close the run in the library."""
 
+    def begin(self, step: int) -> None:
+        """Continue the identity of a run that is resumed; a fresh run gets a new one."""
+        if step == 0:
+            self._state.unlink(missing_ok=True)
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+            self.identity, self._recorded = str(state["identity"]), int(state["step"])
+            self.is_resumed = True
+
     def write(self, record: Record) -> None:
         """Queue a record; never waits."""
         if self._thread.ident is None:
-            self._restore(record.step)
             self._thread.start()
         if self._reported.is_set() or (record.kind != "results" and record.step <= self._recorded):
             return
@@ -88,15 +97,6 @@ class BackgroundLogger(TrackingLogger):
         if not self._reported.is_set():
             self._reported.set()
             log.error(f"logger={self.name}: {fault}; training continues without it")
-
-    def _restore(self, first_step: int) -> None:
-        """Continue the identity of the run that is resumed; one that starts anew gets a new one."""
-        if first_step <= 1:
-            return
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-            self.identity, self._recorded = str(state["identity"]), int(state["step"])
-            self.is_resumed = True
 
     def _work(self) -> None:
         try:

@@ -36,6 +36,9 @@ class Logger(Callback):
         """
         return Path(self.run["checkpoint"]["dir"]) / str(self.run["run_name"])
 
+    def begin(self, step: int) -> None:
+        """Prepare to record what follows ``step``, 0 for a fresh run; before the first event."""
+
     def continue_from(self, step: int, *, is_validated: bool) -> None:
         """Drop what the output folder holds of later steps, before the first event.
 

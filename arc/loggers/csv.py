@@ -39,7 +39,8 @@ class CsvLogger(TrackingLogger):
         table = self._tables.get(record.kind)
         if table is None or not row.keys() <= set(table.columns):
             path = self.prefix.with_name(f"{self.prefix.name}_{record.kind}s.csv")
-            self._tables[record.kind] = Table(path, row, record.step if table is None else math.inf)
+            first = min(record.step, self.first_step) if table is None else math.inf
+            self._tables[record.kind] = Table(path, row, first)
             if table is not None:
                 table.close()
         self._tables[record.kind].append(row)

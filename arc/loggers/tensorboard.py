@@ -66,7 +66,8 @@ class TensorBoardLogger(TrackingLogger):
         self._file = LineFile(folder / f"events.out.tfevents.{time.time_ns():020d}.arc")
         self._event(0, file_version="brain.Event:2")
         start = self._events.SessionLog(status=self._events.SessionLog.START)
-        self._event(first_step, session_log=start)  # purges later steps
+        replaced = int(min(first_step, self.first_step))
+        self._event(replaced, session_log=start)  # purges later steps
         config = json.dumps(self.run, indent=2).replace("\n", "\n    ")  # a block of code
         self._event(first_step, summary=self._make.text("configuration", f"    {config}"))
 

@@ -53,11 +53,16 @@ class Record:
 class TrackingLogger(Logger):
     """Base of loggers that write records; its subclasses implement ``write``.
 
-    ``step`` is that of the newest event.
+    ``step`` is that of the newest event; ``first_step`` that of the first event of this run.
     """
 
     config: TrackingConfig
     step = 0
+    first_step: float = math.inf
+
+    def begin(self, step: int) -> None:
+        """Set ``first_step``."""
+        self.first_step = step + 1
 
     def on_event(self, event: object) -> None:
         """Write the record of an event."""

@@ -29,13 +29,15 @@ class Messages:
 
     ``symbols``: int64 [messages, max_length] in 0 to ``vocab_size - 1``. ``lengths``: int64
     [messages], symbols sent including the stop symbol. Both are on the CPU. ``split``: the
-    examples, in order; None if they are unknown.
+    examples, in order; None if they are unknown. ``capacity_bits``: the capacity of a message; by
+    default that of ``max_length`` free symbols.
     """
 
     symbols: Tensor
     lengths: Tensor
     vocab_size: int
     split: Split | None = None
+    capacity_bits: float | None = None
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -52,18 +54,19 @@ def language_metrics(
     vocab_size: int,
     lengths: Tensor | None = None,
     split: Split | None = None,
+    capacity_bits: float | None = None,
 ) -> dict[str, float]:
     """Compute the ``selected`` metrics, given by name with their configuration.
 
     ``symbols``: int64 [messages, max_length], at least one message. ``lengths``: int64
-    [messages]; None stands for messages of full length. ``split``: their examples. Returns the
-    values of all metrics in one dict, in the order of ``selected``. Raises ValueError for a name
-    that is not registered.
+    [messages]; None stands for messages of full length. ``split`` and ``capacity_bits``: see
+    ``Messages``. Returns the values of all metrics in one dict, in the order of ``selected``.
+    Raises ValueError for a name that is not registered.
     """
     symbols = symbols.cpu()
     if lengths is None:
         lengths = symbols.new_full((len(symbols),), symbols.shape[1])
-    messages = Messages(symbols, lengths.cpu(), vocab_size, split)
+    messages = Messages(symbols, lengths.cpu(), vocab_size, split, capacity_bits)
     values: dict[str, float] = {}
     for name, config in selected.items():
         values.update(METRICS[name](messages, **config.model_dump()))

@@ -100,37 +100,40 @@ class ContextModel:
 
     @classmethod
     def fit(cls, grids: Grids, on_chunk: Callable[[], None]) -> ContextModel:
-        """Fit a model to ``grids``, at least one; see ``walk`` for ``on_chunk``."""
+        """Fit a model to ``grids``, at least one; see ``walk`` for ``on_chunk``.
+
+        All cells are counted as they pass, and the contexts of SAMPLE cells are kept for the
+        weights. So memory grows by 8 bytes a cell, beside the colours of the grids.
+        """
         wanted, sizes = reading_order(grids), grids.sizes.cpu().numpy()
         inside = np.arange(wanted.shape[1]) < sizes.prod(1)[:, None]
         frequency = np.bincount(wanted[inside], minlength=NUM_COLORS)
         order = (-frequency).argsort(kind="stable").argsort()
-        parts: list[list[Array]] = [[], [], [], [], []]
+        # The weights of a fold's cells are fitted to counts of the other folds. Folds are
+        # contiguous, so that most puzzles lie in one fold.
+        folds = np.arange(len(grids)) * FOLDS // len(grids)
+        counts = np.zeros((FOLDS, len(PARENT) * FITTED_SLOTS, NUM_COLORS), np.int32)
+        generator = np.random.default_rng(0)
+        sample = _Sample(int(frequency.sum()), generator)
 
         def choose(index: Array, step: int, cells: NextCells) -> Array:
             ranks = cells.rank(wanted[index, step])
-            found = (index, ranks, cells.fitted, cells.counts, cells.rows)
-            for part, values in zip(parts, found, strict=True):
-                part.append(values.astype(np.int32))
+            _count(counts, folds[index], cells.fitted, ranks)
+            sample.take(folds[index], ranks, cells.fitted, cells.counts, cells.rows)
             return ranks
 
         walk(sizes, order, choose, on_chunk)
-        grid, ranks, fitted, own, rows = map(np.concatenate, parts)
-        counts = _count(fitted, ranks)
-        # The weights of a fold's cells are fitted to counts of the other folds. Folds are
-        # contiguous, so that most puzzles lie in one fold.
-        generator = np.random.default_rng(0)
-        sample = generator.permutation(len(ranks))[:SAMPLE]
-        folds = grid * FOLDS // len(grids)
-        logs = np.empty((len(sample), len(PARENT) + len(PRIOR), NUM_COLORS), np.float32)
-        for fold in range(FOLDS):
+        fold, ranks, fitted, own, rows = sample.taken()
+        total = counts.sum(0, dtype=np.int32)
+        logs = np.empty((len(ranks), len(PARENT) + len(PRIOR), NUM_COLORS), np.float32)
+        for number, counted in enumerate(counts):
             on_chunk()
-            others = counts - _count(fitted[folds == fold], ranks[folds == fold])
-            chosen = folds[sample] == fold
-            part = sample[chosen]
-            logs[chosen] = _log_probabilities(others[fitted[part]], own[part])
-        weights = _fit_weights(logs, rows[sample], ranks[sample], generator)
-        return cls(counts, np.round(weights * (1 << WEIGHT)).astype(np.int64), order)
+            chosen = fold == number
+            contexts = fitted[chosen]
+            others = total[contexts] - counted[contexts]
+            logs[chosen] = _log_probabilities(others, own[chosen])
+        weights = _fit_weights(logs, rows, ranks, generator)
+        return cls(total, np.round(weights * (1 << WEIGHT)).astype(np.int64), order)
 
     def walk(self, sizes: Array, choose: Choose, on_chunk: Callable[[], None]) -> None:
         """Pass through grids of ``sizes`` [B, 2] cell by cell; see the function ``walk``."""
@@ -298,12 +301,37 @@ def _log_probabilities(fitted: Array, own: Array) -> Array:
     return LOG[(p * TOTAL).astype(np.int64)]
 
 
-def _count(fitted: Array, ranks: Array) -> Array:
-    """Count the ranks [cells] after each context of ``fitted`` [cells, S]: see ContextModel."""
-    size = len(PARENT) * FITTED_SLOTS
-    slots = fitted.astype(np.int64) * NUM_COLORS + ranks[:, None]
-    counts = np.bincount(slots.ravel(), minlength=size * NUM_COLORS)
-    return counts.astype(np.int32).reshape(size, NUM_COLORS)
+def _count(counts: Array, folds: Array, fitted: Array, ranks: Array) -> None:
+    """Add cells to ``counts`` int32 [FOLDS, S x FITTED_SLOTS, 10].
+
+    ``folds`` and ``ranks`` [cells]; ``fitted`` [cells, S]: the contexts that ranks are counted for.
+    """
+    slots = (folds[:, None] * counts.shape[1] + fitted) * NUM_COLORS + ranks[:, None]
+    np.add.at(counts.reshape(-1), slots.ravel(), np.int32(1))
+
+
+class _Sample:
+    """SAMPLE of ``cells`` cells, drawn at random, taken from them as they pass."""
+
+    def __init__(self, cells: int, generator: np.random.Generator) -> None:
+        self._drawn = generator.permutation(cells)[:SAMPLE].copy()  # without the rest
+        self._ordered = np.sort(self._drawn)
+        self._passed = 0
+        self._parts: list[tuple[Array, ...]] = []
+
+    def take(self, *values: Array) -> None:
+        """Keep the drawn ones of the next cells; each of ``values`` has a row for each cell."""
+        stop = self._passed + len(values[0])
+        first, last = np.searchsorted(self._ordered, (self._passed, stop))
+        if first < last:
+            chosen = self._ordered[first:last] - self._passed
+            self._parts.append(tuple(each[chosen].astype(np.int32) for each in values))
+        self._passed = stop
+
+    def taken(self) -> list[Array]:
+        """Return the values of the drawn cells, in the order in which they were drawn."""
+        place = np.searchsorted(self._ordered, self._drawn)
+        return [np.concatenate(part)[place] for part in zip(*self._parts, strict=True)]
 
 
 def _fit_weights(logs: Array, rows: Array, ranks: Array, generator: np.random.Generator) -> Array:

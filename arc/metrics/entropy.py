@@ -18,7 +18,8 @@ def entropy(messages: Messages) -> dict[str, float]:
     - ``message_entropy_bits``: H(M) = -sum p(m) log2 p(m) over whole messages, in
       [0, min(capacity, limit)].
     - ``entropy_limit_bits``: log2(messages), the maximum for this number of messages.
-    - ``capacity_bits``: max_length * log2(vocab_size), the capacity of a message.
+    - ``capacity_bits``: the capacity of a message: max_length * log2(vocab_size), or with a stop
+      symbol the logarithm of the number of messages that differ before or at it.
     - ``symbol_entropy_bits``: the entropy of the symbols at one position, averaged over positions,
       in [0, log2(vocab_size)].
     """
@@ -26,10 +27,13 @@ def entropy(messages: Messages) -> dict[str, float]:
     positions = [
         torch.bincount(column, minlength=messages.vocab_size) for column in messages.symbols.t()
     ]
+    capacity = messages.capacity_bits
+    if capacity is None:
+        capacity = messages.max_length * math.log2(messages.vocab_size)
     return {
         "message_entropy_bits": entropy_bits(counts),
         "entropy_limit_bits": math.log2(len(messages)),
-        "capacity_bits": messages.max_length * math.log2(messages.vocab_size),
+        "capacity_bits": capacity,
         "symbol_entropy_bits": sum(map(entropy_bits, positions)) / len(positions),
     }
 

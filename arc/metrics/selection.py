@@ -33,12 +33,13 @@ def expected_accuracy(
     return ((not_beaten - without_ties) / (k + 1)).clamp(0.0, 1.0)
 
 
-def random_code_accuracy(num_messages: float, num_distractors: int) -> float:
+def random_code_accuracy(num_messages: int, num_distractors: int) -> float:
     """Return the accuracy of M random equiprobable codes: M (1 - (1 - 1/M)^(N+1)) / (N+1).
 
     This is a reference, not a bound: balanced codes do better.
     """
     candidates = num_distractors + 1
-    miss = torch.tensor(-1.0 / num_messages, dtype=torch.float64)
+    codes = float(min(num_messages, 2**53))  # above, the accuracy is 1 in float64
+    miss = torch.tensor(-1.0 / codes, dtype=torch.float64)
     hit = -torch.expm1(candidates * torch.log1p(miss.clamp(min=-1 + 1e-15)))
-    return float(num_messages * hit / candidates)
+    return float(codes * hit / candidates)

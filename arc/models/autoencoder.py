@@ -89,7 +89,9 @@ class ARCAutoencoder(nn.Module):
             self.copy_encoder_to_receiver()
         if shared_encoder:
             self._receivers_encoder("shared_encoder")
-            self.receiver.encoder = encoder
+            del self.receiver.encoder
+            # Not as a child module: each weight stands once in the state dict.
+            object.__setattr__(self.receiver, "encoder", encoder)
         self._frozen: tuple[nn.Module, ...] = ()
 
     def copy_encoder_to_receiver(self) -> None:

@@ -42,7 +42,9 @@ def message_rows(
         return
     accuracy: list[float | None] = [None] * len(split)
     for right, counted in list(evaluation.task_metrics.headline.shares.values())[:1]:
-        accuracy = (100 * right / counted).round(decimals=4).tolist()
+        percent = (100 * right / counted).round(decimals=4).tolist()
+        covered = (counted > 0).tolist()
+        accuracy = [value if each else None for value, each in zip(percent, covered, strict=True)]
     sent = _sent(evaluation)
     outcomes = task.outcomes(model, split, evaluation.signal)
     for number, (example, outcome) in enumerate(zip(split.example_ids, outcomes, strict=True)):

@@ -6,7 +6,6 @@ overrides, so that there is a single configuration.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,18 @@ from arc.checkpointing.tables import list_encoders
 from arc.config.files import ConfigError
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
 from arc.config.hydra_main import as_path, compose_tree
-from arc.config.overrides import key_of
-from arc.config.schema import ProcessConfig, RunConfig, options_of, options_with, parse_config
+from arc.config.overrides import (
+    groups_of_experiments,
+    key_of,
+    quoted,
+    value_of,
+    without_experiments,
+)
+from arc.config.schema import ProcessConfig, RunConfig, accepts, options_of, parse_config
 from arc.registry import nearest
 from arc.runs.plan import RunPlan, plan_run, stored_group_choices
 
 NOT_OF_A_RUN = (*ProcessConfig.model_fields, "mode", "hydra")
-WORD = re.compile(r"[A-Za-z_][\w./-]*")
-RESERVED = ("null", "true", "false", "nan", "inf")  # words with a special meaning in Hydra
 
 
 class NextRun:
@@ -74,7 +77,7 @@ class NextRun:
                         f"{override}: not accepted in a request; set it on the command line"
                     )
             starts = {"resume": resume, "finetune": finetune, "mode": mode}
-            fixed = [f"{key}={_quoted(value)}" for key, value in starts.items() if value]
+            fixed = [f"{key}={quoted(value)}" for key, value in starts.items() if value]
             if resume or finetune:  # the stored configuration with these overrides
                 typed = [*_of_process(self._overrides), *overrides, *fixed]
             else:
@@ -87,7 +90,7 @@ class NextRun:
         for override in overrides:
             group, _, option = override.partition("=")
             if group in GROUPS.values():
-                kept = _drop_unknown_keys(kept, group, option)
+                kept = _without_option(kept, group, option)
         return kept
 
     def change(self, values: Mapping[str, Any]) -> RunConfig:
@@ -126,7 +129,7 @@ class NextRun:
             value = self._file(key, value, view)
         place = SETTINGS[key]
         kept = [override for override in before if key_of(override) != place]
-        return [*kept, f"{place}={_quoted(value)}"]
+        return [*kept, f"{place}={quoted(value)}"]
 
     def _file(self, key: str, value: Any, view: Mapping[str, Any]) -> str | None:
         """Return the path that ``true`` stands for: the newest encoder of that pretraining."""
@@ -157,16 +160,23 @@ def _with_option(before: list[str], key: str, value: Any) -> list[str]:
         raise ConfigError(
             f"{key}={value}: choose one of {', '.join(options)}.{nearest(str(value), options)}"
         )
-    return [f"{group}={value}", *_drop_unknown_keys(before, group, value)]
+    return [f"{group}={value}", *_without_option(before, group, value)]
 
 
-def _drop_unknown_keys(before: list[str], group: str, option: str) -> list[str]:
-    """Return the overrides ``before`` without the group's option and keys that ``option`` lacks."""
+def _without_option(before: list[str], group: str, option: str) -> list[str]:
+    """Return the overrides ``before`` without the group's option and what ``option`` refuses.
+
+    An experiment that chooses the group's option is replaced by what it sets.
+    """
+    if group in groups_of_experiments(before):
+        before = without_experiments(before, compose_tree(before))
     kept = []
     for override in before:
         place = key_of(override)
         section, _, name = place.partition(".")
-        if place != group and (section != group or option in options_with(group, name)):
+        if place != group and (
+            section != group or accepts(group, option, name, value_of(override))
+        ):
             kept.append(override)
     return kept
 
@@ -179,13 +189,3 @@ def _of_process(overrides: list[str]) -> list[str]:
         if key_of(override) in ("device", "checkpoint.dir")
         or key_of(override).split(".")[0] == "server"
     ]
-
-
-def _quoted(value: Any) -> str:
-    """Return a value in Hydra's grammar."""
-    if isinstance(value, str):
-        if WORD.fullmatch(value) and value.lower() not in RESERVED:
-            return value
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
-    return json.dumps(value)

@@ -19,12 +19,12 @@ import yaml  # type: ignore[import-untyped]
 
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
-from arc.config.run_status import STATUS_FILE, State
+from arc.config.run_status import STATUS_FILE, State, is_alive
 from arc.runs.metrics_file import Metrics, read_metrics
 from arc.runs.tables import value_rows
 
 STATES: tuple[State, ...] = ("finished", "running", "failed", "interrupted")
-STALE_SECONDS = 1800.0  # without a sign of life from a process of another machine
+STALE_SECONDS = 1800.0  # without an update from a process of another machine
 METRICS, HYDRA = "metrics.jsonl", Path(".hydra", "config.yaml")
 FILE = re.compile(r"(?P<name>.+)_(?P<kind>results\.json|best\.pth|last\.pth)")
 OWN_SECTIONS = {"task", "bottleneck", "model", "training"}  # of a run's configuration
@@ -36,7 +36,7 @@ class RunRecord:
 
     ``folder``: its output folder, or that of its checkpoints. ``values``: those of its results by
     name, such as ``test.random_99``. ``metrics``: what its logger wrote. ``updated``: the time of
-    its last sign of life, in seconds since 1970.
+    its last update, in seconds since 1970.
     """
 
     name: str
@@ -370,34 +370,22 @@ def _state(
         done = results is not None and not results.get("stopped")
         return ("finished" if done else "interrupted"), None
     state: State = status["state"]
-    if state == "running" and (fault := _broken_off(status, max(_updated(status), logged))):
+    if state == "running" and (fault := _interruption(status, max(_updated(status), logged))):
         return "interrupted", fault
     error = status.get("error")
     return state, None if error is None else str(error)
 
 
-def _broken_off(status: Mapping[str, Any], seen: float) -> str | None:
-    """Return why a run that says running is not; ``seen``: its last sign of life.
+def _interruption(status: Mapping[str, Any], seen: float) -> str | None:
+    """Return why a run that says running is not; ``seen``: its last update.
 
     A process of this machine is looked up; one of another machine must have written something in
     the last STALE_SECONDS.
     """
     pid, host = status.get("pid"), status.get("host")
     if host == socket.gethostname() and isinstance(pid, int):
-        return None if _is_alive(pid, seen) else f"broken off: its process {pid} has ended"
+        return None if is_alive(pid, seen) else f"its process {pid} ended without a result"
     silent = time.time() - seen
     if silent <= STALE_SECONDS:
         return None
-    return f"broken off: no sign of life from {host} for {silent / 60:.0f} minutes"
-
-
-def _is_alive(pid: int, seen: float) -> bool:
-    """Return whether the process exists and, where /proc tells, began before ``seen``."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # of another user
-        pass
-    began = _changed(Path("/proc", str(pid)))
-    return began <= seen + 1
+    return f"no update from {host} for {silent / 60:.0f} minutes"

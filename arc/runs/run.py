@@ -321,6 +321,7 @@ def _loggers(run: Run, *, continues: bool) -> list[Logger]:
     for name, config in run.config.logger.selected.items():
         try:
             logger = LOGGERS[name](config, run.output, tree)
+            logger.begin(trainer.step)
             if continues:
                 logger.continue_from(trainer.step, is_validated=trainer.is_validated)
             loggers.append(logger)

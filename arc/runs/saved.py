@@ -157,7 +157,9 @@ def task_of(
 
     Logs what was done to its data. Raises DataError if they cannot be used.
     """
-    key = str([loaded.metadata["config"][section] for section in ("task", "bottleneck", "data")])
+    config = loaded.metadata["config"]
+    sections = [config[section] for section in ("task", "bottleneck", "data")]
+    key = str([*sections, config["model"]["latent_dim"]])  # all that baselines depend on
     if key not in tasks:
         tasks[key] = _build_task(loaded, config_of(loaded, overrides), overrides, device)
     _check_data(path, loaded, tasks[key])

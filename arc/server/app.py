@@ -14,7 +14,7 @@ from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from arc.checkpointing.archive import CheckpointError
-from arc.server.queries import ANSWER_SECONDS, QUERY_SHARE, InvalidStateError
+from arc.server.queries import ANSWER_SECONDS, InvalidStateError, pause_after
 from arc.server.requests import SESSION, to_json
 from arc.server.routes import checkpoints, control, metrics, page, runs, samples
 from arc.server.runs_view import RunsView
@@ -100,7 +100,8 @@ class FiniteJson(JSONProvider):
 class ComputeTurn:
     """Lets one request compute at a time, so that few compete with the training thread.
 
-    During a run, what they take beyond FREE_SECONDS each is at most QUERY_SHARE of the time.
+    During a run, each is followed by a pause for what it takes beyond FREE_SECONDS: see
+    ``pause_after``.
     """
 
     def __init__(self, is_running: Callable[[], bool]) -> None:
@@ -118,7 +119,7 @@ class ComputeTurn:
     def release(self) -> None:
         """End the turn; called by the thread that has it."""
         excess = time.thread_time() - self._began - FREE_SECONDS
-        self._next_at = time.monotonic() + max(0.0, excess) * (1 / QUERY_SHARE - 1)
+        self._next_at = time.monotonic() + pause_after(max(0.0, excess))
         self._lock.release()
 
 

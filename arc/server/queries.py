@@ -14,9 +14,17 @@ from arc.server.status import RunStatus
 
 QUERY_SHARE = 0.05  # of a run's time
 ANSWER_SECONDS = 30.0
-LONGEST_PAUSE = 10.0  # seconds between two queries, so that the second is answered in time
+LONGEST_PAUSE = 10.0  # seconds, so that the next request is answered in time
 T = TypeVar("T")
 Version = tuple[int, int | None, bool]
+
+
+def pause_after(seconds: float) -> float:
+    """Return the pause after a request that took ``seconds``, so that it keeps to QUERY_SHARE.
+
+    After a long request, the pause is LONGEST_PAUSE, and the share is exceeded.
+    """
+    return min(seconds * (1 / QUERY_SHARE - 1), LONGEST_PAUSE)
 
 
 class InvalidStateError(ValueError):
@@ -74,16 +82,12 @@ class QueryQueue:
         return answer
 
     def answer_within_budget(self, viewer: SampleViewer | None) -> None:
-        """Answer at most one query, and none while queries exceed their share of the time.
-
-        After a long query, the pause is LONGEST_PAUSE, and the share is exceeded.
-        """
+        """Answer at most one query, and none in the pause after the last one."""
         if not self._queries or (began := self._clock()) < self._next_at:
             return
         self.answer_next(viewer)
         ended = self._clock()
-        pause = (ended - began) * (1 / QUERY_SHARE - 1)
-        self._next_at = ended + min(pause, LONGEST_PAUSE)
+        self._next_at = ended + pause_after(ended - began)
 
     def answer_next(self, viewer: SampleViewer | None) -> None:
         """Answer the oldest query, if there is one."""

@@ -138,7 +138,7 @@ class SampleViewer:
         grids = split.grids[torch.tensor([source, target])].arrays()
         return {
             "example": name,
-            "puzzle": name.split()[0],
+            "puzzle": split.puzzle_ids[int(split.puzzle[example])],
             "grid": grids[0].tolist(),
             "target": None if source == target else grids[1].tolist(),
         }

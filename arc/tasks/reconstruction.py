@@ -160,8 +160,7 @@ class ReconstructionTask(Task):
         """
         used, example = split.target.unique(return_inverse=True)
         grids, bottleneck, built = split.grids[used].to("cpu"), model.bottleneck, {}
-        vocab_size, length = bottleneck.vocab_size, bottleneck.max_length
-        messages = 0 if vocab_size is None or length is None else vocab_size**length
+        messages = bottleneck.num_messages or 0
         if messages:
             kept = cells_of_messages(messages)
         elif bottleneck.capacity_bits is None:

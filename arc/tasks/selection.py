@@ -70,7 +70,10 @@ class SelectionTask(Task):
         super().__init__(config, corpus)
         self._groups: dict[tuple[str, str], DistractorGroups] = {}
         self._baselines: dict[str, dict[tuple[str, int], dict[str, float]]] = {}
-        for split in (corpus.training, corpus.validation):
+        played = [corpus.validation]
+        if config.negatives == "game":
+            played.insert(0, corpus.training)
+        for split in played:
             if len(split) > 0:
                 self._check(split)
 
@@ -109,7 +112,9 @@ class SelectionTask(Task):
         return self._groups[key]
 
     def training_order(self) -> tuple[Tensor, Tensor | None, int]:
-        """Keep examples of one distractor group together."""
+        """Keep examples of one distractor group together, if training plays the game."""
+        if self.config.negatives == "batch":
+            return super().training_order()
         groups = self.groups(self.config.distractors, self.corpus.training)
         wanted = self.config.num_distractors
         examples = (groups.available >= wanted).nonzero()[:, 0]
@@ -356,9 +361,8 @@ class SelectionTask(Task):
             )
             for game, accuracy in matches.items():
                 known[game][feature] = share_percent(accuracy)
-        vocab_size, max_length = model.bottleneck.vocab_size, model.bottleneck.max_length
-        if vocab_size is not None and max_length is not None:
-            codes = float(vocab_size) ** max_length
+        codes = model.bottleneck.num_messages
+        if codes is not None:
             for game in missing:
                 known[game]["random_codes"] = 100 * random_code_accuracy(codes, game[1])
         return known

@@ -72,7 +72,9 @@ def evaluate_split(
     if vocab_size is None:
         language = {} if capacity is None else {"capacity_bits": capacity}
         return Evaluation(task_metrics, language, signal)
-    language = language_metrics(metrics or {}, content, vocab_size, lengths, split)
+    language = language_metrics(
+        metrics or {}, content, vocab_size, lengths, split, capacity_bits=capacity
+    )
     return Evaluation(task_metrics, language, signal, content.cpu(), lengths)
 
 

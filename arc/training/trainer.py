@@ -71,6 +71,7 @@ class Trainer:
         self.sampler = BatchSampler(
             examples, config.batch_size, seed=seed, groups=groups, block_size=block_size
         )
+        self.optimizer_options = optimizer.options()  # a resumed run has its own, not the file's
         self.optimizer = OPTIMIZERS[optimizer.name](
             model.parameters(), config.learning_rate, optimizer
         )
@@ -355,7 +356,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self._optimizer_state(),
             "source": self.sampler.state_dict(),
-            "random": random_states(),
+            "random": random_states(self.model.device),
             "step": self.step,
             "seconds": self.seconds,
             "best_accuracy": self.best_value,
@@ -375,12 +376,11 @@ class Trainer:
         return state
 
     def _load_optimizer(self, state: dict[str, Any]) -> None:
-        if not self._is_fused:
-            self.optimizer.load_state_dict(state)
-            return
-        groups = [group | self._fused_keys for group in state["param_groups"]]
+        keys = self.optimizer_options | (self._fused_keys if self._is_fused else {})
+        groups = [group | keys for group in state["param_groups"]]
         self.optimizer.load_state_dict(state | {"param_groups": groups})
-        self._fuse()
+        if self._is_fused:
+            self._fuse()
 
     def load_state_dict(
         self,
@@ -407,7 +407,7 @@ class Trainer:
             source, validated = state["source"], state["validated_step"] == state["step"]
             is_complete = source.get("complete", validated)  # absent in files of earlier versions
             self.sampler.epoch = source["epoch"] + (1 if is_complete else 0)
-        set_random_states(state["random"])
+        set_random_states(state["random"], self.model.device)
         self.step, self.seconds = state["step"], state["seconds"]
         if same_best_metric:
             self.best_value = state["best_accuracy"]

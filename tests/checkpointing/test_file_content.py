@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 import arc
-from arc.checkpointing import make_checkpoint
+from arc.checkpointing import load, make_checkpoint, read_metadata
 from arc.config.schema import parse_config
 
 BUILT_IN = (bool, int, float, str, type(None), torch.Tensor)
@@ -166,6 +166,23 @@ def test_the_label_map_names_the_puzzle_of_each_class(save_run: Callable[..., An
             puzzle, *_, side = place.split()
             assert names[label // 2] == puzzle
             assert label % 2 == (side == "output")
+
+
+def test_other_tasks_have_no_label_map(one: Any) -> None:
+    assert one.content["label_map"] == []
+
+
+@pytest.mark.parametrize("overrides", [["optimizer=sgd"], ["encoder.freeze=true"]])
+def test_a_file_of_a_shared_encoder_can_be_read(
+    save_run: Callable[..., Any], overrides: list[str]
+) -> None:
+    """No weight stands twice in it, whatever the size of the optimizer's state."""
+    shared = ["task=selection", "task.num_distractors=3", "model.shared_encoder=true"]
+    saved = save_run(*shared, *overrides)
+    model = load(saved.path).model
+    assert model.receiver.encoder is model.encoder
+    own = sum(parameter.numel() for parameter in model.parameters())
+    assert read_metadata(saved.path)["num_parameters"] == own
 
 
 def test_a_file_before_the_first_validation_has_no_results(make_run: Callable[..., Any]) -> None:

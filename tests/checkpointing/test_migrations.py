@@ -21,7 +21,7 @@ GRIDS = [[[0, 3], [3, 0]], [[1]], [[2] * 30] * 7]
 @pytest.mark.parametrize("read", [read_checkpoint, read_metadata])
 def test_a_version_1_file_reads_as_the_current_version(read: Any) -> None:
     content = read(V1)
-    assert content["format_version"] == 5
+    assert content["format_version"] == 6
     assert content["step"] == 6
     config = content["config"]
     assert config["optimizer"] == {"name": "adamw", "weight_decay": 0.01, "betas": [0.9, 0.999]}
@@ -65,13 +65,13 @@ def test_a_version_1_run_is_resumed_and_evaluated(tmp_path: Path, arc_folder: Pa
     )
     assert outcome.status == 0, outcome.err
     content = torch.load(old)
-    assert (content["step"], content["format_version"]) == (8, 5)
+    assert (content["step"], content["format_version"]) == (8, 6)
     assert (content["architecture"], content["score"]) == ("cells", "cosine")
     assert content["config"]["task"]["negatives"] == "game"
 
 
 @pytest.mark.parametrize("task", ["selection", "reconstruction"])
-def test_version_2_becomes_version_5(task: str) -> None:
+def test_version_2_becomes_the_current_version(task: str) -> None:
     sizes = {"embedding_dim": 2, "hidden_dim": 4}
     config = {
         **{"model": dict(sizes), "task": {"name": task}, "data": {"name": "arc1"}},
@@ -99,6 +99,17 @@ def test_version_2_becomes_version_5(task: str) -> None:
     assert stored["encoder_architecture"] == sizes
 
 
+def test_version_5_has_a_shared_encoder_twice(save_run: Any, tmp_path: Path) -> None:
+    saved = save_run("task=selection", "task.num_distractors=3", "model.shared_encoder=true")
+    content, path = saved.content, tmp_path / "x.pth"
+    weights = content["model_state_dict"]
+    again = {f"receiver.{key}": value for key, value in weights.items() if key[:7] == "encoder"}
+    assert again
+    torch.save({**content, "format_version": 5, "model_state_dict": {**weights, **again}}, path)
+    assert read_checkpoint(path)["model_state_dict"].keys() == weights.keys()
+    assert torch.equal(load(path).model.send(GRIDS), load(saved.path).model.send(GRIDS))
+
+
 def test_a_migration_changes_nothing_in_place_and_no_other_key() -> None:
     stored = torch.load(V1)
     before = copy.deepcopy(stored["config"])
@@ -122,7 +133,7 @@ def test_an_invalid_section_is_reported_by_the_config_check(training: Any, tmp_p
     stored = torch.load(V1)
     path = tmp_path / "x.pth"
     torch.save({**stored, "config": {**stored["config"], "training": training}}, path)
-    assert read_metadata(path)["format_version"] == 5
+    assert read_metadata(path)["format_version"] == 6
     with pytest.raises(CheckpointError, match="its config"):
         load(path)
 

@@ -166,7 +166,7 @@ def test_free_symbols_and_large_models_have_learning_rates_of_their_own(stored: 
     assert compose().training.learning_rate == 6e-3
     assert compose(categorical).training.learning_rate == 2e-3
     assert compose(categorical, "training.learning_rate=1e-3").training.learning_rate == 1e-3
-    assert compose(categorical, "model=large").training.learning_rate == 5e-4
+    assert compose(categorical, "model=large").training.learning_rate == 1e-4
     assert compose(categorical, "experiment=reconstruction_20").training.learning_rate == 2e-3
     changed = compose(categorical, base=stored)
     assert (changed.bottleneck.name, changed.training.learning_rate) == ("categorical", 2e-3)

@@ -91,6 +91,19 @@ def test_a_resumed_run_continues_the_curves_without_doubled_points(resumed: Path
         assert (point.step, point.value) == (8, pytest.approx(wanted))
 
 
+def test_a_fresh_run_replaces_what_an_earlier_run_of_its_name_left(
+    train_small: Make, tmp_path: Path
+) -> None:
+    typed = [*SHORT, BOTH, "logger.csv.every_steps=3", "logger.tensorboard.every_steps=3"]
+    often = [*SHORT, BOTH]
+    train_small(tmp_path, *often, "training.stop_at_step=4")
+    for left in (tmp_path / "checkpoints").glob("*.pth"):
+        left.unlink()
+    train_small(tmp_path, *typed)
+    assert [int(row["step"]) for row in rows(tmp_path, "step")] == [3, 6]
+    assert [each.step for each in board(tmp_path).Scalars("train/loss")] == [3, 6]
+
+
 def test_tensorboard_shows_grids_symbols_and_the_configuration(resumed: Path) -> None:
     events = board(resumed)
     images = [tag for tag in events.Tags()["images"] if tag.startswith("examples/")]
@@ -322,15 +335,56 @@ def test_a_resumed_run_keeps_its_identity_and_skips_recorded_steps(make_library:
         first.on_event(step(number))
     first.close()
     later = make_library()
+    later.begin(3)
     for number in range(4, 8):
         later.on_event(step(number))
     later.close()
     assert (later.identity, later.is_resumed) == (first.identity, True)
     assert later.calls == ["start", "send", "send", "finish"]
-    anew = make_library()
-    anew.on_event(step(1))
-    anew.close()
-    assert anew.identity != first.identity
+
+
+def test_a_fresh_run_leaves_the_identity_of_an_earlier_run_of_its_name(
+    make_library: Make, tmp_path: Path
+) -> None:
+    first = make_library()
+    first.on_event(step(1500))
+    first.close()
+    fresh = make_library()
+    fresh.begin(0)
+    fresh.close()  # it recorded nothing
+    resumed = make_library()
+    resumed.begin(5)
+    resumed.on_event(step(10))
+    resumed.close()
+    assert not resumed.is_resumed
+    assert resumed.identity != first.identity
+    assert resumed.calls == ["start", "send", "finish"]
+
+
+def test_a_tracker_learns_whether_its_run_is_resumed(
+    train_small: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, bool, list[int]]] = []
+
+    class Tracker(Library):
+        def start(self) -> None:
+            opened.append((self.identity, self.is_resumed, []))
+
+        def send(self, record: Record) -> None:
+            if record.kind == "step":
+                opened[-1][2].append(record.step)
+
+    monkeypatch.setitem(LOGGERS._components, "trackio", Tracker)
+    left_over = tmp_path / "checkpoints" / "mine_trackio.json"
+    left_over.parent.mkdir()
+    left_over.write_text(json.dumps({"identity": "old", "step": 1500}))
+    typed = [*SHORT, "logger=trackio", "logger.trackio.every_steps=2"]
+    first = train_small(tmp_path, *typed, "training.stop_at_step=4")
+    train_small(tmp_path, *typed, resume=first.checkpoints.last)
+    (identity, *fresh), (again, *resumed) = opened
+    assert fresh == [False, [2, 4]]
+    assert resumed == [True, [6, 8]]
+    assert "old" != identity == again
 
 
 def test_a_callback_that_fails_twice_is_reported_once_in_one_line(

@@ -1,13 +1,14 @@
 """The codec of grids: exact lengths, round trips, and grids from too few bits."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from arc.data import Grids
-from arc.metrics import Codec
+from arc.metrics import Codec, context_model
 
 NOISE = np.random.default_rng(0)
 TRAINING = [np.pad(np.full((k, 3), k), 2) for k in range(1, 7)]
@@ -102,6 +103,22 @@ def test_the_same_grids_are_fitted_once(codec: Codec) -> None:
     assert other.bits(Grids.from_arrays([TRAINING[5]])) > codec.bits(
         Grids.from_arrays([TRAINING[5]])
     )
+
+
+def test_fitting_to_more_grids_takes_little_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context_model, "SAMPLE", 100)
+    monkeypatch.setattr(context_model, "BATCH", 8)
+
+    def peak(grids: int) -> int:
+        squares = Grids.from_arrays(list(NOISE.integers(0, 10, (grids, 12, 12))))
+        tracemalloc.start()
+        Codec.fit(squares)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    few = peak(8)
+    assert peak(72) - few < 64 * 144 * 60  # bytes: 60 for each cell
 
 
 def test_an_exception_of_on_chunk_ends_the_work(codec: Codec, grids: Grids) -> None:

@@ -217,7 +217,9 @@ def test_the_agents_share_what_the_configuration_says(make_run: MakeRun, key: st
 def test_weights_of_a_shared_encoder_are_loaded_once(make_run: MakeRun) -> None:
     options = ["task=selection", "task.num_distractors=3", "model.shared_encoder=true"]
     one, other = make_run(*options), make_run(*options, "seed=1")
-    other.model.load_state_dict(one.model.state_dict())
+    weights = one.model.state_dict()
+    assert len({tensor.data_ptr() for tensor in weights.values()}) == len(weights)
+    other.model.load_state_dict(weights)
     assert other.model.receiver.encoder is other.model.encoder
     grids = batch(one)
     assert one.model.eval()(grids).signal.equal(other.model.eval()(grids).signal)

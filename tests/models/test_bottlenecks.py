@@ -51,6 +51,16 @@ def test_reading_the_content_gives_the_signal(discrete: str, stop_token: bool, n
         assert bottleneck.read(message.content).equal(message.signal)
 
 
+@pytest.mark.parametrize("stop_token", [False, True])
+def test_the_number_of_messages_is_that_of_different_signals(
+    discrete: str, stop_token: bool
+) -> None:
+    bottleneck = make(discrete, stop_token=stop_token)
+    every = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * LENGTH)
+    assert bottleneck.num_messages == len(bottleneck.read(every).unique(dim=0))
+    assert bottleneck.capacity_bits == pytest.approx(math.log2(bottleneck.num_messages))
+
+
 def test_each_patch_sends_its_own_symbols(discrete: str) -> None:
     length, latent = 35, torch.randn(4, 40, requires_grad=True)
     bottleneck = BOTTLENECKS[discrete](40, VOCABULARY, length, by_patch=True)

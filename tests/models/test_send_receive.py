@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers_data import MakeRun
+from torch.utils.flop_counter import FlopCounterMode
 
 from arc.data import DataError, GridPairs, Grids
 from arc.models import ARCAutoencoder
@@ -80,6 +81,26 @@ def test_selection_scores_the_candidates_of_each_message(
     alone = model.receive(message[1:], candidates=rows[1:])
     torch.testing.assert_close(alone[0], logits[1])
     torch.testing.assert_close(logits[1, 0], logits[1, 1])
+
+
+@pytest.mark.parametrize("score", ["distance", "cosine"])
+def test_each_message_is_scored_with_its_own_candidates_alone(
+    make_run: MakeRun, score: str
+) -> None:
+    model = make_run("task=selection", f"task.score={score}", *FEW["selection"]).model.eval()
+    rows = [[grid, GRIDS[0], np.full((2, 2), color)] for color, grid in enumerate(GRIDS)]
+    message, pool = model.send(GRIDS), Grids.from_arrays([grid for row in rows for grid in row])
+    with torch.no_grad():
+        shared = model.receiver(model.bottleneck.read(message), pool).view(3, 3, 3)
+    logits = model.receive(message, candidates=rows)
+    torch.testing.assert_close(logits, shared[range(3), range(3)])
+
+    def operations(times: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            model.receive(message.repeat(times, 1), candidates=rows * times)
+        return counter.get_total_flops()
+
+    assert operations(8) - operations(4) == 4 * (operations(2) - operations(1))
 
 
 def test_reconstruction_returns_grids_of_the_given_sizes(

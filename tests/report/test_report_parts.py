@@ -1,4 +1,4 @@
-"""The parts of a report: learning curves and grids."""
+"""The parts of a report: learning curves, examples and grids."""
 
 import json
 import os
@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from helpers_data import MakeRun
 
+from arc.report.base import ReportedRun
 from arc.report.curves import POINTS, Curves, find_curves
+from arc.report.examples import examples
 from arc.report.grids import grid_svg
+from arc.runs.messages import message_rows
+from arc.runs.results import Observed
+from arc.training import evaluate_split
 
 METADATA = {
     "config": {"logger": {"jsonl": {"filename": "metrics.jsonl"}}},
@@ -67,6 +74,24 @@ def test_long_curves_are_means_over_steps() -> None:
     assert len(x) == POINTS
     assert (x[0], y[0], y[-1]) == (1.5, 1.5, 2 * POINTS - 0.5)
     assert curves.training("absent") == curves.validation("absent") == ([], [])
+
+
+def test_the_best_and_the_worst_examples_have_an_accuracy(make_run: MakeRun) -> None:
+    run = make_run("task=selection", "task.num_distractors=5", "task.distractors=same_size")
+    split = run.corpus.validation
+    with torch.no_grad():
+        evaluation = evaluate_split(run.model, run.task, split)
+        rows = list(message_rows(run.model, run.task, split, evaluation))
+    observed = Observed(split, evaluation, run.model.bottleneck.vocab_size, rows)
+    shown = examples([ReportedRun("x", Path(), {}, observed, None)]).tables["examples"]
+    covered = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    of_kind = {
+        kind: [row["accuracy"] for row in shown if row["kind"] == kind]
+        for kind in ("worst", "best")
+    }
+    assert of_kind["worst"] == sorted(of_kind["worst"])
+    assert of_kind["best"] == sorted(of_kind["best"], reverse=True)
+    assert (of_kind["worst"][0], of_kind["best"][0]) == (min(covered), max(covered))
 
 
 def test_a_grid_shows_its_cells_and_its_wrong_cells() -> None:

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -156,10 +159,10 @@ def test_curves_are_plotted(sweep: Path, tmp_path: Path, kind: str) -> None:
         (1.0, "running", {}, "running", None),  # resumed with a higher limit
         (None, "failed", {"error": "why"}, "failed", "why"),
         (None, "interrupted", {"error": "SIGTERM"}, "interrupted", "SIGTERM"),
-        (None, "running", {"pid": LARGEST_PID}, "interrupted", "broken off: its process"),
-        (None, "running", {"updated": 1.0}, "interrupted", "broken off"),  # pid of a later process
+        (None, "running", {"pid": LARGEST_PID}, "interrupted", "its process"),
+        (None, "running", {"updated": 1.0}, "interrupted", "its process"),  # pid of a later process
         (None, "running", ELSEWHERE, "running", None),
-        (None, "running", ELSEWHERE | {"updated": 1.0}, "interrupted", "no sign of life from"),
+        (None, "running", ELSEWHERE | {"updated": 1.0}, "interrupted", "no update from"),
     ],
 )
 def test_the_state_of_a_run(
@@ -174,6 +177,35 @@ def test_the_state_of_a_run(
     ((run,), warnings) = RunFinder().find([tmp_path])
     assert (run.state, run.name, warnings) == (expected, "x", [])
     assert run.error is None if reason is None else reason in (run.error or "")
+
+
+def test_a_process_is_alive_however_late_it_is_looked_up(tmp_path: Path) -> None:
+    """The folder /proc/PID, whose times are those of the first look at it, is not asked."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        status = {"pid": process.pid, "updated": time.time() - 0.9}
+        time.sleep(0.3)
+        write_run(tmp_path / "job", state="running", status=status)
+        ((run,), _) = RunFinder().find([tmp_path])
+    finally:
+        process.communicate(b"\n")
+    assert run.state == "running"
+
+
+@pytest.mark.parametrize(
+    ("ticks", "expected"), [("0", "running"), (f"{10**12}", "interrupted"), (None, "running")]
+)
+def test_the_name_of_a_process_may_be_anything_and_proc_may_be_absent(
+    ticks: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "job", state="running")
+    monkeypatch.setattr("arc.config.run_status.PROC", tmp_path / "proc")
+    if ticks is not None:
+        path = tmp_path / "proc" / str(os.getpid()) / "stat"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"7 (a) S 1 \xff) S" + 18 * b" 1" + f" {ticks} 1".encode())
+    ((run,), _) = RunFinder().find([tmp_path / "job"])
+    assert run.state == expected
 
 
 def test_lines_of_steps_are_a_sign_of_life(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_the_sender_does_not_change_and_the_receiver_is_new(
     sent, fresh = run.model(grids).content, trainer.model
     before = {name: value.clone() for name, value in fresh.receiver.state_dict().items()}
     own = run.model.receiver.state_dict()
-    assert any(not torch.equal(own[name], value) for name, value in before.items())
+    assert any(not torch.equal(value, before[name]) for name, value in own.items())
     assert len(list(_curve(trainer, lambda cost: None))) == 3
     assert torch.allclose(fresh.train()(grids).content, sent, atol=1e-4)
     assert all(

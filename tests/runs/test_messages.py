@@ -36,7 +36,7 @@ def test_each_example_has_a_row_that_agrees_with_the_metrics(
     assert {row["puzzle"] for row in rows} == set(split.puzzle_ids)
     sent = ["vector"] if "bottleneck=autoencoder" in task_and_bottleneck else ["message", "length"]
     assert all(list(row)[:6] == [*START, *sent, "accuracy", "prediction"][:6] for row in rows)
-    headline, covered = evaluation.task_metrics, [r for r in rows if r["accuracy"] >= 0]
+    headline, covered = evaluation.task_metrics, [r for r in rows if r["accuracy"] is not None]
     assert np.mean([row["accuracy"] for row in covered]) == pytest.approx(headline.accuracy)
     assert len(covered) == headline.headline.targets
     values = headline.headline.values
@@ -72,6 +72,15 @@ def test_the_choice_of_selection_is_a_grid_of_the_distractor_group(make_run: Mak
         assert row["correct"] == (content_key(chosen) == content_key(target))
         same = {content_key(grid) for grid in grids.values() if grid.shape == target.shape}
         assert row["candidates"] == len(same)
+
+
+def test_an_example_with_too_few_distractors_has_no_accuracy(make_run: Make) -> None:
+    run = make_run("task=selection", "task.num_distractors=5", "task.distractors=same_size")
+    rows, _ = rows_of(run)
+    available = run.task.groups("same_size", run.corpus.validation).available
+    uncovered = (available < 5).tolist()
+    assert {*uncovered} == {True, False}
+    assert [row["accuracy"] is None for row in rows] == uncovered
 
 
 def test_a_message_with_a_stop_symbol_has_its_length(make_run: Make) -> None:

@@ -143,6 +143,22 @@ def test_a_new_option_drops_the_overrides_of_keys_that_it_lacks() -> None:
     assert flat_view(settings.config())["num_distractors"] == 9
 
 
+def test_a_new_option_drops_the_values_that_it_refuses() -> None:
+    settings = NextRun(["bottleneck=categorical", "bottleneck.noise=gumbel", "seed=5"])
+    config: Any = settings.change({"bottleneck_type": "autoencoder"})
+    assert config.bottleneck.noise == 0  # a number there
+    assert settings.overrides == ["bottleneck=autoencoder", "seed=5"]
+
+
+def test_a_new_option_keeps_what_an_experiment_sets_elsewhere() -> None:
+    settings = NextRun(["experiment=reconstruction_20", "seed=5"])
+    config: Any = settings.change({"task_type": "selection"})
+    assert (config.task.name, config.bottleneck.max_message_length) == ("selection", 20)
+    assert (config.data.also, config.training.max_steps, config.seed) == (["arc2"], 4000, 5)
+    plan = NextRun(["experiment=reconstruction_20"]).plan("train", ["task=selection"])
+    assert (plan.config.task.name, plan.config.data.crop) == ("selection", 0.5)
+
+
 def test_an_option_and_one_of_its_keys_can_change_together() -> None:
     settings = NextRun(["bottleneck=autoencoder"])
     view = flat_view(settings.change({"vocab_size": 12, "bottleneck_type": "communication"}))

@@ -241,6 +241,43 @@ def test_typed_keys_and_groups_are_laid_over_it(stopped: Path, arc_folder: Path)
     assert after == {**before, "data": after["data"], "training": training}
 
 
+def test_a_run_of_other_examples_starts_its_epoch_again(stopped: Path) -> None:
+    """As files of versions that trained on fewer targets."""
+    content = last(stopped)
+    source = content["trainer_state"]["source"]
+    source["order"] = source["order"].argsort()[:-2].argsort()
+    torch.save(content, file(stopped))
+    err = resume(stopped).err
+    assert "trains on other examples; the epoch starts again" in err
+    assert "Traceback" not in err
+    assert last(stopped)["step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("first", "typed", "stored"),
+    [
+        (
+            ["training.max_steps=4"],
+            ["optimizer.weight_decay=0.5", "optimizer.betas=[0.8,0.95]"],
+            {"weight_decay": 0.5, "betas": (0.8, 0.95)},
+        ),
+        (
+            ["training.max_steps=4", "optimizer=sgd"],
+            ["optimizer.momentum=0.5", "optimizer.nesterov=true"],
+            {"momentum": 0.5, "nesterov": True},
+        ),
+    ],
+    ids=["adamw", "sgd"],
+)
+def test_options_of_the_optimizer_can_change(
+    first: list[str], typed: list[str], stored: dict[str, Any], train: Train, tmp_path: Path
+) -> None:
+    train(tmp_path, *SELECTION, *first, "training.stop_at_step=2")
+    resume(tmp_path, *typed)
+    (group,) = last(tmp_path)["optimizer_state_dict"]["param_groups"]
+    assert {key: group[key] for key in stored} == stored
+
+
 CHANGES = {
     "training.batch_size=8": "training.batch_size changed from 24 to 8",
     "training.best_metric=loss": "training.best_metric changed from None to loss",

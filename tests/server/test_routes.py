@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from helpers_cli import until
 from helpers_station import Station
 
 from arc.config.flat_keys import KEY_PATHS, SETTINGS
-from arc.server.app import CONCURRENT_REQUESTS
+from arc.server.app import CONCURRENT_REQUESTS, ComputeTurn
 from arc.server.requests import displayed
+from arc.server.routes.samples import LONGEST_MESSAGE
 
 Monkey = pytest.MonkeyPatch
 BRIEF = ["data.test=null", "metric=[]"]
@@ -99,6 +101,15 @@ def test_an_invalid_message_is_refused(trained: Station) -> None:
         asked = trained.client.get("/probe", query_string={"example": name, "message": message})
         assert asked.status_code == 400, message
         assert any(word in asked.get_json()["error"] for word in ("message", "symbol"))
+
+
+def test_a_message_is_read_whole_or_refused(trained: Station) -> None:
+    longest = ",".join(["9999"] * 1000)
+    refused = trained.get(f"/probe?example={trained.example}&message={longest}", 400)
+    assert "message has 1000 symbols" in refused["error"]
+    longer = "0," * LONGEST_MESSAGE
+    refused = trained.get(f"/probe?example={trained.example}&message={longer}", 400)
+    assert f"at most {LONGEST_MESSAGE}" in refused["error"]
 
 
 def test_the_language_counts_the_messages_of_the_validation_set(trained: Station) -> None:
@@ -342,6 +353,22 @@ def test_too_many_requests_are_refused_and_stop_is_accepted(station: Station) ->
     answered = sum(each.answer.status_code == 200 for each in waiting)
     assert answered == CONCURRENT_REQUESTS
     assert station.get("/task_config"), "places are released"
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(0.001, 0.0), (0.101, 1.9), (5.0, 10.0)])
+def test_the_pause_after_a_request_is_at_most_ten_seconds(
+    seconds: float, pause: float, monkeypatch: Monkey
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = clock.thread_time = lambda: clock.now
+    clock.sleep = lambda slept: setattr(clock, "now", clock.now + slept)
+    monkeypatch.setattr("arc.server.app.time", clock)
+    turn = ComputeTurn(lambda: True)
+    turn.acquire()
+    clock.now += seconds
+    turn.release()
+    turn.acquire()
+    assert clock.now - seconds == pytest.approx(pause)
 
 
 def test_the_page_loads_nothing_from_other_hosts(station: Station) -> None:

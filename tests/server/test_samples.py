@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers_data import MakeCorpus, MakeRun
+from helpers_data import MakeCorpus, MakeRun, SavePuzzles
 
 from arc.metrics.concepts import split_concepts
 from arc.metrics.language import Language, measure_language, random_codes, shuffled
@@ -83,6 +83,15 @@ def test_the_test_set_is_shown_without_a_validation_set(make_run: MakeRun) -> No
     run = make_run("task=reconstruction", "data.validation_fraction=0.0")
     assert len(run.corpus.validation) == 0
     assert SampleViewer(run.model, run.task).examples() == list(run.corpus.test.example_ids)
+
+
+def test_the_name_of_a_puzzle_may_have_spaces(make_run: MakeRun, save_puzzles: SavePuzzles) -> None:
+    path = save_puzzles({f"my puzzle {n}": ([([[n, 1]], [[n, 2]])], []) for n in range(6)})
+    run = make_run("task=reconstruction", f"data.path={path}", "data.test=null")
+    samples = SampleViewer(run.model, run.task).samples()["samples"]
+    assert {sample["puzzle"] for sample in samples} == {*run.corpus.validation.puzzle_ids}
+    for sample in samples:
+        assert sample["example"].startswith(f"{sample['puzzle']} train 0 ")
 
 
 def test_messages_are_listed_by_frequency(make_corpus: MakeCorpus) -> None:

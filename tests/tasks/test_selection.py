@@ -16,6 +16,7 @@ from arc.data.distractors import DISTRACTORS, DistractorKind, sample_candidates
 from arc.metrics import random_code_accuracy
 
 TASK, PAIRS = "task=selection", "task.use_input_output_pairs=true"
+GAME = ["task.negatives=game", "task.near_copies=false"]
 
 
 def two_colored() -> dict[str, Any]:
@@ -123,6 +124,14 @@ def test_baselines_of_two_pairs(build: MakeRun) -> None:
     )
 
 
+def test_the_longest_messages_have_a_baseline(build: MakeRun) -> None:
+    longest = "bottleneck.max_message_length=1000"
+    run = build(TASK, "task.num_distractors=1", longest, puzzles=two_colored())
+    assert evaluate(run, run.corpus.training).headline.baselines["random_codes"] == pytest.approx(
+        100
+    )
+
+
 def test_in_pair_mode_baselines_compare_with_the_input(build: MakeRun) -> None:
     pairs = [(grid(1), grid(2)), (grid(1, 1, 3), grid(2, 1, 2)), (grid(1, 5, 5), grid(2, 1, 3))]
     run = build(TASK, "task.num_distractors=1", PAIRS, puzzles={"p": (pairs, [])})
@@ -140,7 +149,7 @@ def test_a_vector_has_no_random_code_baseline(build: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["task.num_distractors=999"], "training set has at most"),
+        ([*GAME, "task.num_distractors=999"], "training set has at most"),
         (["task.num_distractors=8", "task.distractors=same_puzzle"], "7 same_puzzle distractors"),
         (["task.num_distractors=30", "data.validation_fraction=0.25"], "validation set"),
     ],
@@ -155,7 +164,10 @@ def test_too_many_distractors_are_an_error(
 def test_targets_with_too_few_distractors_are_left_out(build: MakeRun) -> None:
     few, many = [(grid(1), grid(2))], [(grid(n, 2), grid(n, 3)) for n in range(4)]
     settings = (TASK, "task.distractors=same_puzzle", "task.num_distractors=5")
-    run = build(*settings, puzzles={"few": (few, []), "many": (many, [])})
+    puzzles: dict[str, Any] = {"few": (few, []), "many": (many, [])}
+    in_batch = build(*settings, puzzles=puzzles)
+    assert len(in_batch.task.training_order()[0]) == 10  # of any kind
+    run = build(*settings, *GAME, puzzles=puzzles)
     assert [note for note in run.task.notes if note.startswith("training: 2 of 10 targets")]
     examples, groups, together = run.task.training_order()
     assert {run.corpus.training.example_ids[index].split()[0] for index in examples} == {"many"}

@@ -193,3 +193,85 @@ def test_a_state_of_other_data_is_refused(make_run: Make) -> None:
     )
     with pytest.raises(ValueError, match="saved order"):
         many.load_state_dict(few.state_dict())
+
+
+# -- the generators of GPUs ---------------------------------------------------------------
+
+
+class Gpus:
+    """The generators of three GPUs that this machine does not have; torch.cuda reads these.
+
+    A state is the bytes of a seed and of an offset, the count of numbers drawn.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        self.states = [torch.tensor([seed, 0]).view(torch.uint8) for _ in range(3)]
+        monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: self.of(device).clone())
+        monkeypatch.setattr(torch.cuda, "set_rng_state", self.put)
+
+    def of(self, device: torch.device) -> torch.Tensor:
+        assert device.type == "cuda"
+        return self.states[device.index]
+
+    def put(self, state: torch.Tensor, device: torch.device) -> None:
+        self.of(device).copy_(state)
+
+    def draw(self, device: int, count: int) -> None:
+        self.states[device].view(torch.int64)[1] += count
+
+    @property
+    def drawn(self) -> list[list[int]]:
+        return [state.view(torch.int64).tolist() for state in self.states]
+
+
+@pytest.fixture
+def trainer_on(make_run: Make) -> MakeTrainer:
+    """Return a function that builds a trainer whose model says that it is on a device."""
+
+    def build(device: str) -> Trainer:
+        trainer: Trainer = make_run("task=reconstruction").trainer()
+        says = {"device": property(lambda model: torch.device(device))}
+        trainer.model.__class__ = type("Elsewhere", (type(trainer.model),), says)
+        return trainer
+
+    return build
+
+
+@pytest.mark.parametrize("then", [0, 1])
+@pytest.mark.parametrize("now", [0, 2])
+def test_the_state_of_the_runs_gpu_is_restored_on_any_gpu(
+    trainer_on: MakeTrainer, monkeypatch: pytest.MonkeyPatch, then: int, now: int
+) -> None:
+    gpus = Gpus(monkeypatch, seed=7)
+    trainer = trainer_on(f"cuda:{then}")
+    gpus.draw(then, 40)
+    state = stored(trainer)
+    gpus = Gpus(monkeypatch, seed=99)
+    trainer_on(f"cuda:{now}").load_state_dict(torch.load(io.BytesIO(state)))
+    assert gpus.drawn == [[7, 40] if gpu == now else [99, 0] for gpu in range(3)]
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_the_states_of_all_gpus_in_an_older_file_give_that_of_the_run(
+    trainer_on: MakeTrainer, monkeypatch: pytest.MonkeyPatch, used: int
+) -> None:
+    gpus = Gpus(monkeypatch, seed=7)
+    gpus.draw(used, 300)
+    trainer = trainer_on("cuda:2")
+    state = trainer.state_dict()
+    state["random"]["cuda"] = [each.clone() for each in gpus.states[:2]]
+    gpus = Gpus(monkeypatch, seed=99)
+    trainer.load_state_dict(state)
+    assert gpus.drawn == [[99, 0], [99, 0], [7, 300]]
+
+
+def test_a_state_moves_between_a_gpu_and_the_cpu(
+    trainer_on: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = Gpus(monkeypatch, seed=7)
+    on_cpu, on_gpu = trainer_on("cpu").state_dict(), trainer_on("cuda:0").state_dict()
+    assert on_cpu["random"]["cuda"] == []
+    gpus.draw(0, 5)
+    trainer_on("cpu").load_state_dict(on_gpu)
+    trainer_on("cuda:0").load_state_dict(on_cpu)
+    assert gpus.drawn == [[7, 5], [7, 0], [7, 0]]

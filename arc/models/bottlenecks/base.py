@@ -51,15 +51,17 @@ class Bottleneck(nn.Module, ABC):
     """Maps latent vectors to messages, and messages to the receiver's signal.
 
     ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
-    evaluation read messages in the same way. ``capacity_bits`` is the capacity of a message; None
-    if it is unlimited, as in a vector without noise. ``signal_unit`` is the number of adjacent
-    values of the signal that go to the same patch.
+    evaluation read messages in the same way. ``num_messages`` is the number of discrete messages
+    that the receiver can tell apart; None for a vector. ``capacity_bits`` is the capacity of a
+    message; None if it is unlimited, as in a vector without noise. ``signal_unit`` is the number of
+    adjacent values of the signal that go to the same patch.
     """
 
     signal_width: int
     signal_unit: int = 1
     vocab_size: int | None = None
     max_length: int | None = None
+    num_messages: int | None = None
     capacity_bits: float | None = None
     stop_token: bool = False
     progress: float = 0.0

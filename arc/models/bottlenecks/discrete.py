@@ -72,7 +72,8 @@ class DiscreteBottleneck(Bottleneck):
     ) -> None:
         super().__init__()
         self.vocab_size, self.max_length = vocab_size, max_length
-        self.capacity_bits = max_length * math.log2(vocab_size)
+        self.num_messages = message_count(vocab_size, max_length, stop_token=stop_token)
+        self.capacity_bits = math.log2(self.num_messages)
         self.stop_token, self.length_cost = stop_token, length_cost
         self.noise, self.entropy_bonus = noise, entropy_bonus
         self.temperatures = (temperature, temperature_final or temperature)
@@ -162,6 +163,14 @@ class DiscreteBottleneck(Bottleneck):
             return probabilities.new_zeros(())
         use = probabilities.mean(0)
         return self.entropy_bonus * (use * use.clamp(min=1e-9).log()).sum(-1).mean()
+
+
+def message_count(vocab_size: int, max_length: int, *, stop_token: bool) -> int:
+    """Return the number of messages that differ before or at their stop symbol."""
+    if not stop_token:
+        return vocab_size**max_length
+    going_on = vocab_size - 1
+    return sum(going_on**length for length in range(max_length)) + going_on**max_length
 
 
 def _signal(codes: Tensor, alive: Tensor) -> Tensor:

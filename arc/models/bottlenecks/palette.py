@@ -44,10 +44,12 @@ class PaletteBottleneck(Bottleneck):
             self.max_length = self.palette_length + bottleneck.max_length
         self.signal_width = NUM_COLORS + bottleneck.signal_width
         self.signal_unit = bottleneck.signal_unit
+        size = self.vocab_size
+        palettes = PERMUTATIONS if size is None else size**self.palette_length
+        if bottleneck.num_messages is not None:
+            self.num_messages = palettes * bottleneck.num_messages
         if bottleneck.capacity_bits is not None:
-            self.capacity_bits = bottleneck.capacity_bits + math.log2(
-                PERMUTATIONS if self.vocab_size is None else self.vocab_size**self.palette_length
-            )
+            self.capacity_bits = bottleneck.capacity_bits + math.log2(palettes)
 
     def forward(self, latent: Tensor, ranks: Tensor | None = None) -> Message:
         """Send ``ranks``, int64 [batch, 10], and ``latent``, float32 [batch, latent_dim]."""

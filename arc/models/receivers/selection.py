@@ -62,15 +62,20 @@ class SelectionReceiver(Receiver):
         return F.normalize(encoded, dim=-1)
 
     def score(self, signal: Tensor, embedded: Tensor) -> Tensor:
-        """Return the logit of each embedded candidate for each message: [batch, pool]."""
+        """Return the logit of each embedded candidate for each message: [batch, pool].
+
+        ``signal`` [batch, signal_width] and ``embedded`` [pool, width] may have further dimensions
+        in front: games, each with messages and a pool of its own.
+        """
         wanted = signal if self.by_distance else F.normalize(self.message(signal).float(), dim=-1)
         speed = SCALE_SPEED if self.by_distance else 1.0
         scale = (speed * self.log_scale).exp().clamp(max=100.0)
         with torch.autocast(signal.device.type, enabled=False):  # bf16 would make ties
             if self.by_distance:
-                lengths = wanted.square().sum(1)[:, None] + embedded.square().sum(1)
-                return (2 * wanted @ embedded.t() - lengths) * scale
-            return wanted @ embedded.t() * scale
+                lengths = wanted.square().sum(-1, keepdim=True)
+                lengths = lengths + embedded.square().sum(-1)[..., None, :]
+                return (2 * wanted @ embedded.mT - lengths) * scale
+            return wanted @ embedded.mT * scale
 
     def forward(self, signal: Tensor, pool: Grids) -> Tensor:
         """Score every grid of a shared ``pool`` for every message: float32 [batch, pool]."""
@@ -85,6 +90,5 @@ class SelectionReceiver(Receiver):
                 f"got {len(candidates)} of lengths {sorted(counts)}"
             )
         flat = Grids.from_arrays([grid for row in candidates for grid in row], signal.device)
-        scores = self(signal, flat).view(len(signal), len(signal), -1)
-        own = torch.arange(len(signal), device=signal.device)
-        return scores[own, own]
+        embedded = self.embed(flat).unflatten(0, (len(signal), -1))
+        return self.score(signal[:, None], embedded)[:, 0]

@@ -10,6 +10,7 @@ from arc.server.requests import session
 from arc.server.samples import SampleViewer
 
 blueprint = Blueprint("samples", __name__)
+LONGEST_MESSAGE = 10_000  # characters: twice those of 1,000 symbols of four digits
 
 
 @blueprint.get("/samples")
@@ -44,8 +45,10 @@ def probe() -> dict[str, Any]:
 def _message(text: str | None) -> list[int] | None:
     if text is None:
         return None
+    if len(text) > LONGEST_MESSAGE:
+        abort(400, f"message: {len(text)} characters; at most {LONGEST_MESSAGE} are allowed")
     try:
-        return [int(symbol[:9]) for symbol in text[:2000].split(",")]
+        return [int(symbol[:9]) for symbol in text.split(",")]
     except ValueError:
         abort(400, "message: symbols are whole numbers, separated by commas")
 

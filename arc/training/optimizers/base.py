@@ -27,15 +27,19 @@ class OptimizerConfig(ComponentConfig):
 
     weight_decay: Annotated[float, Field(ge=0, le=1)]
 
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of torch's optimizer, without the learning rate."""
+        return {"weight_decay": self.weight_decay}
+
 
 class AdamConfig(OptimizerConfig):
     """Keys of conf/optimizer/adam.yaml and adamw.yaml."""
 
-    betas: list[Beta]
+    betas: Annotated[list[Beta], Field(min_length=2, max_length=2)]
 
     def options(self) -> dict[str, Any]:
-        """Return the keyword arguments of torch's optimizer."""
-        return {"weight_decay": self.weight_decay, "betas": tuple(self.betas)}
+        """Add the decay rates of the moments."""
+        return {**super().options(), "betas": tuple(self.betas)}
 
 
 @functools.cache

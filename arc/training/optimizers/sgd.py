@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
@@ -18,14 +18,12 @@ class SgdConfig(OptimizerConfig):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     nesterov: bool
 
+    def options(self) -> dict[str, Any]:
+        """Add the momentum."""
+        return {**super().options(), "momentum": self.momentum, "nesterov": self.nesterov}
+
 
 @OPTIMIZERS.register("sgd", config=SgdConfig)
 def sgd(parameters: Iterable[nn.Parameter], learning_rate: float, config: SgdConfig) -> SGD:
     """Build torch's SGD."""
-    return without_dynamo(SGD)(
-        parameters,
-        lr=learning_rate,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-    )
+    return without_dynamo(SGD)(parameters, lr=learning_rate, **config.options())
