@@ -161,12 +161,13 @@ def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
         compose("experiment=[foo]", base=stored)
 
 
-def test_free_symbols_and_large_models_have_learning_rates_of_their_own(stored: Path) -> None:
+def test_some_options_have_learning_rates_of_their_own(stored: Path) -> None:
     categorical = "bottleneck=categorical"
     assert compose().training.learning_rate == 6e-3
     assert compose(categorical).training.learning_rate == 2e-3
     assert compose(categorical, "training.learning_rate=1e-3").training.learning_rate == 1e-3
     assert compose(categorical, "model=large").training.learning_rate == 1e-4
+    assert compose("optimizer=sgd").training.learning_rate == 0.05
     assert compose(categorical, "experiment=reconstruction_20").training.learning_rate == 2e-3
     changed = compose(categorical, base=stored)
     assert (changed.bottleneck.name, changed.training.learning_rate) == ("categorical", 2e-3)

@@ -76,7 +76,7 @@ def test_a_new_run_has_the_weights_and_the_stored_configuration_under_the_typed_
     assert config["training"]["learning_rate"] == 4e-3  # conf/ has another value
     assert after["config"] == {
         **config,
-        "training": {**config["training"], "max_steps": 2},
+        "training": {**config["training"], "max_steps": 2, "learning_rate": 0.05},
         "optimizer": after["config"]["optimizer"],
         "run_name": after["name"].removesuffix("_last.pth"),
     }
