@@ -22,6 +22,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from arc.runs.tables import OTHER_KEYS
+
 PAIRS = ["experiment=selection_pairs"]
 LATTICE_RATE = "training.learning_rate=6e-3"  # the lattice's, too high for free symbols
 SYMBOLS, VECTOR = "bottleneck=communication", "bottleneck=autoencoder"
@@ -138,6 +140,13 @@ def median_and_range(values: list[float]) -> str:
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def columns(results: dict[str, Any]) -> dict[str, float]:
     """Return the metrics of one run by column of the table."""
     shown = {}
@@ -150,7 +159,7 @@ def columns(results: dict[str, Any]) -> dict[str, float]:
         ("test", "puzzle_classification"),
     ):
         for key, value in results[of].get(name, {}).items():
-            if key not in ("targets", "baselines") and value is not None:
+            if key not in OTHER_KEYS and value is not None:
                 shown[f"{of} {name.replace('_', ' ')} {key}"] = value
     return shown
 
@@ -167,7 +176,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = (arguments.folder or Path("outputs") / arguments.table).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
+    threads = max(1, cores() // arguments.jobs)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         table = dict(list(TABLES[arguments.table].items())[: arguments.rows])
         cells = {
@@ -180,7 +189,10 @@ def main() -> None:
         rows = []
         for name in table:
             shown = [columns(cells[name, seed].result()) for seed in range(arguments.seeds)]
-            row = {key: median_and_range([cell[key] for cell in shown]) for key in shown[0]}
+            keys = dict.fromkeys(key for cell in shown for key in cell)  # a seed may lack some
+            row = {
+                key: median_and_range([cell[key] for cell in shown if key in cell]) for key in keys
+            }
             rows.append({"run": name, **row})
         print(tabulate(rows, headers="keys", tablefmt="github", missingval="–"))
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ablation import LANGUAGE, cell_of, run_cell
+from ablation import LANGUAGE, cell_of, cores, run_cell
 from tabulate import tabulate
 
 GAMES = ("random_99", "random_999", "same_size_49", "same_colors_9", "same_puzzle_9")
@@ -155,7 +155,7 @@ def main() -> None:
         return
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
+    threads = max(1, cores() // arguments.jobs)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         cells = {
             (name, seed): pool.submit(analyse_cell, folder, name, seed, threads)

@@ -135,7 +135,8 @@ def measure(overrides: list[str], budget: float) -> Result:
         targets = next(events).targets
     flop = counter.get_total_flops()
     seconds = seconds_per_call(lambda: next(events), budget)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss: macOS counts in bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
     return {"ms": 1000 * seconds, "examples_per_s": targets / seconds, "flop": flop, "mib": peak}
 
 

@@ -61,12 +61,14 @@ def write_run(
     curve: Sequence[float] = (),
     steps: int = 0,
     status: dict[str, Any] | None = None,
+    started_from: Sequence[str] | None = None,
     **changes: Any,
 ) -> Path:
     """Write a sweep's job to ``folder``: with results if there is an ``accuracy``.
 
     ``curve``: its validation accuracies, one every 10 steps; ``steps``: the number of lines of
-    steps. ``changes``: dotted keys of the configuration, with ``__`` for the dot.
+    steps. ``started_from``: in the results, if it is given. ``changes``: dotted keys of the
+    configuration, with ``__`` for the dot.
     """
     config = config_with({key.replace("__", "."): value for key, value in changes.items()})
     name = config["run_name"]
@@ -76,7 +78,8 @@ def write_run(
     if accuracy is not None:  # a file that is not read beside results
         (folder / "checkpoints" / f"{name}_best.pth").write_bytes(b"")
     if accuracy is not None:
-        text = json.dumps(results_of(config, accuracy))
+        start = {} if started_from is None else {"started_from": list(started_from)}
+        text = json.dumps(results_of(config, accuracy) | start)
         (folder / "checkpoints" / f"{name}_results.json").write_text(text)
     if state is not None:
         row = {

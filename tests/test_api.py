@@ -80,6 +80,9 @@ def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path)
     assert tuned.checkpoints.last is not None
     origins = torch.load(tuned.checkpoints.last)["started_from"]
     assert origins == [f"resume {last.name} step 3", f"finetune {last.name} step 5"]
+    assert tuned.results is not None
+    assert tuned.results["started_from"] == origins
+    assert evaluate(tuned, device="cpu")["started_from"] == origins
 
 
 def test_a_callback_can_stop_the_run(config: RunConfig, tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from arc.checkpointing.errors import CheckpointError, CorruptedError
 from arc.checkpointing.format import portable_tree
-from arc.checkpointing.loader import MismatchError, fit_weights, load_encoder, mismatches
+from arc.checkpointing.loader import (
+    MismatchError,
+    fit_weights,
+    load_encoder,
+    mismatches,
+    stored_config,
+)
 from arc.checkpointing.metadata import STATES
 from arc.checkpointing.state import check_state
 from arc.checkpointing.tables import changes
@@ -52,6 +58,7 @@ def begin_from(source: CheckpointSource, config: RunConfig, trainer: Trainer) ->
     try:
         if source.kind == "finetune":
             _load_weights(source, config, trainer)
+            _check_seen_data(source, config)
         else:
             _resume(source, config, trainer)
     except MismatchError:
@@ -87,12 +94,26 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
         trainer.model.copy_encoder_to_receiver()
     step = loaded.metadata.get("step")
     if not holds_out_alike(loaded.config, config, loaded.metadata.get("data_fingerprint")):
-        log.warning(
-            f"{key}: trained for another task or on other data, so it may have seen the validation "
-            "or test data of this run; pretrain with the same task and data overrides to avoid it"
-        )
+        _warn_of_seen_data(key, "pretrain")
     log.info(f"{key}: encoder loaded from {path}, step {step}")
     return f"{key} {Path(path).name} step {step}"
+
+
+def _warn_of_seen_data(key: str, remedy: str) -> None:
+    log.warning(
+        f"{key}: trained for another task or on other data, so it may have seen the validation or "
+        f"test data of this run; {remedy} with the same task and data overrides to avoid it"
+    )
+
+
+def _check_seen_data(source: CheckpointSource, config: RunConfig) -> None:
+    """Warn if the run that is fine-tuned may have trained on what this run holds out."""
+    try:
+        stored = stored_config(source.path, source.content)
+    except CheckpointError:  # of an earlier version: the missing keys are typed
+        return
+    if not holds_out_alike(stored, config, source.content.get("data_fingerprint")):
+        _warn_of_seen_data(f"finetune={source.path}", "train")
 
 
 def _log_free_settings(source: CheckpointSource, config: RunConfig) -> None:

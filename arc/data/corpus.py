@@ -148,7 +148,8 @@ class Corpus:
 
     ``num_puzzles`` counts the puzzles of the training split; ``fingerprint`` is a hash of all
     examples. ``synthetic`` and ``crop`` are the shares of each training batch that are
-    generated and cropped. ``leaked``: see ``with_test``.
+    generated and cropped. ``for_pretraining``: a main training on the same data follows.
+    ``leaked``: see ``with_test``.
     """
 
     training: Split
@@ -159,6 +160,7 @@ class Corpus:
     notes: list[str] = field(default_factory=list)
     synthetic: float = 0.0
     crop: float = 0.0
+    for_pretraining: bool = False
     leaked: int | None = None
 
     def __repr__(self) -> str:
@@ -217,6 +219,7 @@ def load_corpus(
         notes,
         synthetic=config.synthetic,
         crop=config.crop,
+        for_pretraining=before is not None,
     )
 
 
@@ -396,10 +399,15 @@ def _held_out_count(puzzles: int, fraction: float) -> int:
 
 
 def _by_pair(examples: list[Example], config: DataConfig) -> list[list[Example]]:
-    """Hold out one demonstration pair of each puzzle for validation and its test pairs for test."""
+    """Hold out one demonstration pair of each puzzle for validation and its test pairs for test.
+
+    All pairs of ``data.also`` are for training, also those of a puzzle with a known id. Copies of
+    held-out grids among them are left to ``_without_copies``.
+    """
     rng = random.Random(config.split_seed)
+    own = [example for example in examples if not example.is_additional]
     shown: dict[str, list[str]] = {}
-    for example in examples:
+    for example in own:
         pairs = shown.setdefault(example.puzzle, [])
         if example.pair.startswith("train") and example.pair not in pairs:
             pairs.append(example.pair)
@@ -407,9 +415,10 @@ def _by_pair(examples: list[Example], config: DataConfig) -> list[list[Example]]
     if config.validation_fraction > 0:
         held = {(id_, rng.choice(pairs)) for id_, pairs in shown.items() if len(pairs) > 1}
     parts: list[list[Example]] = [[], [], []]
-    for example in examples:
+    for example in own:
         tested = example.pair.startswith("test")
         parts[2 if tested else int((example.puzzle, example.pair) in held)].append(example)
+    parts[0] += [example for example in examples if example.is_additional]
     return parts
 
 
@@ -444,14 +453,18 @@ def _without_copies(parts: list[list[Example]], notes: list[str]) -> list[list[E
 
 
 def _numbered(parts: list[list[Example]], notes: list[str]) -> list[list[Example]]:
-    """Number the puzzles of the training split; remove held-out examples of other puzzles."""
+    """Number the puzzles of the training split; remove held-out examples of other puzzles.
+
+    Pairs of ``data.also`` do not bring back the held-out examples of a puzzle.
+    """
     ids = dict.fromkeys(example.puzzle for example in parts[0])
+    own = {example.puzzle for example in parts[0] if not example.is_additional}
     numbers = {id_: number for number, id_ in enumerate(ids)}
     numbered = [
         [
             replace(example, label=2 * numbers[example.puzzle] + example.label % 2)
             for example in part
-            if example.puzzle in numbers
+            if example.is_additional or example.puzzle in own
         ]
         for part in parts
     ]

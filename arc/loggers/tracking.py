@@ -119,7 +119,7 @@ def validation_scalars(event: ValidationEvent) -> dict[str, float]:
 def result_scalars(results: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a results file: ``test/grids/accuracy``, an interval as /low, /high."""
     values: dict[str, float] = {}
-    for key, value in leaves({**results, "config": {}}).items():
+    for key, value in leaves({**results, "config": {}, "started_from": None}).items():
         name = "results/" + key.replace(".", "/")
         if isinstance(value, list) and len(value) == 2:
             values |= {f"{name}/low": value[0], f"{name}/high": value[1]}

@@ -18,7 +18,7 @@ from arc.checkpointing.tables import shown
 from arc.config.files import ConfigError
 from arc.runs.metrics_file import STEP_NAMES, Band, band
 from arc.runs.records import STATES, RunFinder, RunRecord
-from arc.runs.seeds import Interval, frozen, one_per_seed, without_seed
+from arc.runs.seeds import Interval, frozen, one_per_seed, origins, without_seed
 from arc.runs.tables import mean_interval
 from arc.terminal import escaped
 from arc.trees import leaves
@@ -49,7 +49,7 @@ def compare_runs(
     """
     if metric is not None:
         _check_name("metric", metric, metric_names(runs))
-    settings = [_setting(run.config) for run in runs]
+    settings = [_setting(run.config) | _start(run) for run in runs]
     known = list(dict.fromkeys(key for setting in settings for key in setting))
     for key in by:
         _check_name("by", key, [*known, "seed"])
@@ -146,6 +146,11 @@ def _setting(config: Mapping[str, Any]) -> dict[str, Any]:
         section, _, last = key.rpartition(".")
         found[section if last == "name" and "." not in section and section else key] = value
     return found
+
+
+def _start(run: RunRecord) -> dict[str, Any]:
+    """Return the files that a run began with, in one value."""
+    return {"started_from": ", ".join(origins(run.started_from)) or None}
 
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:

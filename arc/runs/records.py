@@ -22,6 +22,7 @@ from arc.checkpointing.metadata import read_metadata
 from arc.config.run_status import STATUS_FILE, State, is_alive
 from arc.runs.metrics_file import Metrics, read_metrics
 from arc.runs.tables import value_rows
+from arc.trees import leaves
 
 STATES: tuple[State, ...] = ("finished", "running", "failed", "interrupted")
 STALE_SECONDS = 1800.0  # without an update from a process of another machine
@@ -36,7 +37,7 @@ class RunRecord:
 
     ``folder``: its output folder, or that of its checkpoints. ``values``: those of its results by
     name, such as ``test.random_99``. ``metrics``: what its logger wrote. ``updated``: the time of
-    its last update, in seconds since 1970.
+    its last update, in seconds since 1970. ``started_from``: the files that it began with.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RunRecord:
     values: Mapping[str, float]
     best: Path | None
     metrics: Metrics
+    started_from: Any
 
     @property
     def seed(self) -> Any:
@@ -216,11 +218,15 @@ class RunFinder:
         if "results.json" in run.files:
             content = self._read(run.files["results.json"], _results)
         config = content[0]["config"] if content else None
+        started_from = content[0].get("started_from") if content else None
         best = run.files.get("best.pth")
         for path in (best, run.files.get("last.pth")):
             metadata = None if config else self._metadata(path)
-            config = config or (metadata and metadata["config"])
-        config = config or next((each.tree for each in reversed(outputs) if each.tree), None)
+            if metadata:
+                config, started_from = metadata["config"], metadata.get("started_from")
+        if not config:
+            config = next((each.tree for each in reversed(outputs) if each.tree), None)
+            started_from = _planned_start(config or {})
         statuses = [each.status for each in outputs if each.status is not None]
         if config is None and not statuses:
             return None  # nothing in it could be read, which was reported
@@ -250,6 +256,7 @@ class RunFinder:
             values={} if content is None else content[1],
             best=best,
             metrics=metrics,
+            started_from=started_from,
         )
 
 
@@ -344,6 +351,15 @@ def _results(path: Path) -> tuple[Mapping[str, Any], dict[str, float]]:
         raise ValueError("not the results of a run") from None
     values = {f"{row['set']}.{row['metric']}".replace(" ", "_"): row["accuracy"] for row in rows}
     return content, {name: value for name, value in values.items() if value is not None}
+
+
+def _planned_start(config: Mapping[str, Any]) -> list[str]:
+    """Return ``started_from`` of a run that has saved nothing yet, without steps."""
+    given = leaves(config)
+    encoder = "pretrain.init_from" if given.get("mode") == "pretrain" else "encoder.pretrained"
+    named = {key: given.get(key) for key in ("finetune", encoder)}
+    names = {key: Path(str(value)).name for key, value in named.items() if value is not None}
+    return [f"{key} {name.removesuffix('.pth')}.pth" for key, name in names.items()]
 
 
 def _logged_file(config: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,15 +120,16 @@ def evaluate_run(
     *,
     minutes: float | None,
     steps: int | None,
+    started_from: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate ``model`` on the test and validation sets, with controls.
 
     Returns the content of ``<run_name>_results.json``: accuracies in percent, NaN as null. Without
     a test set the controls are evaluated on validation. The untrained sender is initialised with
-    the run's seed.
+    the run's seed. ``started_from``: the files that the run began with, as in its checkpoint.
     """
     options = options or EvaluationOptions()
-    results = _empty_results(config, minutes, steps)
+    results = _empty_results(config, minutes, steps, started_from)
     evaluation = _RunEvaluation(config, model, task, options, results)
     progress = EvaluationProgress(evaluation.stages(), options.report, options.should_stop)
     learn = evaluation.learn if options.learning else None
@@ -261,13 +262,14 @@ def evaluate_pretraining(
     *,
     minutes: float | None,
     steps: int | None,
+    started_from: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a pretrained ``model`` on the test and validation sets, as ``evaluate_run`` does.
 
     Of ``options`` only ``report`` and ``should_stop`` are used.
     """
     options = options or EvaluationOptions()
-    results = _empty_results(config, minutes, steps)
+    results = _empty_results(config, minutes, steps, started_from)
 
     def fill(progress: EvaluationProgress) -> None:
         for split in (task.corpus.test, task.corpus.validation):
@@ -279,7 +281,9 @@ def evaluate_pretraining(
     return stoppable(task, progress, fill, results)
 
 
-def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) -> dict[str, Any]:
+def _empty_results(
+    config: RunConfig, minutes: float | None, steps: int | None, started_from: Sequence[str]
+) -> dict[str, Any]:
     return {
         "test": {},
         "validation": {},
@@ -287,6 +291,7 @@ def _empty_results(config: RunConfig, minutes: float | None, steps: int | None) 
         "language": {},
         "minutes": None if minutes is None else round(minutes, 3),
         "steps": steps,
+        "started_from": list(started_from),
         "config": portable_tree(config),
     }
 

@@ -424,6 +424,7 @@ def _evaluate(
         options,
         minutes=run.trainer.seconds / 60,
         steps=run.trainer.step,
+        started_from=run.policy.started_from,
     )
     if not run.policy.is_locked():
         raise ConfigError(f"{run.results_path}: not written: {TAKEN}")

@@ -130,6 +130,7 @@ def evaluate_checkpoint(
         options,
         minutes=None if seconds is None else seconds / 60,
         steps=loaded.metadata.get("step"),
+        started_from=loaded.metadata.get("started_from", []),
     )
     leaked = task.corpus.leaked
     return results if leaked is None else results | {"leaked": leaked}

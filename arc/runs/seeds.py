@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -31,13 +32,28 @@ def possible(interval: Interval | None) -> Interval | None:
 def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Group the names of ``runs`` (name to results) by configuration, apart from the seed.
 
-    The name of the run and the path of its pretrained encoder may differ too. Files of one seed
-    are not independent, so a group has at most one file of each seed.
+    The name of the run may differ too, and the files that it began with as in ``origins``. Files of
+    one seed are not independent, so a group has at most one file of each seed.
     """
     return one_per_seed(
-        (name, frozen(without_seed(results["config"])), results["config"]["seed"])
+        (
+            name,
+            (frozen(without_seed(results["config"])), origins(results.get("started_from"))),
+            results["config"]["seed"],
+        )
         for name, results in runs.items()
     )
+
+
+def origins(started_from: Any) -> tuple[str, ...]:
+    """Return what a run's ``started_from`` adds to its setting: ``kind file`` of each new start.
+
+    Continuing a run is no new start. Steps, folders and seeds in names of files are left out, so
+    that each seed may begin with a file of its own. None, as of older files, is no start.
+    """
+    entries = started_from if isinstance(started_from, list) else []
+    starts = [each for each in entries if isinstance(each, str) and not each.startswith("resume ")]
+    return tuple(re.sub(r" step \S+$|(?<=\bseed=)\d+", "", start) for start in starts)
 
 
 def one_per_seed(runs: Iterable[tuple[str, Hashable, Hashable]]) -> list[list[str]]:

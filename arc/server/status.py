@@ -6,6 +6,7 @@ Everything is of plain types. Requests read it without touching the training thr
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,8 @@ class RunStatus:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self.run_id = 0
+        # Pages that outlive a process must not take the next one's runs for its own.
+        self.run_id = time.time_ns() // 1_000_000
         self.state, self.mode = "idle", None
         self._settings: dict[str, Any] = {}
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)

@@ -90,7 +90,8 @@ class Task(ABC):
     ``sends_pairs`` the sender sees pairs: ``sender_input`` returns GridPairs. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
 
-    Raises DataError if ``data.synthetic`` or ``data.crop`` is set and the task does not use it.
+    Raises DataError if ``data.synthetic`` or ``data.crop`` is set and the task does not use it. In
+    pretraining this is a note instead, so that the overrides of the main training can be kept.
     """
 
     held_out: ClassVar[HoldOut] = "puzzles"
@@ -108,11 +109,14 @@ class Task(ABC):
             ("synthetic", corpus.synthetic, self.uses_training_grids, both),
             ("crop", corpus.crop, self.uses_crops, f"puzzle_classification, {both}"),
         ):
-            if share > 0 and not used:
+            if share == 0 or used:
+                continue
+            if not corpus.for_pretraining:
                 raise DataError(
                     f"data.{key}={share}: must be 0 for this task; only {by} use it, with "
                     "task.use_input_output_pairs=false"
                 )
+            self.notes.append(f"{key}: {share} is ignored; this pretraining does not use it")
 
     @property
     def uses_training_grids(self) -> bool:

@@ -70,12 +70,21 @@ class SelectionTask(Task):
         super().__init__(config, corpus)
         self._groups: dict[tuple[str, str], DistractorGroups] = {}
         self._baselines: dict[str, dict[tuple[str, int], dict[str, float]]] = {}
-        played = [corpus.validation]
-        if config.negatives == "game":
-            played.insert(0, corpus.training)
-        for split in played:
-            if len(split) > 0:
+        for split in (corpus.training, corpus.validation):
+            if len(split) == 0:
+                continue
+            if split is corpus.validation or config.negatives == "game":
                 self._check(split)
+            elif len(split.candidates) == 1:
+                raise DataError(
+                    "selection: the training set has only one target; use more data "
+                    "(data.max_grids, data.validation_fraction)"
+                )
+        if config.use_input_output_pairs and config.near_copies:
+            self.notes.append(
+                "the sender of inputs cannot tell an output from its near copy; "
+                "experiment=selection_pairs leaves the copies out"
+            )
 
     @property
     def uses_training_grids(self) -> bool:

@@ -26,6 +26,15 @@ def test_each_chart_has_a_summary(running: Page) -> None:
         expect(plot).to_have_attribute("aria-describedby", summary.get_attribute("id") or "none")
 
 
+def test_charts_of_the_same_title_have_summaries_of_their_own(halted: Page) -> None:
+    halted.get_by_role("tab", name="Runs").click()
+    halted.get_by_label("Curve").select_option("learning_rate")
+    same = chart(halted, "Learning rate").locator(".summary")
+    expect(same).to_have_count(2)
+    first, second = (each.get_attribute("id") for each in same.all())
+    assert first != second
+
+
 def test_smoothing_adds_a_line_to_the_raw_one(halted: Page) -> None:
     before, raw = drawn(halted), chart(halted, "Loss").locator(".plot path.train.raw")
     halted.get_by_label("smoothing").fill("0.95")

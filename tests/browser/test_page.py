@@ -1,11 +1,12 @@
 """The page as a whole: keys, themes, layout, announcements, and a lost connection."""
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from helpers_browser import OpenPage, Served, Watch, alter
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 PHONE = {"width": 390, "height": 844}
 CONTRASTS = """() => {
@@ -136,6 +137,45 @@ def test_the_buttons_of_a_checkpoint_are_in_view(served: Served, open_page: Open
     box = button.bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= 1440
+
+
+def test_wide_tables_are_scrolled_by_keyboard(
+    running: Page, each_tab: Callable[[Page], Iterator[str]]
+) -> None:
+    names = []
+    for tab in each_tab(running):
+        for box in running.locator(f"#{tab} .scroll").all():
+            box.focus()
+            expect(box).to_be_focused()
+            expect(box).to_have_role("region")
+            names.append(box.get_attribute("aria-label"))
+    assert {"Checkpoints", "Pretrained encoders", "Runs", "Messages"} <= set(names)
+
+
+def test_results_are_requested_again_after_a_failure(
+    served: Served, open_page: OpenPage, watches: list[Watch]
+) -> None:
+    row = {"set": "test", "metric": "m", "accuracy": 50.0, "targets": 9, "baselines": {}}
+    failures = iter([True])
+
+    def results(route: Route) -> None:
+        if next(failures, False):
+            route.fulfill(status=500, json={"error": "busy"})
+        else:
+            route.fulfill(json={"table": "figures", "rows": [row]})
+
+    def prepare(page: Page) -> None:
+        alter(page, "**/status", lambda answer: answer.update(outcome="finished"))
+        page.route("**/results", results)
+
+    served.idle()
+    page = open_page(route=prepare)
+    watches[0].expect("500")
+    page.get_by_role("tab", name="Results").click()
+    box = page.get_by_role("region", name="Test results")
+    expect(box.locator("tbody tr")).to_have_count(1)
+    box.focus()
+    expect(box).to_be_focused()
 
 
 def test_reduced_motion_is_respected(halted: Page) -> None:

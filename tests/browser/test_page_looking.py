@@ -7,6 +7,8 @@ import pytest
 from helpers_browser import OpenPage, Served
 from playwright.sync_api import Locator, Page, Response, expect
 
+NO_SYMBOLS = [re.compile("Continuous bottleneck: no symbols to")] * 3
+
 
 def first_card(page: Page) -> Locator:
     """The first validation grid in the explorer."""
@@ -164,7 +166,20 @@ def test_a_vector_has_no_symbols_to_measure(served: Served, open_page: OpenPage)
     page = open_page()
     page.get_by_role("tab", name="Language").click()
     notes = page.locator("#language .note")
-    expect(notes).to_have_text([re.compile("Continuous bottleneck: no symbols to")] * 3)
+    expect(notes).to_have_text(NO_SYMBOLS)
+    served.idle()
+    page.reload()
+    page.get_by_role("tab", name="Language").click()
+    expect(notes).to_have_text(NO_SYMBOLS)
+
+
+def test_a_pretraining_has_no_symbols_to_measure(served: Served, open_page: OpenPage) -> None:
+    served.idle()
+    served.post("/start_pretrain")
+    served.until(lambda status: status["metrics"]["val_acc"] is not None)
+    page = open_page()
+    page.get_by_role("tab", name="Language").click()
+    expect(page.locator("#language .note")).to_have_text(NO_SYMBOLS)
     served.idle()
 
 

@@ -126,6 +126,23 @@ def test_other_tasks_refuse_synthetic_grids(make_run: MakeRun, overrides: list[s
         make_run(*overrides, "data.synthetic=0.1")
 
 
-def test_pretraining_refuses_synthetic_grids(make_config: MakeConfig) -> None:
-    with pytest.raises(DataError, match=r"^data\.synthetic=0\.1: "):
-        build_pretraining(make_config("data.synthetic=0.1", "pretrain=binary"))
+@pytest.mark.parametrize(
+    ("pretraining", "ignored"),
+    [
+        ("binary", ["synthetic: 0.1", "crop: 0.5"]),
+        ("selection", ["synthetic: 0.1", "crop: 0.5"]),
+        ("puzzle_classification", ["synthetic: 0.1"]),
+    ],
+)
+def test_pretraining_ignores_shares_that_it_does_not_use(
+    make_config: MakeConfig, pretraining: str, ignored: list[str]
+) -> None:
+    """The overrides of the main training are kept; they do not change what is held out."""
+    main = ["task=reconstruction", f"pretrain={pretraining}"]
+    if pretraining == "selection":
+        main.append("pretrain.num_distractors=3")
+    plain = build_pretraining(make_config(*main))
+    task = build_pretraining(make_config(*main, "data.synthetic=0.1", "data.crop=0.5"))
+    notes = [note for note in task.notes if note not in plain.notes]
+    assert [note.split(" is ignored")[0] for note in notes] == ignored
+    assert task.corpus.fingerprint == plain.corpus.fingerprint

@@ -70,6 +70,21 @@ def test_a_seed_is_in_a_group_once(sweep: Path) -> None:
     assert len({group["id"] for group in groups}) == 3
 
 
+def test_runs_that_began_with_other_weights_are_other_groups(tmp_path: Path) -> None:
+    starts = ([], ["resume x_last.pth step 3"], *(2 * [["finetune a.pth step 4"]]))
+    for seed, start in enumerate(starts):
+        write_run(tmp_path / str(seed), float(seed), seed=seed, started_from=start)
+    write_run(tmp_path / "4", 9.0, seed=4)  # an older file
+    job = write_run(tmp_path / "5", state="running", seed=5)  # has saved nothing yet
+    with (job / ".hydra" / "config.yaml").open("a") as file:
+        file.write("finetune: checkpoints/a.pth\n")
+    content = compare_folders([tmp_path])
+    assert content["varied"] == ["started_from"]
+    found = {group["setting"]["started_from"]: group["values"] for group in content["groups"]}
+    assert found == {None: [0.0, 1.0, 9.0], "finetune a.pth": [2.0, 3.0]}
+    assert content["groups"][1]["states"] == {"finished": 2, "running": 1}
+
+
 def test_runs_are_grouped_by_keys(sweep: Path) -> None:
     content = compare_folders([sweep], ["seed"])
     assert [group["setting"] for group in content["groups"]] == [{"seed": n} for n in range(3)]

@@ -53,6 +53,16 @@ def written(folder: Path) -> dict[str, Any]:
     return {**torch.load(path), "name": path.name}
 
 
+@pytest.mark.parametrize("typed", [[], ["data.split_seed=1"]], ids=["same data", "another split"])
+def test_data_that_the_weights_may_have_seen_are_reported(
+    source: Path, tmp_path: Path, typed: list[str]
+) -> None:
+    outcome = finetune(tmp_path, source, "training.max_steps=1", *typed)
+    assert outcome.status == 0, outcome.err
+    warned = "it may have seen the validation or test data of this run" in outcome.err
+    assert warned == bool(typed)
+
+
 def test_a_new_run_has_the_weights_and_the_stored_configuration_under_the_typed_one(
     source: Path, begun: list[dict[str, Any]], tmp_path: Path
 ) -> None:

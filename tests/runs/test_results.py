@@ -116,6 +116,31 @@ def test_only_runs_that_differ_in_their_seed_are_a_group() -> None:
     assert seed_groups(runs) == groups
 
 
+def test_runs_that_began_with_other_weights_are_not_seeds_of_one_setting() -> None:
+    starts: dict[str, list[str] | None] = {
+        "old": None,  # a results file without the key
+        "scratch": [],
+        "resumed": ["resume x_last.pth step 3"],
+        "tuned": ["finetune a.pth step 4"],
+        "tuned longer": ["finetune a.pth step 9", "resume x_last.pth step 3"],
+        "from b": ["finetune b.pth step 4"],
+        "own seed": ["finetune seed=6_best.pth step 4"],
+        "own seed too": ["finetune seed=7_best.pth step 8"],
+        "encoder": ["encoder.pretrained a.pth step 4"],
+    }
+    runs = {name: run_of(1.0, seed=seed) for seed, name in enumerate(starts)}
+    for name, started_from in starts.items():
+        if started_from is not None:
+            runs[name]["started_from"] = started_from
+    assert seed_groups(runs) == [
+        ["old", "scratch", "resumed"],
+        ["tuned", "tuned longer"],
+        ["from b"],
+        ["own seed", "own seed too"],
+        ["encoder"],
+    ]
+
+
 def test_the_language_metrics_are_below_the_table() -> None:
     line = format_results(content(LANGUAGE)).splitlines()[-1]
     assert line == format_language(LANGUAGE)

@@ -72,8 +72,8 @@ def check_metrics(metrics: dict[str, Any], task: str) -> None:
 
 
 def check_results(content: dict[str, Any], task: str, *, discrete: bool = True) -> None:
-    expected = {"test", "validation", "controls", "language", "minutes", "steps", "config"}
-    assert set(content) == expected
+    expected = {"test", "validation", "controls", "language", "minutes", "steps", "started_from"}
+    assert set(content) == expected | {"config"}
     assert set(content["controls"]) == controls(content["config"])
     for metrics in (content["test"], content["validation"], *content["controls"].values()):
         check_metrics(metrics, task)

@@ -1,5 +1,6 @@
 """The published status of a run."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,9 +65,11 @@ def test_a_resumed_run_shows_its_last_validation_until_the_next() -> None:
 
 
 def test_a_new_run_starts_empty_and_keeps_the_log() -> None:
-    published_status = published([*COURSE, ("begin", {"vocab_size": 3})])
+    published_status = published(COURSE)
+    before = published_status.run_id
+    published_status.publish("begin", {"vocab_size": 3})
     status = published_status.status()
-    assert (status["run_id"], status["step"], status["outcome"]) == (2, None, None)
+    assert (status["run_id"], status["step"], status["outcome"]) == (before + 1, None, None)
     assert (published_status.has_model, published_status.history(-1)["history"]) == (False, [])
     assert published_status.lines(0) == [{"n": 1, "text": "a line"}]
 
@@ -82,13 +85,24 @@ def test_the_progress_of_the_test_phase_is_shown_until_its_end() -> None:
 
 
 def test_the_version_changes_with_runs_validations_and_models() -> None:
-    versions = [published(COURSE[:count]).version for count in range(1, len(COURSE))]
+    status = RunStatus()
+    before, versions = status.run_id, []
+    for kind, content in COURSE[:-1]:
+        status.publish(kind, content)
+        versions.append(status.version)
     assert sorted(set(versions), key=versions.index) == [
-        (0, None, False),
-        (1, None, False),
-        (1, None, True),
-        (1, 5, True),
+        (before, None, False),
+        (before + 1, None, False),
+        (before + 1, None, True),
+        (before + 1, 5, True),
     ]
+
+
+def test_a_restarted_process_has_new_run_ids_which_are_exact_in_javascript() -> None:
+    before = published(COURSE).run_id
+    time.sleep(0.01)
+    after = published(COURSE).run_id
+    assert before < after < 2**53
 
 
 def test_history_and_log_are_bounded() -> None:

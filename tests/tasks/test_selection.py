@@ -161,6 +161,11 @@ def test_too_many_distractors_are_an_error(
         build(TASK, *overrides)
 
 
+def test_a_single_target_is_an_error(build: MakeRun) -> None:
+    with pytest.raises(DataError, match="the training set has only one target"):
+        build(TASK, "task.num_distractors=1", puzzles={"p": ([(grid(1), grid(1))], [])})
+
+
 def test_targets_with_too_few_distractors_are_left_out(build: MakeRun) -> None:
     few, many = [(grid(1), grid(2))], [(grid(n, 2), grid(n, 3)) for n in range(4)]
     settings = (TASK, "task.distractors=same_puzzle", "task.num_distractors=5")

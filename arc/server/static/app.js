@@ -19,6 +19,11 @@ export class App extends EventTarget {
     return Boolean(this.status?.running);
   }
 
+  /** Whether the model sends a vector: there are no symbols to count. */
+  get sendsVector() {
+    return this.status?.mode === "pretrain" || (this.status?.vocab_size ?? null) === null;
+  }
+
   /** Why no request can be sent now; null when one can. */
   get unreachable() {
     if (this.lost) return "No connection to the run";

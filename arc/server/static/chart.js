@@ -11,6 +11,8 @@ const MARGIN = { left: 44, right: 10, top: 8, bottom: 20 };
 const DOTS = 60; // lines of at most this many points also show them
 
 export class Chart {
+  static #made = 0; // charts of two tabs may have the same title
+
   /**
    * `view` is shared by all charts: {byTime, smoothing, range: [x0, x1], zoomed}; `on` has
    * hover(x or null), zoom(x0, x1 or null), and prefix() and fail(error) for downloads. `tools`:
@@ -21,7 +23,7 @@ export class Chart {
     this.menu = downloadMenu(this, on);
     this.legend = h("ul.legend");
     this.where = h("span.where");
-    this.summary = h("p.summary", { id: `chart-${title.toLowerCase().replace(/\W+/g, "-")}` });
+    this.summary = h("p.summary", { id: `chart-${++Chart.#made}` });
     this.svg = s("svg", { "aria-hidden": "true" });
     this.plot = h("div.plot", {
       tabindex: "0",

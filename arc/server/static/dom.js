@@ -40,6 +40,9 @@ export function note(text, kind = "") {
   return h(`p.note${kind && `.${kind}`}`, { role: kind === "bad" ? "alert" : null }, text);
 }
 
+/** A box for a wide table; the keyboard can scroll it. */
+export const scrollBox = (name) => h("div.scroll", { tabindex: "0", role: "region", "aria-label": name });
+
 /** Disable a control with the reason as its tooltip; null enables it and removes the tooltip. */
 export function disable(element, reason) {
   element.disabled = reason !== null;

@@ -3,7 +3,7 @@
 import { download, get, post } from "../api.js";
 import { prompt, show } from "../dialog.js";
 import { tableHeading } from "../csv.js";
-import { actionButton, byId, disable, h, note, setText } from "../dom.js";
+import { actionButton, byId, disable, h, note, scrollBox, setText } from "../dom.js";
 import { DASH, figure, integer, percent } from "../format.js";
 import { label, words } from "../labels.js";
 import { poll } from "../poll.js";
@@ -23,7 +23,7 @@ export function mountCheckpoints(app, tab) {
   const filter = h("input", { type: "search", placeholder: "Filter", "aria-label": "Filter checkpoints by name", autocomplete: "off", "data-filter": "" });
   const count = h("span.hint", { role: "status" });
   const folder = h("code.hint", { title: "checkpoint.dir" });
-  const [files, encoders] = [h("div.scroll"), h("div.scroll")];
+  const [files, encoders] = [scrollBox("Checkpoints"), scrollBox("Pretrained encoders")];
   host.append(tableHeading(app, "Checkpoints", files, { more: [filter, count, folder] }), files, tableHeading(app, "Pretrained encoders", encoders), encoders);
   let [rows, shown, starters] = [[], null, []];
 

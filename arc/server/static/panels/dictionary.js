@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { tableHeading } from "../csv.js";
-import { h, note, setText } from "../dom.js";
+import { h, note, scrollBox, setText } from "../dom.js";
 import { figure, integer, percent } from "../format.js";
 import { COLORS, NAMES, gridView } from "../grid.js";
 import { heatTable } from "../heat.js";
@@ -33,7 +33,7 @@ export function conceptTables(app, open) {
   let [latest, shown, all] = [null, null, false];
 
   async function load() {
-    if (app.status?.mode === "pretrain" || (app.status?.vocab_size ?? null) === null) {
+    if (app.sendsVector) {
       clear("Continuous bottleneck: no symbols to match with concepts.");
       return;
     }
@@ -103,8 +103,6 @@ export function conceptTables(app, open) {
 
   return { element, load };
 }
-
-export const scrollBox = (name) => h("div.scroll", { tabindex: "0", role: "region", "aria-label": name });
 
 /** A cell with grids; each opens its example. */
 export function thumbs(examples, open) {

@@ -3,12 +3,12 @@
 
 import { get } from "../api.js";
 import { tableHeading } from "../csv.js";
-import { byId, h, note, setText } from "../dom.js";
+import { byId, h, note, scrollBox, setText } from "../dom.js";
 import { integer, percent } from "../format.js";
 import { heatTable } from "../heat.js";
 import { messageView } from "../message.js";
 import { poll } from "../poll.js";
-import { conceptTables, scrollBox, thumbs } from "./dictionary.js";
+import { conceptTables, thumbs } from "./dictionary.js";
 import { measureCharts } from "./measures.js";
 
 const FIRST = 40;
@@ -55,8 +55,7 @@ export function mountLanguage(app, tab, record) {
   function render() {
     const { messages = [], positions = [], distinct, total, step } = latest;
     if (!messages.length) {
-      const vector = app.status?.running && (app.status.vocab_size ?? null) === null;
-      show(note(vector ? "Continuous bottleneck: no symbols to count." : "No messages yet."));
+      show(note(app.sendsVector ? "Continuous bottleneck: no symbols to count." : "No messages yet."));
       return;
     }
     setText(state, `${integer(distinct)} distinct messages for ${integer(total)} validation grids, at step ${integer(step)}.`);

@@ -35,7 +35,7 @@ export function measureCharts(app) {
     const rows = validations.filter((each) => measuresOf(each).length);
     if (!rows.length) {
       every.hidden = true;
-      box.replaceChildren(note(missing(validations, app.status)));
+      box.replaceChildren(note(missing(validations, app.sendsVector)));
       return;
     }
     const [low, high] = view.zoomed ?? [rows[0].batch_num, rows.at(-1).batch_num];
@@ -75,9 +75,9 @@ function measuresOf({ language }) {
   return Object.keys(language ?? {}).filter((name) => `${name}_shuffled` in language);
 }
 
-function missing(validations, status) {
+function missing(validations, vector) {
   if (!validations.length) return "No validation yet.";
-  if ((status?.vocab_size ?? null) === null) return "Continuous bottleneck: no symbols to measure.";
+  if (vector) return "Continuous bottleneck: no symbols to measure.";
   return "This run does not record language measures: the metric “language” is not selected.";
 }
 

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { tableHeading } from "../csv.js";
-import { byId, h, note } from "../dom.js";
+import { byId, h, note, scrollBox } from "../dom.js";
 import { integer, percent } from "../format.js";
 
 const MISSING = "The test results appear here when the run has finished.";
@@ -16,15 +16,18 @@ export function mountResults(app) {
     const ended = running || !outcome ? null : run;
     if (ended === shown) return;
     shown = ended;
-    const { table, rows } = ended === null ? {} : await get("/results").catch(() => ({}));
+    const answer = ended === null ? {} : await get("/results").catch(() => null);
     if (ended !== shown) return;
+    if (!answer) shown = null; // the next status asks again
+    const { table, rows } = answer ?? {};
     if (!table) {
       host.replaceChildren(note(MISSING));
       return;
     }
     if (watched === run) app.toast("The test results are under Results", "good");
     const notes = table.split("\n\n").slice(rows.length ? 1 : 0);
-    const box = h("div.scroll", { tabindex: "0", "aria-label": "Test results" }, rows.length ? tableOf(rows) : "");
+    const box = scrollBox("Test results");
+    if (rows.length) box.append(tableOf(rows));
     host.replaceChildren(
       tableHeading(app, "Test results", box, { more: [h("span.hint", {}, "accuracy in percent with its 95 % interval, next to baselines")], rows: () => csvRows(rows) }),
       rows.length ? box : "",

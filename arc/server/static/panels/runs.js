@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { Chart } from "../chart.js";
 import { chartGroup } from "../chart_group.js";
 import { tableHeading } from "../csv.js";
-import { byId, h, memory, note, s, setText } from "../dom.js";
+import { byId, h, memory, note, s, scrollBox, setText } from "../dom.js";
 import { DASH, figure, integer, plain } from "../format.js";
 import { label } from "../labels.js";
 import { poll } from "../poll.js";
@@ -23,7 +23,7 @@ export function mountRuns(app, tab) {
   const group = chartGroup({ charts: () => charts.values(), draw, prefix: () => "runs", fail: app.fail });
   const { view, on } = group;
   const state = h("p.summary", { role: "status" });
-  const [table, differences] = [h("div.scroll"), h("div.scroll")];
+  const [table, differences] = [scrollBox("Runs"), scrollBox("Differences of configuration")];
   const faults = h("ul.faults");
   const plots = h("div.charts.two");
   const select = h("select", { "aria-label": "Curve" });
