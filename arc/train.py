@@ -5,6 +5,7 @@ What imports torch is imported where it is used, so that ``--help`` is fast.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -118,8 +119,18 @@ def is_leader() -> bool:
 
 
 def main() -> None:
-    """Entry point."""
-    run_and_exit(_main)
+    """Entry point. One of several processes ends without finalizing the interpreter.
+
+    Threads of torch's process group outlive it if DistributedDataParallel was used, and sometimes
+    abort a process whose interpreter is finalized (https://github.com/pytorch/pytorch/pull/179291).
+    """
+    try:
+        run_and_exit(_main)
+    except SystemExit as ended:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            raise
+        atexit._run_exitfuncs()
+        os._exit(ended.code if isinstance(ended.code, int) else bool(ended.code))
 
 
 def _main() -> int:

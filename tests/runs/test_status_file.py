@@ -64,4 +64,5 @@ def test_a_run_without_complete_results_is_evaluated_when_it_is_resumed(
         path.unlink() if broken is None else path.write_bytes(broken)
         assert run_here(tmp_path, *settings).status == 0
         results = json.loads(path.read_bytes())
-        assert {**results, "minutes": 0} == {**json.loads(content), "minutes": 0}
+        again = {**results, "minutes": 0, "started_from": []}
+        assert again == {**json.loads(content), "minutes": 0}
