@@ -132,7 +132,9 @@ def test_torchrun_restarts_from_the_newest_save_after_every_kill(
         saved.append(newest_step(tmp_path))
         gone |= set(now.values())
         os.kill(now[draw.randrange(3)], signal.SIGKILL)
-    until(lambda: newest_step(tmp_path), lambda step: step > saved[-1])
+    until(lambda: workers(process), are_new)
+    before = newest_step(tmp_path)  # which a leader may have saved when it lost the killed process
+    until(lambda: newest_step(tmp_path), lambda step: step > before)
     process.send_signal(signal.SIGTERM)
     process.wait(SECONDS)
     log = (tmp_path / "log").read_text()
