@@ -36,15 +36,16 @@ export function mountSettings(app) {
   let [schema, values, base] = [null, {}, {}]; // base: the values with the chosen options
   let turn = 0;
 
-  async function load() {
+  /** Show the server's values; with `keep`, unless a value was typed in the meantime. */
+  async function load(keep = false) {
     const mine = ++turn;
     try {
       const answer = await get("/task_schema");
-      if (mine !== turn) return;
+      if (mine !== turn || (keep && changed())) return;
       [schema, values] = [answer.keys, answer.values];
       build();
     } catch (error) {
-      const again = h("button.quiet", { type: "button", onclick: load }, "Try again");
+      const again = h("button.quiet", { type: "button", onclick: () => load() }, "Try again");
       host.replaceChildren(note(`The settings could not be loaded: ${error.message}`, "bad"), again);
     }
   }
@@ -157,8 +158,8 @@ export function mountSettings(app) {
 
   app.on("status", update);
   const changed = () => schema !== null && Object.keys(changes()).length > 0;
-  app.on("connection", (up) => (up && !changed() ? load() : update())); // keeps typed values
-  app.on("run", () => schema && !changed() && load());
+  app.on("connection", (up) => (up && !changed() ? load(true) : update())); // keeps typed values
+  app.on("run", () => schema && !changed() && load(true));
   load();
   return {
     changed,
