@@ -27,7 +27,11 @@ def apply(page: Page) -> None:
     page.get_by_role("button", name="Apply", exact=True).click()
 
 
-def test_a_value_refused_by_the_server_shows_its_message(form: Page, watches: list[Watch]) -> None:
+def test_a_value_refused_by_the_server_shows_its_message(
+    form: Page, served: Served, watches: list[Watch]
+) -> None:
+    for encoder in served.checkpoints.glob("pretrained_encoder_*"):
+        encoder.unlink()
     watches[0].expect("400")
     form.locator("#set-use_pretrained").check()
     apply(form)
