@@ -88,10 +88,7 @@ class ARCAutoencoder(nn.Module):
         if shared_init:
             self.copy_encoder_to_receiver()
         if shared_encoder:
-            self._receivers_encoder("shared_encoder")
-            del self.receiver.encoder
-            # Not as a child module: each weight stands once in the state dict.
-            object.__setattr__(self.receiver, "encoder", encoder)
+            self._share_encoder()
         self._frozen: tuple[nn.Module, ...] = ()
 
     def copy_encoder_to_receiver(self) -> None:
@@ -100,6 +97,15 @@ class ARCAutoencoder(nn.Module):
         Raises ValueError if the receiver has no encoder.
         """
         self._receivers_encoder("shared_init").load_state_dict(self.encoder.state_dict())
+
+    def _share_encoder(self) -> None:
+        """Give the receiver the sender's encoder, and raise ValueError if it takes none.
+
+        It is not a child module of the receiver, so that the state dict has each weight once.
+        """
+        self._receivers_encoder("shared_encoder")
+        del self.receiver.encoder
+        object.__setattr__(self.receiver, "encoder", self.encoder)
 
     def _receivers_encoder(self, key: str) -> ARCEncoder:
         own = getattr(self.receiver, "encoder", None)
