@@ -44,25 +44,41 @@ class Served(helpers_served.Served):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def running(self, *overrides: str) -> None:
-        """Have a run past its first validation; one that is under way serves."""
-        if self.get("/status")["state"] != "training":
-            self.idle()
-            self.post("/start_train", {"overrides": list(overrides)})
-        self.until(lambda status: status["metrics"]["val_acc"] is not None)
+    _shared = ""  # the name of the latest run that `running` or `halted` started
+
+    def running(self) -> None:
+        """Have a run past its first validation; a shared one that is under way serves."""
+        status = self.get("/status")
+        if status["state"] != "training" or status["run_name"] != self._shared:
+            self.initial_settings()
+            self._shared = self.restart()
 
     def halted(self, steps: int = 12) -> None:
         """Have a stopped run of at least ``steps`` steps, and so of several validations."""
         status = self.get("/status")
-        if status["outcome"] != "stopped" or status["step"] < steps:
-            self.restart()
+        stopped = status["outcome"] == "stopped" and status["run_name"] == self._shared
+        if not stopped or status["step"] < steps:
+            self.initial_settings()
+            self._shared = self.restart()
             self.until(lambda status: status["step"] >= steps)
         self.idle()
 
-    def restart(self, *overrides: str) -> None:
-        """Have a new run with ``overrides``."""
+    def initial_settings(self) -> None:
+        """Undo the changes that tests made to the settings of the next run."""
         self.idle()
-        self.running(*overrides)
+        plain = {"task_type": "selection", "bottleneck_type": "communication", "batch_size": 16}
+        extra = {"distractors": "random", "stop_token": False, "augment": False}
+        lengths = {"seed": 0, "max_steps": None}
+        self.post(
+            "/task_config", {**plain, **extra, **lengths, "num_distractors": 3, "vocab_size": 25}
+        )
+
+    def restart(self, *overrides: str) -> str:
+        """Have a new run with ``overrides`` past its first validation; returns its name."""
+        self.idle()
+        self.post("/start_train", {"overrides": list(overrides)})
+        self.until(lambda status: status["metrics"]["val_acc"] is not None)
+        return str(self.get("/status")["run_name"])
 
 
 class Watch:

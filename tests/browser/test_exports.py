@@ -65,9 +65,8 @@ def test_the_list_of_checkpoints_is_copied_without_its_buttons(halted: Page) -> 
     halted.get_by_role("tab", name="Checkpoints").click()
     rows = copied(halted, "Checkpoints")
     assert list(rows[0])[::7] == ["File", "Saved"]
-    assert [row["File"] for row in rows] == halted.locator(
-        "#checkpoints td.filename"
-    ).all_inner_texts()
+    shown = halted.get_by_role("region", name="Checkpoints", exact=True).locator("td.filename")
+    assert [row["File"] for row in rows] == shown.all_inner_texts()
 
 
 def test_a_chart_is_downloaded_as_an_image(halted: Page, tmp_path: Path) -> None:

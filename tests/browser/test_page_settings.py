@@ -10,13 +10,7 @@ from playwright.sync_api import Page, expect
 @pytest.fixture
 def form(served: Served, open_page: OpenPage) -> Page:
     """The page without a run, with the initial settings."""
-    served.idle()
-    plain = {"task_type": "selection", "bottleneck_type": "communication", "batch_size": 16}
-    extra = {"distractors": "random", "stop_token": False, "augment": False}
-    lengths = {"seed": 0, "max_steps": None}
-    served.post(
-        "/task_config", {**plain, **extra, **lengths, "num_distractors": 3, "vocab_size": 25}
-    )
+    served.initial_settings()
     page = open_page()
     expect(page.locator("#set-batch_size")).to_have_value("16")
     expect(page.locator("#set-batch_size")).to_be_enabled()
