@@ -221,6 +221,9 @@ def _describe(config: RunConfig, title: str, trainer: Trainer) -> None:
     )
     for note in corpus.notes + trainer.task.notes:
         log.info(f"data: {note}")
+    if config.mode == "train" and trainer.task.presets and not config.data.augment:
+        presets = " or ".join(f"experiment={name}" for name in trainer.task.presets)
+        log.info(f"without data.augment=true the agents memorise the training grids; see {presets}")
     if trainer.progress is None:
         log.info("no length is set: the run continues until it is stopped")
     elif trainer.schedule_progress is None and config.schedule.name != "constant":

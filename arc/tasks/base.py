@@ -87,7 +87,8 @@ class Task(ABC):
 
     ``held_out`` specifies what the corpus holds out from training (see SplitSpec). With
     ``shared_transform`` augmentation applies one transform to the whole batch. With
-    ``sends_pairs`` the sender sees pairs: ``sender_input`` returns GridPairs. ``on_chunk`` is
+    ``sends_pairs`` the sender sees pairs: ``sender_input`` returns GridPairs. ``presets``
+    are the options of conf/experiment that a run of the task should start from. ``on_chunk`` is
     called before each chunk of a split is evaluated; it may raise to end the evaluation.
 
     Raises DataError if ``data.synthetic`` or ``data.crop`` is set and the task does not use it. In
@@ -97,6 +98,7 @@ class Task(ABC):
     held_out: ClassVar[HoldOut] = "puzzles"
     shared_transform: ClassVar[bool] = False
     sends_pairs: ClassVar[bool] = False
+    presets: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TaskConfig, corpus: Corpus) -> None:
         self.config = config

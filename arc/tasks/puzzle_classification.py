@@ -51,6 +51,7 @@ class PuzzleClassificationTask(Task):
     """Classification with two classes per puzzle."""
 
     held_out: ClassVar[HoldOut] = "pairs"
+    presets = ("puzzle_classification", "puzzle_classification_vector")
 
     def __init__(self, config: PuzzleClassificationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)

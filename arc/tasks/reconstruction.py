@@ -48,6 +48,7 @@ class ReconstructionTask(Task):
     """All sizes of a batch are decoded in one pass."""
 
     config: ReconstructionConfig
+    presets = ("reconstruction_vector", "reconstruction_20", "reconstruction_125")
 
     def __init__(self, config: ReconstructionConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)

@@ -54,6 +54,7 @@ class TransformationTask(Task):
 
     config: TransformationConfig
     sends_pairs: ClassVar[bool] = True
+    presets = ("transformation",)
 
     def __init__(self, config: TransformationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)

@@ -147,6 +147,14 @@ def test_every_experiment_composes_and_changes_something(option: str, default: R
     assert parse_config(to_tree(changed)) == changed
 
 
+@pytest.mark.parametrize(
+    ("task", "preset"), [(name, each) for name in TASKS for each in TASKS[name].presets]
+)
+def test_the_presets_of_a_task_augment_its_data(task: str, preset: str) -> None:
+    config = compose(f"experiment={preset}")
+    assert (config.task.name, config.data.augment) == (task, True)
+
+
 def test_no_experiment_and_several_change_a_stored_run_as_they_change_conf(
     stored: Path, default: RunConfig
 ) -> None:

@@ -208,14 +208,17 @@ def test_settings_that_may_be_mistakes_are_logged(
     train_small: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     warmup, random = "during its warm-up", "keeps its random initial weights"
+    preset = "see experiment=puzzle_classification or experiment=puzzle_classification_vector"
     task = ["task=puzzle_classification", "training.max_steps=4"]
     with caplog.at_level("INFO"):
         train_small(tmp_path / "a", *task, "encoder.freeze=true", "training.warmup_steps=100")
         assert warmup in caplog.text
         assert random in caplog.text
+        assert preset in caplog.text
         caplog.clear()
-        train_small(tmp_path / "b", *task, "training.warmup_steps=4")
+        train_small(tmp_path / "b", *task, "training.warmup_steps=4", "data.augment=true")
     assert warmup not in caplog.text
+    assert preset not in caplog.text
     assert random not in caplog.text
 
 
