@@ -48,6 +48,19 @@ def feature_ids(feature: str, grids: Grids) -> Tensor:
     return torch.cat(columns, 1).unique(dim=0, return_inverse=True)[1]
 
 
+def equal_cells(one: Grids, other: Grids) -> Tensor:
+    """Count the equal cells at the same places of two grids: float32 [one, other]."""
+    side = min(one.cells.shape[1], other.cells.shape[1])
+    counts = torch.zeros(len(one), len(other), device=one.cells.device)
+    for color in range(NUM_COLORS):
+        mine, theirs = (
+            ((each.cells == color) & each.inside)[:, :side, :side].flatten(1).float()
+            for each in (one, other)
+        )
+        counts += mine @ theirs.t()
+    return counts
+
+
 def periods(grids: Grids) -> Tensor:
     """Return the smallest periods of each grid, in rows and in columns: int64 [batch, 2].
 

@@ -11,15 +11,8 @@ from torch import Tensor
 
 from arc.data import Corpus, Grids, Split, Transform
 from arc.data.features import color_counts
-from arc.data.grids import NUM_COLORS, grids_of_cells
-from arc.metrics import (
-    Codec,
-    cell_percentages,
-    cell_shares,
-    cells_of_messages,
-    right_cells,
-    subsampled,
-)
+from arc.data.grids import grids_of_cells
+from arc.metrics import cell_percentages, cell_shares, right_cells
 from arc.models import ARCAutoencoder
 from arc.models.ragged import cell_values
 from arc.tasks.base import (
@@ -32,6 +25,7 @@ from arc.tasks.base import (
     cell_accuracy,
     cell_loss,
 )
+from arc.tasks.codes import Budget, codec_cells, subsampled_cells
 
 VALUES = ("grids", "cells", "exact")  # the headline first
 
@@ -134,7 +128,11 @@ class ReconstructionTask(Task):
             if self.config.use_input_output_pairs:
                 right["copy_of_input"] = self._copying(split)
             else:
-                right |= self._codes(model, split, full)
+                budget = Budget(model.bottleneck)
+                right |= subsampled_cells(budget, split)
+                if full:
+                    training = self.corpus.training.grids
+                    right |= codec_cells(budget, split, training, self.on_chunk)
             sizes = split.grids.sizes[split.target].cpu()
             baselines = {}
             for name, cells in right.items():
@@ -152,30 +150,3 @@ class ReconstructionTask(Task):
         same = (sent.sizes == wanted.sizes).all(1)[grids_of_cells(wanted.sizes, len(copied))]
         guess = torch.where(same, copied, 0)
         return right_cells(guess == cell_values(wanted), wanted.sizes)
-
-    def _codes(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, Tensor]:
-        """Return the correct cells of codes whose messages have the bottleneck's size.
-
-        ``subsampled``: evenly spaced cells, one for each number of a vector, or as many as the
-        capacity allows. ``codec``, if ``full`` and for discrete messages: a context model.
-        """
-        used, example = split.target.unique(return_inverse=True)
-        grids, bottleneck, built = split.grids[used].to("cpu"), model.bottleneck, {}
-        messages = bottleneck.num_messages or 0
-        if messages:
-            kept = cells_of_messages(messages)
-        elif bottleneck.capacity_bits is None:
-            kept = bottleneck.signal_width
-        else:
-            kept = int(bottleneck.capacity_bits / math.log2(NUM_COLORS))
-        if kept > 0:
-            built["subsampled"] = subsampled(grids, kept)
-        if full and messages:
-            codec = Codec.fit(self.corpus.training.grids, self.on_chunk)
-            sent = codec.encode(grids, messages, self.on_chunk)
-            built["codec"] = codec.decode(sent, messages, grids.sizes, self.on_chunk)
-        wanted = cell_values(grids)
-        return {
-            name: right_cells(cell_values(guess) == wanted, grids.sizes)[example]
-            for name, guess in built.items()
-        }

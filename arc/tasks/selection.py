@@ -18,7 +18,13 @@ from arc.data.distractors import (
     DistractorKind,
     sample_candidates,
 )
-from arc.data.features import FEATURES, equal_contents, feature_ids
+from arc.data.features import (
+    FEATURES,
+    color_counts,
+    equal_cells,
+    equal_contents,
+    feature_ids,
+)
 from arc.data.near_copies import near_copies
 from arc.metrics import expected_accuracy, random_code_accuracy, share, share_percent
 from arc.models import ARCAutoencoder
@@ -356,7 +362,10 @@ class SelectionTask(Task):
     def _baselines_of(
         self, model: ARCAutoencoder, split: Split, wanted: list[tuple[str, int]]
     ) -> dict[tuple[str, int], dict[str, float]]:
-        """Return the baselines: chance, simple features, and random codes of the bottleneck."""
+        """Return the baselines: chance, simple features, and random codes of the bottleneck.
+
+        With pairs, also the similarity of a candidate to the input.
+        """
         known = self._baselines.setdefault(split.name, {})
         missing = [game for game in wanted if game not in known]
         if not missing:
@@ -370,6 +379,9 @@ class SelectionTask(Task):
             )
             for game, accuracy in matches.items():
                 known[game][feature] = share_percent(accuracy)
+        if self.config.use_input_output_pairs:
+            for game, accuracy in self._accuracies(split, missing, _similarity(split)).items():
+                known[game]["similarity_to_input"] = share_percent(accuracy)
         codes = model.bottleneck.num_messages
         if codes is not None:
             for game in missing:
@@ -399,6 +411,25 @@ class SelectionTask(Task):
 def _equal(own: Tensor, candidates: Tensor) -> Scores:
     """Score the candidates by whether they equal each example's ``own``, [examples]."""
     return lambda part: own[part, None] == candidates
+
+
+def _similarity(split: Split) -> Scores:
+    """Score the candidates by their similarity to each example's input.
+
+    It is three times the share of the cells that are equal at the same places, less the number of
+    colours that only one of the two grids has.
+    """
+    grids = split.grids.to("cpu")
+    candidates, cells = grids[split.candidates], grids.sizes.prod(1)
+    colors = (color_counts(grids) > 0).float()
+
+    def scores(part: Tensor) -> Tensor:
+        own = split.sender[part]
+        largest = torch.maximum(cells[own, None], cells[split.candidates])
+        differing = torch.cdist(colors[own], colors[split.candidates], p=1)
+        return 3 * equal_cells(grids[own], candidates) / largest - differing
+
+    return scores
 
 
 def _candidate_prediction(candidates: Grids, probabilities: Tensor, answer: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from arc.tasks.base import (
     percent,
     transformed,
 )
+from arc.tasks.codes import Budget, codec_cells, subsampled_cells
 
 
 class TransformationConfig(TaskConfig):
@@ -58,7 +59,7 @@ class TransformationTask(Task):
 
     def __init__(self, config: TransformationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
-        self._baselines: dict[str, dict[str, float]] = {}
+        self._baselines: dict[tuple[str, bool], dict[str, float]] = {}
 
     def sender_input(
         self,
@@ -103,7 +104,7 @@ class TransformationTask(Task):
         ``exact``: the share of grids without a wrong cell. ``grids``: the share of correct cells
         of a grid, averaged over grids. ``cells``: the share over all cells. If the size is
         predicted, ``sizes`` is the share of correct sizes, and all cells of a grid of another
-        size are wrong.
+        size are wrong. ``full`` adds the baseline ``codec``.
         """
         names = ["exact", "grids", "cells", *(["sizes"] if self.config.size == "predicted" else [])]
         if len(split) == 0:
@@ -124,7 +125,9 @@ class TransformationTask(Task):
         sizes = split.grids.sizes[split.target].cpu()
         shares = cell_shares(torch.cat(right), sizes) | {"sizes": share(torch.cat(right_sizes))}
         metric = Metric.of(
-            {name: shares[name] for name in names}, len(split), self._baselines_of(split)
+            {name: shares[name] for name in names},
+            len(split),
+            self._baselines_of(model, split, full),
         )
         loss = cell_loss / int(sizes.prod(1).sum()) + size_loss / len(split)
         return TaskMetrics(loss, {"transformation": metric})
@@ -143,28 +146,40 @@ class TransformationTask(Task):
             for made, right in zip(built, wanted, strict=True)
         ]
 
-    def _baselines_of(self, split: Split) -> dict[str, float]:
-        """Return the shares of a copy of the input and of the output's majority colour.
+    def _baselines_of(self, model: ARCAutoencoder, split: Split, full: bool) -> dict[str, float]:
+        """Return the shares of a copy of the input, of the majority colour and of codes.
 
-        The copy is resized if the size is given; otherwise, a copy of another size is wrong.
+        The codes encode the output in a message of the bottleneck's size: ``subsampled``, with
+        ``full`` ``codec``, and ``corrected_copy``, which encodes as many wrong cells of the
+        resized copy as fit. If the size is predicted, the codes encode it as well, and a copy of
+        another size is wrong.
         """
-        if split.name not in self._baselines:
+        key = (split.name, full)
+        if key not in self._baselines:
             pairs = _pairs(split, torch.arange(len(split)))
             outputs, sizes = pairs.outputs, pairs.outputs.sizes
             hits = cell_values(pairs.inputs.resized(sizes)) == cell_values(outputs)
-            copied = right_cells(hits, sizes).cpu()
-            if self.config.size == "predicted":
-                copied = copied * (pairs.sizes == sizes).all(1).cpu()
+            resized, cells = right_cells(hits, sizes).cpu(), sizes.prod(1).cpu()
+            is_predicted = self.config.size == "predicted"
+            budget = Budget(model.bottleneck, with_size=is_predicted)
+            copied = resized
+            if is_predicted:
+                copied = resized * (pairs.sizes == sizes).all(1).cpu()
             guesses = {
                 "copy_of_input": copied,
                 "majority_color": color_counts(outputs).max(1).values,
+                "corrected_copy": torch.minimum(cells, resized + budget.corrections(cells)),
+                **subsampled_cells(budget, split),
             }
-            self._baselines[split.name] = {
+            if full:
+                training = self.corpus.training.grids
+                guesses |= codec_cells(budget, split, training, self.on_chunk)
+            self._baselines[key] = {
                 name if value == "exact" else f"{name}_{value}": percentage
                 for name, right in guesses.items()
                 for value, percentage in cell_percentages(right, sizes).items()
             }
-        return self._baselines[split.name]
+        return self._baselines[key]
 
 
 def _pairs(split: Split, examples: Tensor, transform: Transform | None = None) -> GridPairs:

@@ -116,22 +116,26 @@ def evaluate_controls(
 ) -> dict[str, TaskMetrics]:
     """Evaluate the receiver of ``model`` with signals that do not come from its sender.
 
-    The controls: the messages of ``evaluation`` shuffled among the examples, one message for all
-    examples, and the messages of ``untrained``, a model with an untrained sender. With ``pair``,
-    also the untrained receiver with these messages. If the task has candidates, also a receiver
-    that knows the sender's code.
+    The controls: for each example the message of another one (left out for a single example), one
+    message for all examples, and the messages of ``untrained``, a model with an untrained sender.
+    With ``pair``, also the untrained receiver with these messages. If the task has candidates,
+    also a receiver that knows the sender's code.
     """
     if len(split) == 0:
         return {}
     model.eval()
     untrained.eval()
     signal = evaluation.signal
-    shuffle = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))
+    another = torch.empty_like(order)
+    another[order] = order.roll(1)
     signals = {
-        "shuffled_messages": signal[shuffle.to(signal.device)],
+        "shuffled_messages": signal[another.to(signal.device)],
         "constant_message": signal[:1].expand_as(signal),
         "untrained_sender": task.send_all(untrained, split)[1],
     }
+    if len(split) == 1:
+        del signals["shuffled_messages"]
     controls = {name: task.evaluate(model, split, other) for name, other in signals.items()}
     if pair:
         controls["untrained_pair"] = task.evaluate(untrained, split, signals["untrained_sender"])

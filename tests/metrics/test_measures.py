@@ -308,3 +308,36 @@ def test_tensors_are_accepted() -> None:
 
 def test_the_example_of_the_documentation() -> None:
     assert doctest.testmod(suite) == (0, 7)
+
+
+def test_the_floors_give_equal_grids_equal_messages() -> None:
+    """A meaningless code of each grid is as consistent as its floors, although grids repeat."""
+    arrays, repeated = random_grids(40), np.repeat(np.arange(40), 2)
+    grids = Grids.from_arrays([arrays[number] for number in repeated])
+    concepts = np.random.default_rng(0).integers(0, 3, (40, 4))[repeated]
+    codes = np.random.default_rng(1).permutation(64)[:40, None] // np.array([16, 4, 1]) % 4
+    hashed = language(codes[repeated], concepts, 4, grids=grids)
+    for floor in (shuffled, random_codes):
+        changed = floor(hashed, seeded())
+        assert not (changed.messages == hashed.messages).all()
+        assert (changed.messages[::2] == changed.messages[1::2]).all()
+    measured = measure_language(hashed)["semantic_consistency_adjusted"]
+    assert measured.value > 0.9
+    assert measured.shuffled == pytest.approx(measured.value)
+    assert hashed.messages.tolist() == codes[repeated].tolist()
+
+
+def test_the_information_of_positions_and_concepts_is_corrected_for_chance() -> None:
+    """The first position names the first concept of two; the second position is random."""
+    rng = np.random.default_rng(0)
+    concepts = np.stack([np.arange(60) % 3, rng.integers(0, 20, 60)], 1)
+    of = language(np.stack([concepts[:, 0], rng.integers(0, 3, 60)], 1), concepts, 3)
+    found = position_concepts(of, seeded())
+    assert found.chance is not None
+    best = np.maximum(0, found.information - found.chance).max(1)
+    assert best[1] < 0.3 < 1.4 < best[0]
+    measured = MEASURES["information"].compute(of, seeded())
+    assert measured["position_information"] == pytest.approx(best.mean())
+    shares = np.maximum(0, found.information - found.chance).max(0) / found.concept_entropy
+    assert measured["concept_information"] == pytest.approx(shares.mean())
+    assert shares.mean() < 0.52 < (found.information.max(0) / found.concept_entropy).mean()

@@ -40,7 +40,25 @@ def test_the_baseline_is_the_most_frequent_class_in_training(build: MakeRun) -> 
     run = build(TASK, "data.validation_fraction=0.25", puzzles=puzzles)
     metric = evaluate(run, run.corpus.validation).headline
     assert metric.targets == 18
-    assert metric.baselines == pytest.approx({"prior": 100 / 18, "prior_top5": 100 * 5 / 18})
+    assert metric.baselines["prior"] == pytest.approx(100 / 18)
+    assert metric.baselines["prior_top5"] == pytest.approx(100 * 5 / 18)
+
+
+def test_the_nearest_training_grid_is_a_baseline(build: MakeRun) -> None:
+    """Of four test grids, the input of ``a`` looks like those of ``b``."""
+
+    def pair(one: int, other: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((2, width), one), np.full((2, width), other)
+
+    puzzles: Any = {
+        "a": ([pair(1, 2, width) for width in (1, 2, 3)], [pair(3, 2, 4)]),
+        "b": ([pair(3, 4, width) for width in (1, 2, 3)], [pair(3, 4, 5)]),
+    }
+    run = build(TASK, "data.validation_fraction=0.25", puzzles=puzzles)
+    metric = evaluate(run, run.corpus.test).headline
+    assert metric.targets == 4
+    assert metric.baselines["nearest_grid"] == pytest.approx(75)
+    assert metric.baselines["nearest_grid_top5"] == pytest.approx(100)
 
 
 def test_with_fewer_than_five_classes_top5_is_100(build: MakeRun) -> None:

@@ -140,6 +140,19 @@ def test_in_pair_mode_baselines_compare_with_the_input(build: MakeRun) -> None:
     assert evaluate(run, run.corpus.training).headline.baselines["size"] == pytest.approx(expected)
 
 
+def test_in_pair_mode_candidates_are_compared_with_the_input(build: MakeRun) -> None:
+    """The second output resembles its input most; the third output resembles the first input."""
+    pairs = [
+        (np.array([[1, 1, 2]]), np.array([[1, 1, 1]])),
+        (np.array([[3, 4, 4]]), np.array([[3, 4, 4, 4]])),
+        (np.array([[5, 5, 6]]), np.array([[1, 2, 2]])),
+    ]
+    run = build(TASK, "task.num_distractors=2", PAIRS, puzzles={"p": (pairs, [])})
+    baselines = evaluate(run, run.corpus.training).headline.baselines
+    # equal cells: the first input has 2/3 with both outputs, and one colour less than its own
+    assert baselines["similarity_to_input"] == pytest.approx(100 / 3)
+
+
 def test_a_vector_has_no_random_code_baseline(build: MakeRun) -> None:
     run = build(TASK, "task.num_distractors=3", "bottleneck=autoencoder")
     baselines = evaluate(run, run.corpus.validation).headline.baselines

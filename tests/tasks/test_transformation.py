@@ -12,6 +12,7 @@ from helpers_data import MakeRun, Run, evaluate
 from arc.data import Transform
 
 TASK = "task=transformation"
+VECTOR = ["bottleneck=autoencoder", "model.latent_dim=2"]
 PAIRS = [  # a changed cell, a larger output, a copy
     ([[0, 0, 0, 5]], [[0, 0, 1, 5]]),
     ([[7, 2]], [[7, 2], [2, 2], [2, 2], [7, 7]]),
@@ -72,25 +73,48 @@ def test_metrics_describe_what_the_receiver_builds(build: MakeRun, size: str) ->
 
 
 @pytest.mark.parametrize(
-    ("size", "copied"),
-    [
-        ("given", [3 / 4, 5 / 8, 1]),  # resized: rows 7 2 against 7 2, 2 2, 2 2, 7 7
-        ("predicted", [3 / 4, 0, 1]),
+    ("options", "copied", "corrected", "kept"),
+    [  # resized: rows 7 2 against 7 2, 2 2, 2 2, 7 7; 7 symbols correct 6, 5, 7 cells and hold 9
+        (["bottleneck.max_message_length=7"], [3 / 4, 5 / 8, 1], [1, 1, 1], [1, 1, 1]),
+        # the size takes log2(900) of 23.2 bits; the rest corrects 2, 2 and 3 cells and holds 4
+        (["task.size=predicted"], [3 / 4, 0, 1], [1, 7 / 8, 1], [1, 5 / 8, 1]),
+        (VECTOR, [3 / 4, 5 / 8, 1], [1, 6 / 8, 1], [3 / 4, 3 / 8, 1]),
     ],
 )
-def test_baselines_of_three_pairs(build: MakeRun, size: str, copied: list[float]) -> None:
-    run = build(TASK, f"task.size={size}", puzzles={"p": (PAIRS, [])})
-    cells, majority = np.array([4, 8, 2]), np.array([2 / 4, 5 / 8, 1])
+def test_baselines_of_three_pairs(
+    build: MakeRun,
+    options: list[str],
+    copied: list[float],
+    corrected: list[float],
+    kept: list[float],
+) -> None:
+    run = build(TASK, *options, puzzles={"p": (PAIRS, [])})
+    cells = np.array([4, 8, 2])
+    shares = {
+        "copy_of_input": copied,
+        "majority_color": [2 / 4, 5 / 8, 1],
+        "corrected_copy": corrected,
+        "subsampled": kept,
+    }
     expected = {
         f"{name}{end}": 100 * value
-        for name, share in (("copy_of_input", np.array(copied)), ("majority_color", majority))
+        for name, share in ((name, np.array(each)) for name, each in shares.items())
         for end, value in (
-            ("", 1 / 3),
+            ("", (share == 1).mean()),
             ("_grids", share.mean()),
             ("_cells", (share * cells).sum() / cells.sum()),
         )
     }
     assert evaluate(run, run.corpus.training).headline.baselines == pytest.approx(expected)
+
+
+def test_the_final_report_has_the_codec_for_symbols(build: MakeRun) -> None:
+    run = build(TASK, "bottleneck.max_message_length=20", puzzles={"p": (PAIRS, [])})
+    baselines = evaluate(run, run.corpus.training, full=True).headline.baselines
+    assert [baselines[f"codec{value}"] for value in ("", "_grids", "_cells")] == [100, 100, 100]
+    assert not any(
+        name.startswith("codec") for name in evaluate(run, run.corpus.training).headline.baselines
+    )
 
 
 def test_a_transform_applies_to_both_grids_of_a_pair(make_run: MakeRun) -> None:

@@ -1,6 +1,7 @@
 """Evaluation of a split: repeatable, without side effects, with baselines and controls."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from helpers_cli import Make
 
 from arc.config.builders import build_model
+from arc.data import Split
+from arc.models import ARCAutoencoder
 from arc.tasks import TaskMetrics
 from arc.training import RunControl, evaluate_controls, evaluate_split
 
@@ -99,6 +102,28 @@ def test_controls_are_worse_than_the_messages_of_the_sender(make_run: Make) -> N
     for metrics in controls.values():
         assert metrics.accuracy < evaluation.task_metrics.accuracy - 20
     assert controls["shuffled_messages"].accuracy == pytest.approx(25, abs=12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_shuffled_message_is_that_of_another_example(make_run: Make, count: int) -> None:
+    """With seed 0, torch's permutations of 2 and of 5 numbers leave some in their place."""
+    run = make_run("task=selection", "task.num_distractors=3")
+    split = run.corpus.training
+    evaluation = evaluate_split(run.model, run.task, split)
+    few = replace(split, example_ids=split.example_ids[:count])
+    seen: list[torch.Tensor] = []
+
+    def record(model: ARCAutoencoder, split: Split, signal: torch.Tensor) -> TaskMetrics:
+        seen.append(signal)
+        return evaluation.task_metrics
+
+    run.task.evaluate = record
+    numbered = replace(evaluation, signal=torch.arange(count)[:, None], messages=None)
+    controls = evaluate_controls(run.model, run.task, few, numbered, run.model)
+    assert ("shuffled_messages" in controls) == (count > 1)
+    if count > 1:
+        assert sorted(seen[0][:, 0].tolist()) == list(range(count))
+        assert (seen[0] != numbered.signal).all()
 
 
 def test_an_untrained_pair_is_a_control_of_agents_that_share_weights(make_run: Make) -> None:

@@ -6,20 +6,31 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from arc.metrics.concepts import Array
 from arc.metrics.language.base import Language
 
 
+def shuffle(language: Language, generator: Generator) -> Array:
+    """Draw for each example the one whose message it gets: int64 [N].
+
+    Examples of equal grids get the same message, as from a sender that sees only the grid.
+    """
+    first = np.unique(language.grid_ids, return_index=True)[1]
+    order = torch.randperm(len(first), generator=generator).numpy()
+    return np.asarray(first[order][language.grid_ids])
+
+
 def shuffled(language: Language, generator: Generator) -> Language:
-    """Return the language with its messages randomly assigned to the examples."""
-    order = torch.randperm(len(language), generator=generator).numpy()
-    return language.saying(language.messages[order], language.lengths[order])
+    """Return the language with its messages randomly assigned to the grids (see ``shuffle``)."""
+    rows = shuffle(language, generator)
+    return language.saying(language.messages[rows], language.lengths[rows])
 
 
 def random_codes(language: Language, generator: Generator) -> Language:
     """Return random messages with the same frequencies of lengths and of symbols per position.
 
     Among the messages of each length, the symbols at each position are permuted on their own, so
-    that a stop symbol stays at the end.
+    that a stop symbol stays at the end. Examples of equal grids get equal messages.
     """
     messages = language.messages.copy()
     for length in np.unique(language.lengths):

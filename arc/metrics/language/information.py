@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Generator
 
 from arc.metrics.concepts import Array, ConceptTable
 from arc.metrics.entropy import entropy_bits
 from arc.metrics.language.base import Language, register
+from arc.metrics.language.changes import shuffle
 
 
 def conditional_bits(of: Array, given: Array) -> float:
@@ -74,12 +74,10 @@ def position_concepts(
     """Return the information of each position's symbol about each concept, ``puzzle`` included.
 
     The end of a message counts as a symbol of its own. ``chance`` is the mean over ``repetitions``
-    shuffles of the messages.
+    shuffles of the messages among the grids.
     """
     table = information_table(language.symbols, language.concepts)
-    orders = [
-        torch.randperm(len(language), generator=generator).numpy() for _ in range(repetitions)
-    ]
+    orders = [shuffle(language, generator) for _ in range(repetitions)]
     tables = [information_table(language.symbols[order], language.concepts) for order in orders]
     return replace(table, chance=np.mean([each.information for each in tables], axis=0))
 

@@ -19,9 +19,9 @@ SELECTIONS = ("all", "fast", "none")
 class Measured:
     """A value and its floors.
 
-    ``shuffled``: the same measure after the messages were shuffled among the examples. ``random``:
+    ``shuffled``: the same measure after the messages were shuffled among the grids. ``random``:
     the same measure of random messages with the same distribution of lengths and of symbols at
-    each position.
+    each position. In both, equal grids have equal messages.
     """
 
     value: float
