@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from arc.data import Split
@@ -46,6 +47,12 @@ class Messages:
     def max_length(self) -> int:
         """The number of symbol positions of a message."""
         return self.symbols.shape[1]
+
+    @property
+    def with_ends(self) -> Tensor:
+        """The symbols, with ``vocab_size`` at every position after the end of a message."""
+        is_after = torch.arange(self.max_length) >= self.lengths[:, None]
+        return self.symbols.masked_fill(is_after, self.vocab_size)
 
 
 def language_metrics(

@@ -21,12 +21,10 @@ def entropy(messages: Messages) -> dict[str, float]:
     - ``capacity_bits``: the capacity of a message: max_length * log2(vocab_size), or with a stop
       symbol the logarithm of the number of messages that differ before or at it.
     - ``symbol_entropy_bits``: the entropy of the symbols at one position, averaged over positions,
-      in [0, log2(vocab_size)].
+      in [0, log2(vocab_size)]. With a stop symbol, the end of a message counts as one more symbol.
     """
     _, counts = messages.symbols.unique(dim=0, return_counts=True)
-    positions = [
-        torch.bincount(column, minlength=messages.vocab_size) for column in messages.symbols.t()
-    ]
+    positions = [torch.bincount(column) for column in messages.with_ends.t()]
     capacity = messages.capacity_bits
     if capacity is None:
         capacity = messages.max_length * math.log2(messages.vocab_size)

@@ -13,10 +13,11 @@ def usage(messages: Messages) -> dict[str, float]:
 
     - ``unique_messages``: the number of distinct messages, 1 to the number of messages.
     - ``symbols_used``: the share of the max_length * vocab_size combinations of position and
-      symbol that occur, in percent.
+      symbol that are sent, in percent.
     - ``mean_length``: the mean number of symbols sent, the stop symbol included, 1 to max_length.
     """
-    used = [column.unique().numel() for column in messages.symbols.t()]
+    columns = [column.unique() for column in messages.with_ends.t()]
+    used = [int((column < messages.vocab_size).sum()) for column in columns]
     return {
         "unique_messages": len(messages.symbols.unique(dim=0)),
         "symbols_used": 100 * sum(used) / (messages.max_length * messages.vocab_size),

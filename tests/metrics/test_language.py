@@ -75,6 +75,16 @@ def test_mean_length() -> None:
     assert measure(messages, 2, lengths)["mean_length"] == 1.75
 
 
+def test_symbols_after_the_end_of_a_message_are_not_used() -> None:
+    """Symbol 0 is the stop symbol: 0, 1 0, 1 1 and 0."""
+    messages = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    measured = measure(messages, 2, torch.tensor([1, 2, 2, 1]))
+    assert measured["symbols_used"] == pytest.approx(100 * 4 / 6)
+    # half of the first symbols are 0; half of the second are missing, and the others differ
+    assert measured["symbol_entropy_bits"] == pytest.approx((1 + 1.5 + 0) / 3)
+    assert measured["unique_messages"] == 3
+
+
 def test_only_selected_metrics_are_computed() -> None:
     symbols = torch.zeros(2, 2, dtype=torch.int64)
     assert "capacity_bits" not in language_metrics({"usage": MetricConfig()}, symbols, 2)
