@@ -26,8 +26,9 @@ def measures(runs: Sequence[ReportedRun]) -> Section:
         "measures",
         "Language measures",
         "A value close to its floors is not evidence of a learned language. Floors: the messages "
-        "shuffled among the examples; random messages with the same distributions; the messages "
-        "of an untrained sender.",
+        "shuffled among the grids; random messages with the same distributions; the messages of "
+        "an untrained sender."
+        + (" The figures show those of the first run." if len(runs) > 1 else ""),
     )
     measured = [run for run in runs if run.results.get("measures")]
     names = list(dict.fromkeys(name for run in measured for name in run.results["measures"]))
