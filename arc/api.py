@@ -109,9 +109,9 @@ def train(
     folder = Path("outputs") / str(plan.config.run_name) if output is None else Path(output)
     run = build_run(plan, folder)
     result = run_to_end(run, control=control, callbacks=callbacks)
-    best, last = run.policy.best, run.policy.last
+    last = run.policy.last
     checkpoints = Checkpoints(
-        best if best.exists() else None, last if last is not None and last.exists() else None
+        run.policy.saved_best, last if last is not None and last.exists() else None
     )
     model = run.best_model.eval()
     return TrainedRun(run.config, result.outcome, checkpoints, result.results, model)
@@ -166,10 +166,10 @@ def cross_play(
 ) -> dict[str, Any]:
     """Evaluate the receiver of each run with the messages of the sender of each run.
 
-    ``sources`` and ``overrides`` as in ``evaluate``. Returns the headline accuracies in percent as
-    ``matrix[sender][receiver]`` in the order of ``runs``, their means over the ``diagonal`` and
-    ``off_diagonal``, and the ``baselines``. Raises ConfigError unless task, bottleneck and data of
-    the runs are equal.
+    ``sources`` and ``overrides`` as in ``evaluate``. Returns the accuracies by the task's first
+    metric, in percent, as ``matrix[sender][receiver]`` in the order of ``runs``, their means over
+    the ``diagonal`` and ``off_diagonal``, and the ``baselines``. Raises ConfigError unless task,
+    bottleneck and data of the runs are equal.
     """
     configure_allocator()
     chosen, typed = pick_device(device), list(map(as_path, overrides))

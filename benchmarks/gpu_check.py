@@ -2,8 +2,8 @@
 
 Compares the GPU with the CPU, captured training steps (CUDA graphs) with steps that are launched
 kernel by kernel, and resumed runs with uninterrupted ones. Then measures the stall of a save, the
-time of a step for each model and batch size, its share of the rate of a bare matrix product, and
-the default run. Exits with status 1 if a comparison fails.
+time of a step for each model and batch size, its utilization (FLOP rate relative to a bare matrix
+product), and the default run. Exits with status 1 if a comparison fails.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def speed(model: str, batch: int, peak: float, *, captured: bool = True) -> dict
         "captured": captured and trainer._graphs is not None and not trainer._graphs.failed,
         "ms per step": 1000 * took,
         "examples/s": len(examples) / took,
-        "share of product": f"{100 * counter.get_total_flops() / took / peak:.1f} %",
+        "utilization": f"{100 * counter.get_total_flops() / took / peak:.1f} %",
         "memory, MiB": torch.cuda.max_memory_allocated() / 2**20,
     }
 

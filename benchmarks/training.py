@@ -1,8 +1,8 @@
-"""Training speed: examples per second, the share of the machine's rate, start-up and memory.
+"""Training speed: examples per second, utilization of the machine, start-up and memory.
 
-Each row varies one part of the default run and trains in a process of its own. The share is the
-arithmetic of all matrix products and convolutions of a step (torch's FlopCounterMode; sums of
-embedded cells are not counted), divided by the step's duration and the rate of a bare matrix
+Each row varies one part of the default run and trains in a process of its own. Utilization is the
+FLOPs of all matrix products and convolutions of a step (torch's FlopCounterMode; sums of
+embedded cells are not counted), divided by the step's duration and the FLOP rate of a bare matrix
 product of the same precision, which is measured in the same run. ``plain`` is the same model in a
 plain training loop: a DataLoader, and every candidate of every target is encoded. ``--default-run``
 trains the default run to its end and measures the time to two accuracies.
@@ -294,7 +294,7 @@ def show(found: Result) -> None:
         [name, row["ms"], row["examples_per_s"], row["share"], row["mib"]]
         for name, row in found["rows"].items()
     ]
-    headers = ["run", "ms per step", "examples/s", "% of product", "peak memory, MiB"]
+    headers = ["run", "ms per step", "examples/s", "utilization, %", "peak memory, MiB"]
     print(tabulate(rows, headers, tablefmt="github", floatfmt=",.0f"), end="\n\n")
     plain = [
         [name, row["examples_per_s"], found["rows"][name]["examples_per_s"] / row["examples_per_s"]]
@@ -320,7 +320,7 @@ def compare(before: Result, after: Result) -> None:
         for name, old in before["rows"].items()
         if (new := after["rows"].get(name)) is not None
     ]
-    headers = ["run", "ms before", "ms after", "times faster", "% before", "% after"]
+    headers = ["run", "ms before", "ms after", "times faster", "utilization before, %", "after"]
     print(tabulate(rows, headers, tablefmt="github", floatfmt=",.2f"))
 
 

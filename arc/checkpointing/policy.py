@@ -62,6 +62,11 @@ class CheckpointPolicy(Callback):
         return self.path("best")
 
     @property
+    def saved_best(self) -> Path | None:
+        """The file of the best state of this run; None if there is none yet."""
+        return self.best if self.best.exists() else None
+
+    @property
     def last(self) -> Path | None:
         """The file of the last state; None if it is not kept."""
         return self.path("last")
@@ -195,7 +200,8 @@ class CheckpointPolicy(Callback):
 
     def _save_epoch(self, event: ValidationEvent) -> None:
         every = self.config.checkpoint.every_epochs
-        if every is not None and event.epoch % every == 0:
+        is_complete = self.trainer.sampler.epoch_is_complete
+        if every is not None and event.epoch % every == 0 and is_complete:
             self._prune()
             path = self.path(f"epoch_{event.epoch:04d}")
             self._written.append(path)
@@ -222,13 +228,8 @@ class CheckpointPolicy(Callback):
 
     def _epochs(self) -> list[Path]:
         """Return the epoch files of this run: earlier ones by number, then those just written."""
-        pattern = re.compile(re.escape(f"{self.config.run_name}_epoch_") + r"(\d+)\.pth")
-        found = []
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if match := pattern.fullmatch(path.name):
-                written = self._written.index(path) if path in self._written else -1
-                found.append((written, int(match.group(1)), path))
-        return [path for *_, path in sorted(found)]
+        found, written = epoch_files(self.folder, self.config.run_name), self._written
+        return sorted(found, key=lambda path: written.index(path) if path in written else -1)
 
 
 class EncoderCheckpointPolicy(CheckpointPolicy):
@@ -250,6 +251,12 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
     def best(self) -> Path:
         """The file of the best encoder so far."""
         return self.folder / f"pretrained_encoder_{self.config.pretrain.file_label}.pth"
+
+    @property
+    def saved_best(self) -> Path | None:
+        """The file of the best encoder; None if the file is that of an earlier pretraining."""
+        written = self.writer.written.get(self.best)
+        return None if written is None or written != identity(self.best) else self.best
 
     @property
     def last(self) -> None:
@@ -294,6 +301,16 @@ class EncoderCheckpointPolicy(CheckpointPolicy):
             kept = _keep_copy(self.best)
             log.info(f"{self.best}: the earlier encoder is preserved as {kept.name}")
         self._earlier_is_kept = True
+
+
+def epoch_files(folder: Path, run_name: str | None) -> list[Path]:
+    """Return the ``_epoch_NNNN`` files of a run in ``folder``, by number."""
+    pattern = re.compile(re.escape(f"{run_name}_epoch_") + r"(\d+)\.pth")
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if match := pattern.fullmatch(path.name):
+            found.append((int(match.group(1)), path))
+    return [path for _, path in sorted(found)]
 
 
 def _step_of(path: Path) -> int | None:

@@ -33,6 +33,7 @@ RESUMED = (
 )
 HARMLESS = ("run_name", "checkpoint.", "logger.")
 ORDER = ("training.batch_size", "task.")
+JUDGEMENT = ("training.best_metric", "task.", "bottleneck.")  # what values of validations depend on
 
 
 @dataclass(frozen=True)
@@ -176,12 +177,15 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         "model": content["model_state_dict"],
         "optimizer": content["optimizer_state_dict"],
     }
+    same_judgement = same_data and not any(key.startswith(JUDGEMENT) for key in changed)
+    if not same_judgement:
+        log.info("resume: earlier validations are not comparable; the next one is the best so far")
     trainer.load_state_dict(
         state,
         same_order=same_data
         and same_examples
         and not any(key.startswith(ORDER) for key in changed),
         same_optimizer="optimizer.name" not in changed,
-        same_best_metric="training.best_metric" not in changed,
+        same_best_metric=same_judgement,
     )
     log.info(f"resuming {source.path} at step {trainer.step}")

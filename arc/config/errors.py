@@ -9,7 +9,14 @@ from hydra.errors import OverrideParseException
 from pydantic import BaseModel
 
 from arc.config.files import config_folder
-from arc.config.schema import SCHEMAS, RunConfig, known_keys, options_with, top_keys
+from arc.config.schema import (
+    SCHEMAS,
+    RunConfig,
+    known_keys,
+    one_of_its_keys,
+    options_with,
+    top_keys,
+)
 from arc.registry import nearest
 
 PLUGINS = {  # the extra that installs each launcher and sweeper of Hydra's
@@ -42,6 +49,8 @@ def explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
         return f"{group}={option}: choose one of {', '.join(options)}.{hint}"
     if found := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(found.group(1), schema)
+    if found := re.search(r"Ambiguous value for argument '(.+)'", text):
+        return f"{found.group(1)}: add -m to run one job per value, or write a list as [a,b]"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override}: not of the form key=value; a value with special characters "
@@ -84,5 +93,7 @@ def _unknown_key(key: str, schema: type[BaseModel]) -> str:
         places = [each for each in schema.model_fields if wanted in known_keys(each, owner)]
         if places:
             return f"{key}: no such key. Did you mean {places[0]}.{wanted}?"
+        if not name and (advice := one_of_its_keys(section, owner)):
+            return advice
         name, known = section, top_keys(schema)
     return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arc.config.files import ConfigError, config_folder
 from arc.config.run_status import State, read_status
-from arc.config.sweeps import is_stopping, job_states, write_sweep
+from arc.config.sweeps import AUTO, is_stopping, job_states, write_sweep
 from arc.terminal import show, show_error
 from arc.terminal.signals import signals_handled
 
@@ -46,6 +46,7 @@ class FailedJobError(Exception):
 
 
 TOKEN_VARIABLE = "ARC_TOKEN"  # read by conf/config.yaml
+PATH = re.compile(r"[\w./+=-]*")
 
 
 # Hydra copies its store for every group that --help lists, a second in all, and changes no copy.
@@ -172,13 +173,15 @@ def _end_sweep(failed: list[str], *, is_interrupted: bool) -> list[str]:
     """Print how many jobs of the sweep finished; returns the faults of those that did not."""
     if not HydraConfig.initialized():
         return failed
-    folder = _sweep_folder()
+    folder, typed = _sweep_folder(), typed_overrides()
     HydraConfig.instance().cfg = None  # as it was before the sweep
     states = job_states(folder)
     counts = Counter(status["state"] for status in states.values())
     counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     is_done = not is_interrupted and not failed and set(counts) <= {"finished"}
-    advice = "" if is_done else "; the same command with resume=auto continues it"
+    is_from_file = any(each.startswith("resume=") and each != f"resume={AUTO}" for each in typed)
+    can_continue = not is_done and not is_from_file
+    advice = "; the same command with resume=auto continues it" if can_continue else ""
     show(f"sweep {folder}: {counted or 'no job was started'}{advice}", sys.stderr)
     recorded = [
         f"job {name}: {status['error'] or 'its process ended'}"
@@ -278,16 +281,16 @@ def gather_overrides() -> list[str]:
 def as_path(override: str) -> str:
     """Return ``key=path`` as Hydra can parse it.
 
-    ``~`` becomes the home folder. Paths with ``=`` or, if they exist, commas, as the names of a
-    sweep's jobs have them, are quoted.
+    ``~`` becomes the home folder. Paths with letters of other alphabets, with ``=`` or, if they
+    exist, commas, as the names of a sweep's jobs have them, are quoted.
     """
     key, _, value = override.partition("=")
     path = os.path.expanduser(value)
     if "," in value:
         is_literal = os.sep in value and os.path.exists(path)
     else:
-        has_sign = re.fullmatch(r"[\w./+=-]*=[\w./+=-]*", value) is not None
-        is_literal = value.startswith("~") or has_sign
+        is_special = "=" in value or not value.isascii()
+        is_literal = value.startswith("~") or (is_special and PATH.fullmatch(value) is not None)
     return f"{key}={quoted(path)}" if is_literal else override
 
 

@@ -24,7 +24,7 @@ from arc.config.schema import options_of, plain
 from arc.config.sweeps import key_of as key_of
 
 EXPERIMENT = "experiment"
-WORD = re.compile(r"[A-Za-z_][\w./-]*")
+WORD = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 RESERVED = ("null", "true", "false", "nan", "inf")  # words with a special meaning in Hydra
 GLOBAL_HEADER = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
 
@@ -50,7 +50,8 @@ def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> d
 
     A group (``bottleneck=autoencoder``) replaces its whole section. An experiment, or another
     option whose file has the package ``_global_``, also replaces the sections and keys in that
-    file, unless the stored run has that option already; a key replaces one value. ``device`` and
+    file, unless the stored run has that option already; a key replaces one value. Keys outside a
+    replaced group that still have the values of its stored option are composed anew. ``device`` and
     ``checkpoint.dir`` always come from ``composed``.
 
     Raises ConfigError for a deletion (``~key``).
@@ -58,6 +59,7 @@ def overlay(stored: dict[str, Any], composed: DictConfig, typed: list[str]) -> d
     tree = OmegaConf.create(copy.deepcopy(stored))
     resolved = OmegaConf.create(plain(composed))
     groups, keys = _chosen(tree, typed)
+    keys += [key for group in groups for key in _set_by_stored(tree, resolved, group)]
     for key in ["device", "checkpoint.dir", *groups, *keys]:
         value = OmegaConf.select(resolved, key)
         OmegaConf.update(tree, key, value, merge=False, force_add=True)
@@ -84,6 +86,19 @@ def _chosen(stored: DictConfig, typed: list[str]) -> tuple[list[str], list[str]]
         for kind, place in _touched_by(override):
             (groups if kind == "group" else keys).append(place)
     return groups, keys
+
+
+def _set_by_stored(stored: DictConfig, composed: DictConfig, group: str) -> Iterator[str]:
+    """Yield the stored keys outside of ``group`` that only its replaced option has set."""
+    option = OmegaConf.select(stored, f"{group}.name")
+    if option is None or option == OmegaConf.select(composed, f"{group}.name"):
+        return
+    for file in filter(_is_global, _option_files(group, option)):
+        values = OmegaConf.load(file)
+        for kind, key in _touched(file):
+            is_outside = kind == "key" and not key.startswith(f"{group}.")
+            if is_outside and OmegaConf.select(stored, key) == OmegaConf.select(values, key):
+                yield key
 
 
 def groups_of_experiments(typed: Sequence[str]) -> list[str]:
@@ -131,12 +146,17 @@ def _touched_by(override: Override) -> Iterator[tuple[str, str]]:
     """Yield the groups and keys that the chosen files of the package ``_global_`` set."""
     group, value = override.key_or_group, override.value()
     for name in value if isinstance(value, list) else [] if value is None else [value]:
-        files = [folder / group / f"{name}.yaml" for folder in _config_folders()]
-        found = next((file for file in files if file.is_file()), None)
-        if found is None and group == EXPERIMENT:
-            raise ConfigError(f"{EXPERIMENT}={name}: no such file in {files[0].parent}")
-        if found and _is_global(found):
-            yield from _touched(found)
+        files = _option_files(group, name)
+        if not files and group == EXPERIMENT:
+            raise ConfigError(f"{EXPERIMENT}={name}: no such file in {config_folder() / group}")
+        for file in filter(_is_global, files):
+            yield from _touched(file)
+
+
+def _option_files(group: str, option: Any) -> list[Path]:
+    """Return the file of a group's option, the first one found; empty if there is none."""
+    files = [folder / group / f"{option}.yaml" for folder in _config_folders()]
+    return [file for file in files if file.is_file()][:1]
 
 
 def _is_global(file: Path) -> bool:

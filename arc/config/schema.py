@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -31,6 +31,7 @@ from pydantic import (
 )
 
 from arc.config.files import ConfigError
+from arc.config.sweeps import AUTO
 from arc.data import DATASETS, DataConfig
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
@@ -47,6 +48,9 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 RUN_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._=,+-]{0,99}$"  # with the names of a sweep's jobs
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+ALLOWED = {  # by a pattern
+    RUN_NAME_PATTERN: "use 1 to 100 letters, digits or . _ = , + -, starting with a letter or digit"
+}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AUTO_TOKEN = "auto"
 
@@ -197,8 +201,10 @@ class ProcessConfig(Settings):
 
     @model_validator(mode="after")
     def _one_start(self) -> ProcessConfig:
-        if self.resume is not None and self.finetune is not None:
-            raise ValueError("resume and finetune exclude each other")
+        if self.resume not in (None, AUTO) and self.finetune is not None:
+            raise ValueError(
+                "resume and finetune are mutually exclusive, except with resume=auto; set only one"
+            )
         return self
 
 
@@ -301,6 +307,8 @@ def plain(tree: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         return dict(tree)
     try:
         container = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: required; set {error.full_key}=…") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
@@ -337,7 +345,10 @@ def _describe(schema: type[BaseModel], error: Any) -> str:
         allowed = context.get("expected_tags", "a mapping with a name")
         hint = nearest(str(name), allowed.split(chr(39)))
         return f"{key}={_brief(name)}: choose one of {allowed}.{hint}"
+    if kind == "model_type" and (advice := one_of_its_keys(key, schema)):
+        return advice
     message = str(error["msg"]).removeprefix("Value error, ")
+    message = ALLOWED.get(context.get("pattern"), message)
     value = "***" if key == "server.token" else error["input"]
     if isinstance(value, Mapping):
         return f"{key}: {message}"
@@ -387,6 +398,12 @@ def known_keys(section: str, owner: type[BaseModel] | None = None) -> list[str]:
     field = (fields if owner is None else owner.model_fields).get(section)
     schema = field.annotation if field else None
     return _fields(schema) if isinstance(schema, type) and issubclass(schema, BaseModel) else []
+
+
+def one_of_its_keys(section: str, owner: type[BaseModel] | None = None) -> str:
+    """Return the message for a section that was set as a whole; empty for an unknown section."""
+    keys = [f"{section}.{key}" for key in known_keys(section, owner)]
+    return f"{section}: set one of its keys: {', '.join(keys)}" if keys else ""
 
 
 _REGISTRIES: dict[str, Registry[Any]] = {

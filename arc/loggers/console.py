@@ -92,7 +92,7 @@ class ConsoleProgress(Callback):
         rates = self._rates.per_second()
         pace = f"{rates[0]:.1f} steps/s {rates[1]:.0f} examples/s" if rates else ""
         done = f"epoch {event.epoch} batch {event.batch}/{event.batches} step {event.step}"
-        now = f"loss {event.loss:.3f}  training {event.accuracy:.1f} %  {self._status}"
+        now = f"loss {event.loss:.3f}  training accuracy {event.accuracy:.1f} %  {self._status}"
         left = _remaining(event.seconds_left)
         bar = f"{left}  {now}  {pace}  {done}"
         self._show(event.progress or 0.0, bar, f"{done}  {now}  {pace}  {left}")

@@ -31,7 +31,7 @@ class Messages:
     ``symbols``: int64 [messages, max_length] in 0 to ``vocab_size - 1``. ``lengths``: int64
     [messages], symbols sent including the stop symbol. Both are on the CPU. ``split``: the
     examples, in order; None if they are unknown. ``capacity_bits``: the capacity of a message; by
-    default that of ``max_length`` free symbols.
+    default that of ``max_length`` independent symbols.
     """
 
     symbols: Tensor

@@ -110,8 +110,8 @@ class ARCAutoencoder(nn.Module):
     def _receivers_encoder(self, key: str) -> ARCEncoder:
         own = getattr(self.receiver, "encoder", None)
         if not isinstance(own, ARCEncoder):
-            name = type(self.receiver).__name__
-            raise ValueError(f"{key}=true: only selection's receiver has an encoder, not {name}")
+            fault = "requires task=selection: other receivers have no encoder"
+            raise ValueError(f"model.{key}=true {fault}")
         return own
 
     def freeze_encoder(self) -> None:

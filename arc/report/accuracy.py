@@ -211,7 +211,8 @@ def interventions(runs: Sequence[ReportedRun]) -> Section:
             continue
         rows += [of_run(runs, run, each) for each in _changes(changes)]
         svg = figures.dots(*_change_lines(run, changes), "accuracy, %", is_accuracy=True)
-        items.append(section.draw_run(runs, run, "interventions", svg, "Headline accuracy"))
+        caption = "Accuracy by the task's first metric"
+        items.append(section.draw_run(runs, run, "interventions", svg, caption))
     if items:
         section.add_figures(items)
         section.blocks.append(table(rows))

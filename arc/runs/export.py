@@ -173,7 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="a checkpoint")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FOLDER", help="default: PATH with _export for .pth"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="output folder; default: PATH with _export in place of .pth",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     options = parser.parse_args(arguments)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from arc.checkpointing import CheckpointError, read_checkpoint, read_metadata
 from arc.checkpointing.loader import config_fault
-from arc.checkpointing.policy import is_preserved
+from arc.checkpointing.policy import epoch_files, is_preserved
 from arc.checkpointing.restore import CheckpointSource
 from arc.checkpointing.tables import is_encoder
 from arc.config.files import ConfigError, config_folder
@@ -30,6 +30,7 @@ from arc.config.overrides import (
 from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
 from arc.config.sweeps import AUTO, job_name
 from arc.loggers import missing_packages
+from arc.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,15 @@ class RunPlan:
         """Whether it continues an earlier run."""
         return self.source is not None and self.source.kind == "resume"
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it continues an earlier run under that run's name and in its folder."""
+        if self.source is None or not self.resumes:
+            return False
+        name, folder = self.source.content["config"].get("run_name"), self.source.path.parent
+        is_same_folder = Path(self.config.checkpoint.dir).resolve() == folder.resolve()
+        return is_same_folder and self.config.run_name == name
+
 
 def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = None) -> RunPlan:
     """Plan a run from the composed ``tree`` and the overrides that were ``typed``.
@@ -68,37 +78,47 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
     if the run is not possible.
     """
     refuse_names(typed)
+    process, folder = parse(ProcessConfig, tree), _folder(tree)
+    has_folder = is_typed("checkpoint.dir", typed) or own_folder is not None
     if own_folder is not None and not is_typed("checkpoint.dir", typed):
         OmegaConf.update(tree, "checkpoint.dir", str(own_folder))
     if own_folder is not None and tree.run_name is None:
         name = job_name(own_folder.parent.name, "job")
         OmegaConf.update(tree, "run_name", name)
         typed = [*typed, f"run_name={quoted(name)}"]
-    process = parse(ProcessConfig, tree)
-    if process.resume == AUTO:
-        source = _latest_source(tree)
-    else:
-        folder = _folder(tree)
-        source = read_source(process.resume, process.finetune, folder, strict=process.strict)
+    is_auto = process.resume == AUTO
+    source = _latest_source(tree) if is_auto else None
+    if source is None:
+        resume = None if is_auto else process.resume
+        source = read_source(resume, process.finetune, folder, strict=process.strict)
+    if source is not None and source.kind == "resume" and not has_folder:
+        OmegaConf.update(tree, "checkpoint.dir", str(source.path.parent))
     config = _config(tree, typed, source)
     _check_start(config, source)
+    if process.server.autostart:  # the settings of a waiting endpoint are those of both modes
+        _check_pretraining(config)
     if process.resume is None:
-        return RunPlan(_named(config), source, tuple(typed))
-    return RunPlan(config, source, tuple(typed), tuple(_files(config)), may_resume=True)
+        return refuse_taken_name(RunPlan(_named(config), source, tuple(typed)))
+    replaced = tuple(_files(config)) if is_auto else ()
+    return refuse_taken_name(RunPlan(config, source, tuple(typed), replaced, may_resume=True))
 
 
 def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunPlan:
     """Plan a run of a complete configuration.
 
-    A resumed run without a name keeps its stored one; a fine-tuned run never does. Raises
-    ConfigError if the run is not possible.
+    A resumed run without a name keeps its stored one. A fine-tuned run has neither the stored name
+    nor the stored ``encoder.pretrained``: its encoder comes from ``source``. Raises ConfigError if
+    the run is not possible.
     """
+    stored = {} if source is None else source.content["config"]
+    if source is not None and source.kind == "finetune":
+        config = _without_origin(config, stored)
     _check_start(config, source)
-    stored = None if source is None else source.content["config"].get("run_name")
-    if source is None or source.kind == "finetune":
-        is_stored = stored is not None and config.run_name == stored
-        return RunPlan(_named(_renamed(config, None) if is_stored else config), source)
-    return RunPlan(_renamed(config, config.run_name or stored), source)
+    _check_pretraining(config)
+    if source is not None and source.kind == "resume":
+        name = config.run_name or stored.get("run_name")
+        return refuse_taken_name(RunPlan(_renamed(config, name), source))
+    return refuse_taken_name(RunPlan(_named(config), source))
 
 
 def read_source(
@@ -141,10 +161,10 @@ def stored_group_choices(typed: list[str]) -> list[str]:
         parsed = OverridesParser.create().parse_overrides(typed)
         given = {override.key_or_group: str(override.value()) for override in parsed}
         folder = Path(given.get("checkpoint.dir", "checkpoints")).expanduser()
-        if given.get("resume") == AUTO:
+        if given.get("resume") == AUTO and "finetune" not in given:
             paths = _files_of(folder, given.get("run_name", ""))
         else:
-            starts = [given[key] for key in ("resume", "finetune") if key in given]
+            starts = [given[key] for key in ("finetune", "resume") if key in given]
             paths = [checkpoint_path(start, folder) for start in starts]
         stored = read_metadata(paths[0])["config"] if paths else {}
         chosen = [*given, *groups_of_experiments(typed)]
@@ -205,8 +225,6 @@ def _config(tree: DictConfig, typed: Sequence[str], source: CheckpointSource | N
         stored["encoder"] = {**stored.get("encoder", {}), "pretrained": None}
     process = tuple(ProcessConfig.model_fields)
     typed_for_run = [each for each in typed if key_of(each).split(".")[0] not in process]
-    if source.kind == "resume" and not is_typed("checkpoint.dir", typed):
-        OmegaConf.update(tree, "checkpoint.dir", str(source.path.parent))
     try:
         return parse_config(overlay(stored, tree, typed_for_run))
     except ConfigError as error:
@@ -232,9 +250,32 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
         raise ConfigError(
             f"mode=pretrain cannot {kind} a run; pretrain.init_from={path} starts from its encoder"
         )
-    stored = source.content["config"].get("encoder", {}).get("pretrained")
-    if kind == "resume" and config.encoder.pretrained != stored:
+    if kind == "finetune":
+        return
+    stored = source.content["config"]
+    if config.encoder.pretrained != stored.get("encoder", {}).get("pretrained"):
         raise ConfigError("encoder.pretrained: cannot change in a resumed run; use finetune=…")
+    if config.seed != (seed := stored.get("seed", config.seed)):
+        raise ConfigError(
+            f"seed={config.seed}: the seed, {seed}, cannot change in a resumed run; finetune=… "
+            "starts a new one"
+        )
+
+
+def _check_pretraining(config: RunConfig) -> None:
+    """Refuse settings that have no effect in a pretraining, or make it useless."""
+    if config.mode != "pretrain":
+        return
+    if config.encoder.pretrained is not None or config.encoder.freeze:
+        raise ConfigError(
+            "encoder.pretrained and encoder.freeze have no effect in mode=pretrain; "
+            "pretrain.init_from=… starts from an encoder"
+        )
+    if TASKS[config.task.name].sends_pairs:
+        raise ConfigError(
+            f"mode=pretrain: the sender of task={config.task.name} sees pairs, and cannot start "
+            "from an encoder of single grids; choose another task"
+        )
 
 
 def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
@@ -269,10 +310,19 @@ def _renamed(config: RunConfig, name: str | None) -> RunConfig:
     return config.model_copy(update={"run_name": name})
 
 
+def _without_origin(config: RunConfig, stored: Mapping[str, Any]) -> RunConfig:
+    """Return ``config`` without the name and the pretrained encoder of the ``stored`` one."""
+    if config.run_name == stored.get("run_name"):
+        config = _renamed(config, None)
+    if config.encoder.pretrained == stored.get("encoder", {}).get("pretrained"):
+        encoder = config.encoder.model_copy(update={"pretrained": None})
+        config = config.model_copy(update={"encoder": encoder})
+    return config
+
+
 def _named(config: RunConfig) -> RunConfig:
-    """Return ``config`` with a run name that is unique in its folder."""
+    """Return ``config`` with its run name, or else one that is unique in its folder."""
     if config.run_name is not None:
-        refuse_taken_name(config)
         return config
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]  # several runs may start at once
     parts = (config.task.name, config.bottleneck.name)
@@ -285,17 +335,19 @@ def _named(config: RunConfig) -> RunConfig:
     return _renamed(config, name)
 
 
-def refuse_taken_name(config: RunConfig, replaced: Collection[Path] = ()) -> None:
-    """Raise ConfigError if there are files of a run of that name, other than ``replaced``."""
-    if any(path not in replaced for path in _files(config)):
+def refuse_taken_name(plan: RunPlan) -> RunPlan:
+    """Return ``plan``; raises ConfigError if it would replace the files of another run."""
+    config = plan.config
+    if not plan.is_in_place and any(path not in plan.replaced for path in _files(config)):
         raise ConfigError(
             f"run_name={config.run_name}: {config.checkpoint.dir} contains a run of that name; "
             "choose another name, or continue the run with resume=auto"
         )
+    return plan
 
 
 def _files(config: RunConfig) -> list[Path]:
     """Return the existing files that a run of ``config`` would replace."""
     folder, ends = Path(config.checkpoint.dir), ("last.pth", "best.pth", "results.json")
     paths = [folder / f"{config.run_name}_{end}" for end in ends]
-    return [path for path in paths if path.exists()]
+    return [path for path in paths if path.exists()] + epoch_files(folder, config.run_name)

@@ -269,11 +269,10 @@ def run_to_end(
     name = run.policy.best.stem.removesuffix("_best")
     with run_lock(run.folder, name, run.policy.is_untouched) as is_locked:
         run.policy.is_locked = is_locked
+        refuse_taken_name(run.plan)  # again, now that no other process can write the run
         if run.plan.resumes:
             run.policy.preserve_later_checkpoints()
             run.policy.fetch_best()
-        else:  # again, now that no other process can write the run
-            refuse_taken_name(run.config, run.plan.replaced)
         is_known = read_status(run.output).get("run_name") == run.config.run_name
         status.write("running")
         loggers = _loggers(run, continues=is_known and run.plan.may_resume)
@@ -402,10 +401,10 @@ def _one_line(error: BaseException, output: Path) -> str:
 
 
 def _saved(run: Run) -> str:
-    last, best = run.policy.last, run.policy.best
+    last, best = run.policy.last, run.policy.saved_best
     if last is not None and last.exists() and run.trainer.step > 0:
         return f"The last state is in {last}"
-    return f"The best state is in {best}" if best.exists() else "Nothing was saved"
+    return "Nothing was saved" if best is None else f"The best state is in {best}"
 
 
 def _evaluate(
@@ -416,8 +415,7 @@ def _evaluate(
     A stop ends the evaluation early; the results so far are kept.
     """
     trim()
-    best = run.policy.best
-    log.info(f"testing {best if best.exists() else 'the last state'}")
+    log.info(f"testing {run.policy.saved_best or 'the last state'}")
     evaluate = evaluate_run if run.config.mode == "train" else evaluate_pretraining
     options = EvaluationOptions(report=events.on_event, should_stop=lambda: control.stop_requested)
     results = evaluate(

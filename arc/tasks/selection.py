@@ -60,7 +60,10 @@ class SelectionConfig(TaskConfig):
     @model_validator(mode="after")
     def _copies_are_negatives(self) -> SelectionConfig:
         if self.near_copies and self.negatives == "game":
-            raise ValueError("near_copies needs negatives=batch: the game has fixed distractors")
+            raise ValueError(
+                "near_copies=true requires negatives=batch; with negatives=game, set "
+                "task.near_copies=false"
+            )
         return self
 
 
@@ -88,8 +91,8 @@ class SelectionTask(Task):
                 )
         if config.use_input_output_pairs and config.near_copies:
             self.notes.append(
-                "the sender of inputs cannot tell an output from its near copy; "
-                "experiment=selection_pairs leaves the copies out"
+                "the sender sees only the input, so no message tells an output from its near copy; "
+                "set task.near_copies=false, as experiment=selection_pairs does"
             )
 
     @property

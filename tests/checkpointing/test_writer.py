@@ -415,6 +415,21 @@ def test_an_earlier_numbering_costs_no_epoch_file_of_this_run(
     }
 
 
+def test_an_unfinished_epoch_has_no_epoch_file(
+    make_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A run that ends within its second epoch of 2 batches is validated there."""
+    game = ["task=reconstruction", "data.max_grids=32", "training.max_steps=3"]
+    run = make_run(*game, f"checkpoint.dir={tmp_path}", "checkpoint.every_epochs=1")
+    trainer = run.trainer()
+    policy = CheckpointPolicy(run.config, trainer)
+    for event in trainer.run(RunControl()):
+        policy.on_event(event)
+    policy.finish()
+    assert trainer.is_validated
+    assert [path.name for path in tmp_path.glob("*_epoch_*")] == ["None_epoch_0001.pth"]
+
+
 def test_only_old_epoch_files_are_deleted(make_run: Callable[..., Any], tmp_path: Path) -> None:
     game = ["task=reconstruction", "data.max_grids=32", "training.max_steps=10"]
     saves = [f"checkpoint.dir={tmp_path}", "checkpoint.every_epochs=1", "checkpoint.keep_last=2"]

@@ -31,7 +31,10 @@ REFUSED = {
     "no group": ("task=null", "task", "selection"),
     "not an override": ("foo", "foo"),
     "unknown variable": ("seed=${oc.env:ARC_NO_SUCH}", "seed", "ARC_NO_SUCH"),
-    "missing value": ("seed=???", "seed"),
+    "missing value": ("seed=???", "seed: required; set seed="),
+    "several values": ("seed=1,2", "seed=1,2: add -m"),
+    "whole section": ("encoder=x.pth", "one of its keys: encoder.pretrained, encoder.freeze"),
+    "name with a space": ("run_name='a b'", "run_name=a b: use 1 to 100 letters"),
 }
 SLOW = {  # like a case that is not slow
     *("mistyped top key", "added nested", "unknown bottleneck", "unknown size", "unknown data"),

@@ -35,6 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("path=~/seed=1,x=2", "path='{home}/seed=1,x=2'"),
         ("path=~/seed=1,x=3", "path=~/seed=1,x=3"),
         ("seed=1,2", "seed=1,2"),
+        ("checkpoint.dir=größe", "checkpoint.dir='größe'"),
+        ("resume=größe/u_last.pth", "resume='größe/u_last.pth'"),
     ],
 )
 def test_a_typed_path_is_quoted_for_hydra(home: Path, typed: str, expanded: str) -> None:

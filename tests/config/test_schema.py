@@ -53,7 +53,7 @@ BAD_VALUES = {
     "training.warmup_steps=-1": "0",
     "schedule.final_share=1.5": "1",
     "seed=-1": "0",
-    "run_name=a/b": "A-Za-z0-9",
+    "run_name=a/b": "letters, digits or . _",
     "device=3": "string",
 }
 

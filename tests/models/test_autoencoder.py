@@ -227,5 +227,5 @@ def test_weights_of_a_shared_encoder_are_loaded_once(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("key", ["shared_init", "shared_encoder"])
 def test_only_selection_has_two_encoders(make_run: MakeRun, key: str) -> None:
-    with pytest.raises(ValueError, match=f"{key}=true: only selection's receiver has an encoder"):
+    with pytest.raises(ValueError, match=f"^model.{key}=true requires task=selection"):
         make_run("task=reconstruction", f"model.{key}=true")

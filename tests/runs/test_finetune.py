@@ -125,6 +125,19 @@ def test_another_bottleneck_is_refused_by_the_tensor_unless_strict_is_false(
     assert written(tmp_path)["bottleneck_type"] == "autoencoder"
 
 
+def test_the_same_command_starts_a_fine_tuned_run_and_continues_it(
+    source: Path, tmp_path: Path
+) -> None:
+    same = [f"finetune={source}", "resume=auto", "run_name=tuned", "device=cpu"]
+    for step in (1, 2):
+        outcome = run_here(tmp_path, *same, f"training.stop_at_step={step}")
+        assert outcome.status == 0, outcome.err
+    after = written(tmp_path)
+    assert (after["step"], after["name"]) == (2, "tuned_last.pth")
+    steps = ["finetune mine_last.pth step 4", "resume tuned_last.pth step 1"]
+    assert after["started_from"] == steps
+
+
 def test_another_size_is_refused_by_the_shapes(source: Path, tmp_path: Path) -> None:
     outcome = finetune(tmp_path, source, "model.latent_dim=8")
     assert outcome.status == 1

@@ -194,6 +194,7 @@ def test_another_test_set_takes_the_place_of_one_that_is_gone(
         ("data.max_grids=3", "data.max_grids: no such key. Known: path, test, also"),
         ("data.tset=arc1", "data.tset: no such key. Did you mean 'test'? Known: path, test, also"),
         ("+data.foo=1", "data.foo: no such key. Known: path, test, also"),
+        ("data=arc2", "data: set one of its keys: data.path, data.test, data.also"),
         ("data.path=3", "data.path=3: input should be a valid string"),
     ],
 )

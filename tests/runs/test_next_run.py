@@ -78,7 +78,8 @@ def test_there_are_21_flat_keys() -> None:
 
 
 def test_the_next_run_has_the_changed_settings() -> None:
-    settings = NextRun([])
+    """Also a pretraining, of those that only a training uses."""
+    settings = NextRun(["server.autostart=false"])
     before = flat_view(settings.config())
     changes = {key: value for key, value in CHANGES.items() if key not in GROUPS}
     assert flat_view(settings.change({"pretrain_task_type": "binary"}))["num_distractors"] == 99

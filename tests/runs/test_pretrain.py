@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers_cli import Make, run_here, tiny
+from helpers_cli import Make, placed, run_here, tiny
 
-from arc.api import TrainedRun
+from arc.api import TrainedRun, compose, train
 from arc.checkpointing import CheckpointError, load, load_encoder
 from arc.checkpointing.policy import EncoderCheckpointPolicy
 
@@ -188,6 +188,34 @@ def test_without_a_validation_set_the_last_encoder_is_kept(
     assert equal(torch.load(file(tmp_path))["encoder_state_dict"], ended[0])
 
 
+def test_the_encoder_of_an_earlier_pretraining_is_not_reported_as_its_own(
+    source: Path, pretrain: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file(tmp_path).parent.mkdir()
+    shutil.copy(source, file(tmp_path))
+    caplog.set_level("INFO")
+    trained = pretrain(tmp_path, "binary", "training.stop_at_step=1")
+    assert trained.checkpoints.best is None
+    assert "(training.stop_at_step). Nothing was saved" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "fault"),
+    [
+        ("encoder.freeze=true", "have no effect in mode=pretrain; pretrain.init_from="),
+        ("encoder.pretrained=x.pth", "have no effect in mode=pretrain; pretrain.init_from="),
+        ("task=transformation", "the sender of task=transformation sees pairs"),
+    ],
+)
+def test_settings_without_effect_in_a_pretraining_are_refused(
+    typed: str, fault: str, pretrain: Train, tmp_path: Path
+) -> None:
+    assert fault in run_here(tmp_path, "mode=pretrain", typed).complaint
+    with pytest.raises(ValueError, match="mode=pretrain") as refused:
+        pretrain(tmp_path, "binary", typed)
+    assert fault in str(refused.value)
+
+
 # -- runs from an encoder ----------------------------------------------------------------
 
 
@@ -300,6 +328,20 @@ def test_a_resumed_run_cannot_change_its_encoder(source: Path, play: Make, tmp_p
     path = tmp_path / "checkpoints" / "mine_last.pth"
     with pytest.raises(ValueError, match="use finetune"):
         play(tmp_path, f"encoder.pretrained={source}", resume=path)
+
+
+def test_the_encoder_of_a_fine_tuned_run_is_that_of_its_file(
+    source: Path, play: Make, tmp_path: Path
+) -> None:
+    first = play(tmp_path, f"encoder.pretrained={source}", "training.learning_rate=1e-2")
+    path = tmp_path / "checkpoints" / "mine_last.pth"
+    typed = ("training.stop_at_step=1", "training.learning_rate=1e-9", "device=cpu")
+    config = placed(compose(*typed, base=path), tmp_path)
+    tuned = train(config, finetune=path, output=tmp_path / "tuned")
+    assert tuned.checkpoints.last is not None
+    content = torch.load(tuned.checkpoints.last)
+    assert close(content["encoder_state_dict"], first["encoder_state_dict"])
+    assert content["config"]["encoder"]["pretrained"] is None
 
 
 def test_pretrain_train_resume_and_finetune(tmp_path: Path, arc_folder: Path) -> None:

@@ -198,7 +198,7 @@ def test_frequent_saves_do_not_change_the_run(whole: Path, train: Train, tmp_pat
     del content["config"], expected["config"]
     assert differences(content, expected) == []
     assert events(tmp_path) == events(whole)
-    assert file(tmp_path, "epoch_0004").exists()
+    assert file(tmp_path, "epoch_0003").exists()
 
 
 def test_a_finished_run_has_its_full_length_and_lengths_are_totals(
@@ -334,6 +334,52 @@ def test_the_checkpoints_may_go_to_another_folder(stopped: Path, tmp_path: Path)
     assert file(stopped).read_bytes() == before
 
 
+@pytest.mark.parametrize("other", ["name", "folder"])
+def test_a_resumed_run_does_not_replace_another_run(
+    other: str, stopped: Path, train: Train, tmp_path: Path
+) -> None:
+    name, folder = ("other", stopped) if other == "name" else ("mine", tmp_path / "new")
+    path = folder / "checkpoints" / f"{name}_best.pth"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"another run's")
+    typed = [f"resume={file(stopped)}", "device=cpu", f"run_name={name}"]
+    assert run_here(folder, *typed).complaint.startswith(f"run_name={name}: {path.parent} contains")
+    with pytest.raises(ValueError, match=f"^run_name={name}: "):
+        train(folder, *SELECTION, f"run_name={name}", resume=file(stopped))
+    assert path.read_bytes() == b"another run's"
+    path.unlink()
+    resume(folder, f"run_name={name}", path=file(stopped))
+    assert torch.load(path.with_name(f"{name}_last.pth"))["step"] == 6
+
+
+def test_a_resumed_run_keeps_its_seed(stopped: Path, train: Train) -> None:
+    complaint = run_here(stopped, f"resume={file(stopped)}", "device=cpu", "seed=4").complaint
+    assert complaint.startswith("seed=4: the seed, 3, cannot change in a resumed run; finetune=")
+    with pytest.raises(ValueError, match=r"^seed=4: "):
+        train(stopped, *SELECTION, "seed=4", resume=file(stopped))
+
+
+@pytest.mark.parametrize(
+    ("typed", "step"),
+    [
+        ("training.batch_size=12", 3),
+        ("task.num_distractors=2", 6),
+        ("bottleneck.noise=gumbel", 6),
+        ("training.best_metric=loss", 6),
+        ("data.max_grids=60", 6),
+    ],
+)
+def test_the_best_checkpoint_is_chosen_among_comparable_validations(
+    typed: str, step: int, stopped: Path
+) -> None:
+    content = last(stopped)
+    content["trainer_state"]["best_accuracy"] = 1e9  # no later validation is better
+    torch.save(content, file(stopped))
+    err = resume(stopped, typed).err
+    assert ("earlier validations are not comparable" in err) == (step == 6)
+    assert torch.load(file(stopped, "best"))["step"] == step
+
+
 # -- which file --------------------------------------------------------------------------
 
 
@@ -396,17 +442,17 @@ def test_a_key_that_the_stored_configuration_lacks_can_be_typed(stopped: Path) -
 
 
 def test_resuming_from_an_earlier_file_keeps_the_later_one(stopped: Path) -> None:
-    early, folder = shutil.copy(file(stopped), stopped / "early.pth"), file(stopped).parent
-    resume(stopped, "training.max_steps=8", "checkpoint.every_epochs=1")
-    (folder / "mine_results.json").write_text('{"steps": 8}', encoding="utf-8")
+    early, folder = shutil.copy(file(stopped), file(stopped, "early")), file(stopped).parent
+    resume(stopped, "training.max_steps=9", "checkpoint.every_epochs=1")
+    (folder / "mine_results.json").write_text('{"steps": 9}', encoding="utf-8")
     outcome = resume(stopped, "training.max_steps=6", "training.batch_size=12", path=early)
-    for which, step in (("last", 8), ("epoch_0002", 6), ("epoch_0003", 8)):
+    for which, step in (("last", 9), ("epoch_0002", 6), ("epoch_0003", 9)):
         (kept,) = folder.glob(f"mine_{which}_*.pth")
         assert torch.load(kept)["step"] == step
         assert f"preserved as {kept.name}" in outcome.err
     assert not file(stopped, "epoch_0003").exists()
     (kept,) = folder.glob("mine_results_*.json")
-    assert kept.read_text(encoding="utf-8") == '{"steps": 8}'
+    assert kept.read_text(encoding="utf-8") == '{"steps": 9}'
     assert last(stopped)["step"] == torch.load(file(stopped, "best"))["step"] == 6
     assert "at step 6" in resume(stopped, "run_name=mine", "training.max_steps=7", path="auto").err
     assert len(list(folder.glob("mine_last_*.pth"))) == 1

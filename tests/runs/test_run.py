@@ -233,7 +233,9 @@ def test_stop_at_step_saves_and_does_not_test(tmp_path: Path, arc_folder: Path) 
     assert outcome.out == ""
 
 
-@pytest.mark.parametrize("name", ["mine_last.pth", "mine_best.pth", "mine_results.json"])
+@pytest.mark.parametrize(
+    "name", ["mine_last.pth", "mine_best.pth", "mine_results.json", "mine_epoch_0003.pth"]
+)
 def test_a_run_does_not_overwrite_another_run(
     name: str, make_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:

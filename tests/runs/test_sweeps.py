@@ -241,21 +241,34 @@ def test_each_job_of_a_sweep_has_and_resumes_from_its_own_folder(
         assert results_of(checkpoints)["config"]["seed"] == seed
 
 
-def test_a_sweep_can_start_from_a_saved_run(
-    train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("start", ["finetune", "resume"])
+def test_each_job_of_a_sweep_can_start_from_one_saved_run(
+    start: str, train_small: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By its name; jobs of a fine-tuning that were stopped are continued by the same command."""
     monkeypatch.chdir(tmp_path)
     train_small(tmp_path, "task=reconstruction", "training.max_steps=1")
-    path = tmp_path / "checkpoints" / "mine_last.pth"
-    rates = "training.learning_rate=1e-3,1e-4"
+    saved = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
     where = ["hydra.sweep.dir=sweep", "server.enabled=false", "device=cpu", "run_name=tuned"]
-    outcome = call(arc.train.main, "-m", rates, f"finetune={path}", *where)
+    rates = "training.learning_rate=1e-3,1e-4"
+    sweep = ["-m", rates, f"{start}=mine_last", *where, "training.max_steps=3"]
+    outcome = call(arc.train.main, *sweep, "training.stop_at_step=2")
     assert outcome.status == 0, outcome.err
+    assert "2 interrupted" in outcome.err.splitlines()[-1]
+    assert ("resume=auto" in outcome.err.splitlines()[-1]) == (start == "finetune")
+    steps = 2
+    if start == "finetune":
+        again = call(arc.train.main, *sweep, "resume=auto")
+        assert again.status == 0, again.err
+        steps = 3
     for job, rate in (("0.001", 1e-3), ("0.0001", 1e-4)):
         last = torch.load(
             tmp_path / "sweep" / f"training.learning_rate={job}" / "checkpoints" / "tuned_last.pth"
         )
         assert (last["task_type"], last["learning_rate"]) == ("reconstruction", rate)
+        assert last["step"] == steps
+        assert last["started_from"][0] == f"{start} mine_last.pth step 1"
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == saved
 
 
 def test_a_sweep_continues_after_failed_jobs_and_names_them_at_the_end(

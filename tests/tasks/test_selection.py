@@ -236,7 +236,7 @@ def test_negatives_are_the_batch_in_both_directions(build: MakeRun) -> None:
 
 def test_near_copies_need_the_batch(build: MakeRun) -> None:
     with pytest.raises(
-        ConfigError, match=r"^task: near_copies needs negatives=batch.*$"
+        ConfigError, match=r"^task: near_copies=true requires negatives=batch; .*$"
     ) as refused:
         build(TASK, "task.negatives=game", "task.near_copies=true")
     assert "\n" not in str(refused.value)
