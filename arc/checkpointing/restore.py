@@ -131,8 +131,10 @@ def _log_free_settings(source: CheckpointSource, config: RunConfig) -> None:
 def _load_weights(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
     weights = source.content["model_state_dict"]
     if source.strict:
-        hint = f"{source.path} (strict=false loads the tensors that fit)"
-        fit_weights(hint, trainer.model, weights)
+        try:
+            fit_weights(source.path, trainer.model, weights)
+        except MismatchError as error:
+            raise MismatchError(f"{error}; strict=false loads the tensors that fit") from None
         log.info(f"fine-tuning: all {len(weights)} tensors loaded from {source.path}")
         _log_free_settings(source, config)
         return

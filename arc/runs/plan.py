@@ -208,7 +208,7 @@ def _folder(tree: DictConfig) -> Path:
 def _latest_source(tree: DictConfig) -> CheckpointSource | None:
     """Return the latest checkpoint of the run that ``run_name`` names, for resume=auto."""
     if tree.run_name is None:
-        raise ConfigError("resume=auto: continues the run named by run_name=…; set run_name")
+        raise ConfigError("resume=auto requires run_name, the name of the run to continue")
     latest = _latest_checkpoint(_folder(tree), str(tree.run_name))
     if latest is None:
         log.info(f"resume=auto: no checkpoint of {tree.run_name} yet; starting a new run")

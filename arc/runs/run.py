@@ -259,8 +259,8 @@ def run_to_end(
         if run.ranks.is_leader:
             status.write("finished", results=run.stored_results)
         log.info(
-            f"{run.config.run_name} is complete ({run.trainer.step} steps); to continue it, raise "
-            f"{' and '.join(run.trainer.reached_limits)}: limits are totals"
+            f"{run.config.run_name} is complete: it reached "
+            f"{' and '.join(run.trainer.reached_limits)}; to continue it, set a higher total"
         )
         run.ranks.shutdown()
         return RunResult(run, Outcome("finished"))
@@ -342,7 +342,8 @@ def _train_and_evaluate(run: Run, control: RunControl, events: CallbackList) -> 
         try:
             outcome, results = _evaluate(run, control, events)
         except (Exception, SystemExit) as error:
-            outcome = Outcome("failed", f"the test failed: {_one_line(error, run.output)}")
+            cause = _one_line(error, run.output)
+            outcome = Outcome("failed", f"the final evaluation failed: {cause}")
             log.error(outcome.error)
     events.on_event(RunEnded(outcome, results))
     return RunResult(run, outcome, results)
@@ -432,6 +433,6 @@ def _evaluate(
     write_results(run.results_path, results)
     log.info(f"results and checkpoints: {run.folder}/{run.config.run_name}_*")
     if results.get("stopped"):
-        log.info(f"the test was stopped ({control.reason}); the results so far are kept")
+        log.info(f"the evaluation was stopped ({control.reason}); the results so far are kept")
         return Outcome("stopped"), results
     return Outcome("finished"), results

@@ -20,7 +20,7 @@ def format_results(results: Mapping[str, Any]) -> str:
     """
     rows, skipped, empty = _all_rows(results)
     if not rows and results.get("stopped"):
-        return "the test was stopped before the first part of it was finished"
+        return "the evaluation was stopped before its first part was finished"
     parts = [_table(rows)] if rows else []
     if empty:
         parts.append(f"no {' and no '.join(empty)} set")
@@ -35,7 +35,7 @@ def format_results(results: Mapping[str, Any]) -> str:
     if results.get("learning"):
         parts.append(_learning_table(results["learning"]))
     if results.get("stopped"):
-        parts.append("the test was stopped: the remaining results were not computed")
+        parts.append("the evaluation was stopped: the remaining results were not computed")
     return "\n\n".join(parts)
 
 
@@ -173,7 +173,8 @@ def format_cross_play(pairs: Mapping[str, Any]) -> str:
         tabulate(rows, headers="keys", floatfmt=".1f", missingval="–"),
     ]
     if pairs.get("stopped"):
-        return "\n".join([*lines, "the test was stopped: the remaining pairs were not evaluated"])
+        lines.append("the evaluation was stopped: the remaining pairs were not evaluated")
+        return "\n".join(lines)
     baselines = ", ".join(
         f"{name.replace('_', ' ')} {value:.1f}" for name, value in pairs["baselines"].items()
     )

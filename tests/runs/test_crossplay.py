@@ -83,7 +83,7 @@ def test_a_stop_keeps_the_pairs_that_were_evaluated(runs: list[TrainedRun]) -> N
     assert results["stopped"] is True
     values = [value for row in results["matrix"] for value in row]
     assert [value is None for value in values] == [False, False, True, True]
-    assert "the test was stopped" in format_cross_play(results)
+    assert "the evaluation was stopped" in format_cross_play(results)
 
 
 @pytest.mark.parametrize(

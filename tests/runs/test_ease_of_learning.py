@@ -131,7 +131,7 @@ def test_a_stop_keeps_the_receivers_that_are_trained(make_run: Make) -> None:
         )
     assert results["stopped"] is True
     assert [row["seed"] for row in results["learning"]["receivers"]] == [1]
-    assert "the test was stopped" in format_results(results)
+    assert "the evaluation was stopped" in format_results(results)
 
 
 def test_a_training_that_diverges_is_left_out(

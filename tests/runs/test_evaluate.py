@@ -152,7 +152,7 @@ def test_a_stopped_evaluation_writes_no_messages(
     monkeypatch.setattr("arc.runs.results.message_rows", interrupted)
     outcome = evaluate(f"path={best}", "device=cpu", "messages=true")
     assert outcome.status == 143
-    assert "the test was stopped" in outcome.out
+    assert "the evaluation was stopped" in outcome.out
     assert [path.name for path in best.parent.iterdir()] == [best.name]
 
 
@@ -171,7 +171,7 @@ def test_a_signal_ends_the_evaluation_and_prints_the_results_so_far(
     outcome = evaluate(f"path={best}", "device=cpu", f"output={tmp_path / 'out.json'}")
     assert outcome.status == 143, outcome.err
     assert "test " in outcome.out
-    assert "the test was stopped" in outcome.out
+    assert "the evaluation was stopped" in outcome.out
     content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert content["stopped"] is True
     assert content["test"]

@@ -201,5 +201,5 @@ def test_a_test_phase_that_fails_keeps_the_checkpoints(
         tmp_path, "task=reconstruction", "training.max_steps=2", "data.validation_fraction=0"
     )
     assert run.outcome.error is not None
-    assert run.outcome.error.startswith("the test failed: MemoryError")
+    assert run.outcome.error.startswith("the final evaluation failed: MemoryError")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["mine_last.pth"]

@@ -149,7 +149,7 @@ def test_the_language_metrics_are_below_the_table() -> None:
 
 def test_the_table_of_a_stopped_test_says_so() -> None:
     stopped = {**content({}), "validation": {}, "controls": {}, "stopped": True}
-    assert format_results(stopped).splitlines()[-1].startswith("the test was stopped")
+    assert format_results(stopped).splitlines()[-1].startswith("the evaluation was stopped")
 
 
 def test_the_untrained_sender_has_the_initial_weights_of_the_seed(

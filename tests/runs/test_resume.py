@@ -206,7 +206,7 @@ def test_a_finished_run_has_its_full_length_and_lengths_are_totals(
 ) -> None:
     shutil.copytree(whole / "checkpoints", tmp_path / "checkpoints")
     before = file(tmp_path).read_bytes()
-    assert f"is complete ({STEPS} steps)" in resume(tmp_path).err
+    assert f"is complete: it reached training.max_steps={STEPS}" in resume(tmp_path).err
     assert file(tmp_path).read_bytes() == before
     results = tmp_path / "checkpoints" / "mine_results.json"
     results.unlink()  # as if the process had been killed during the final evaluation

@@ -152,7 +152,7 @@ def test_ctrl_c_at_any_moment_loses_nothing(
     if "mine_results.json" in left:  # the results so far are printed and written
         content = json.loads((tmp_path / "checkpoints" / "mine_results.json").read_text())
         assert content["stopped"] is True
-        assert "the test was stopped" in outcome.out
+        assert "the evaluation was stopped" in outcome.out
 
 
 def test_signal_handlers_are_restored_after_a_run(tmp_path: Path, arc_folder: Path) -> None:
@@ -163,12 +163,12 @@ def test_signal_handlers_are_restored_after_a_run(tmp_path: Path, arc_folder: Pa
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-# -- the test phase ----------------------------------------------------------------------
+# -- the final evaluation ----------------------------------------------------------------------
 
 
 @pytest.fixture
 def every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Report the progress of the test phase before every chunk of examples."""
+    """Report the progress of the final evaluation before every chunk of examples."""
     monkeypatch.setattr(arc.runs.results, "REPORT_EVERY_SECONDS", 0.0)
 
 
