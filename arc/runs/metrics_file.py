@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,6 +20,9 @@ STEP_NAMES = ("loss", "accuracy", "learning_rate", "grad_norm")
 ROW_NAMES = ("val_acc", "val_loss", "train_loss", "train_accuracy")
 NESTED = ("metrics", "language")  # of a validation; their values are named ``val.NAME``
 VALIDATION = b'{"kind": "validation"'
+CHUNK = 2**18  # bytes; parsing them blocks other threads for some milliseconds
+TAIL = 8192  # bytes at the end of a file, with its last lines
+Row = Mapping[str, Any]
 VALUE = rb'^\{"kind": "step", "step": (\d+),.*?"NAME": (-?\d[^,}]*)'  # of a step
 Curve = tuple[np.ndarray, np.ndarray]  # steps and values, float64
 
@@ -28,8 +34,8 @@ class Metrics:
     ``changed``: when the last of the files was written, in seconds since 1970; 0 without a file.
     """
 
-    validations: Sequence[Mapping[str, Any]] = ()
-    paths: Sequence[Path] = ()
+    validations: Sequence[Row] = ()
+    files: Sequence[MetricsFile] = ()
     last_step: int | None = None
     changed: float = 0.0
 
@@ -38,11 +44,17 @@ class Metrics:
         """Return the metrics of a run that was resumed in further output folders, oldest first."""
         if len(parts) < 2:
             return parts[0] if parts else cls()
-        rows = _continued(row for part in parts for row in part.validations)
-        paths = [path for part in parts for path in part.paths]
+        rows: list[Row] = []
+        _continue(rows, (row for part in parts for row in part.validations))
+        files = [file for part in parts for file in part.files]
         steps = [part.last_step for part in parts if part.last_step is not None]
         changed = max(part.changed for part in parts)
-        return cls(rows, paths, steps[-1] if steps else None, changed)
+        return cls(rows, files, steps[-1] if steps else None, changed)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files."""
+        return [file.path for file in self.files]
 
     @property
     def names(self) -> list[str]:
@@ -69,25 +81,86 @@ class Metrics:
         return {}
 
     def _step_curve(self, name: str) -> Curve | None:
-        """Read one value of each step. Parsing the lines as JSON would take five times as long."""
-        pattern = re.compile(VALUE.replace(b"NAME", name.encode()), re.MULTILINE)
-        found = [pair for path in self.paths for pair in pattern.findall(path.read_bytes())]
-        if not found:
+        parts = [part for file in self.files for part in file.steps(name)]
+        if not parts:
             return None
-        steps, values = np.array(found).astype(float).T
+        steps, values = np.concatenate(parts, axis=1)
         # a resumed run repeats steps: the last of each counts
         later = np.minimum.accumulate(steps[::-1])[::-1]
         kept = np.append(steps[:-1] < later[1:], True)
         return _thinned(steps[kept], values[kept])
 
 
+class MetricsFile:
+    """A file that JsonlLogger writes, also while it grows: each line is parsed once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._validations = _Parsed(path, lambda rows, text: _continue(rows, _validations(text)))
+        self._steps: dict[str, _Parsed] = {}
+
+    def read(self) -> Metrics:
+        """Return what is in the file; incomplete lines are left out."""
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            file.seek(max(0, status.st_size - TAIL))
+            tail = [row for line in file.read().splitlines() if (row := _row(line)) is not None]
+        last_step = int(tail[-1]["step"]) if tail else None
+        return Metrics([*self._validations.read()], [self], last_step, status.st_mtime)
+
+    def steps(self, name: str) -> list[np.ndarray]:
+        """Return one value of each step, as arrays of steps and values, [2, lines]."""
+        if name not in self._steps:
+            # Parsing the lines as JSON would take five times as long.
+            pattern = re.compile(VALUE.replace(b"NAME", name.encode()), re.MULTILINE)
+
+            def parse(found: list[np.ndarray], text: bytes) -> None:
+                if pairs := pattern.findall(text):
+                    found.append(np.array(pairs).astype(float).T)
+
+            self._steps[name] = _Parsed(self.path, parse)
+        return self._steps[name].read()
+
+
+class _Parsed:
+    """What ``parse`` has added to a list for the lines of a file, to which others are appended."""
+
+    def __init__(self, path: Path, parse: Callable[[list[Any], bytes], None]) -> None:
+        self._path, self._parse = path, parse
+        self._begin(None)
+
+    def _begin(self, inode: int | None) -> None:
+        self._inode, self._offset, self._end = inode, 0, b""
+        self._found: list[Any] = []
+
+    def read(self) -> list[Any]:
+        """Return the list after parsing the complete lines that are new.
+
+        Begins again if the file was replaced or cut off, as by a run that is resumed.
+        """
+        with self._path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode or not self._is_continued(file):
+                self._begin(inode)
+            file.seek(self._offset)
+            while text := file.read(CHUNK) + file.readline():
+                lines = text[: text.rfind(b"\n") + 1]
+                self._parse(self._found, lines)
+                self._offset += len(lines)
+                self._end = (self._end + lines)[-TAIL:]
+                if len(lines) < len(text):
+                    break
+                time.sleep(0)  # let other threads run
+        return self._found
+
+    def _is_continued(self, file: BinaryIO) -> bool:
+        file.seek(self._offset - len(self._end))
+        return file.read(len(self._end)) == self._end
+
+
 def read_metrics(path: Path) -> Metrics:
     """Read a file that JsonlLogger wrote; incomplete lines are left out."""
-    text, changed = path.read_bytes(), path.stat().st_mtime
-    tail = [row for line in text[-8192:].splitlines() if (row := _row(line)) is not None]
-    return Metrics(
-        _continued(_validations(text)), [path], int(tail[-1]["step"]) if tail else None, changed
-    )
+    return MetricsFile(path).read()
 
 
 def _validations(text: bytes) -> Iterator[dict[str, Any]]:
@@ -114,7 +187,7 @@ def _validation(row: Mapping[str, Any]) -> dict[str, Any]:
     for section in NESTED:
         nested = row.get(section)
         if isinstance(nested, dict):
-            values |= {f"val.{name}": value for name, value in nested.items()}
+            values |= {sys.intern(f"val.{name}"): value for name, value in nested.items()}
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
     return {
         "step": row["step"],
@@ -125,14 +198,12 @@ def _validation(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _continued(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return rows in the order of their steps; those that a resumed run repeats count once."""
-    kept: list[Mapping[str, Any]] = []
+def _continue(kept: list[Row], rows: Iterable[Row]) -> None:
+    """Append rows to ``kept`` by their steps; those that a resumed run repeats count once."""
     for row in rows:
         while kept and kept[-1]["step"] >= row["step"]:
             kept.pop()
         kept.append(row)
-    return kept
 
 
 def _thinned(steps: np.ndarray, values: np.ndarray) -> Curve | None:

@@ -20,7 +20,7 @@ import yaml  # type: ignore[import-untyped]
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
 from arc.config.run_status import STATUS_FILE, State, is_alive
-from arc.runs.metrics_file import Metrics, read_metrics
+from arc.runs.metrics_file import Metrics, MetricsFile
 from arc.runs.tables import value_rows
 from arc.trees import leaves
 
@@ -91,6 +91,8 @@ class RunFinder:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, Path], tuple[tuple[int, int], Any, str | None]] = {}
+        self._files: dict[Path, MetricsFile] = {}
+        self._seen: set[tuple[str, Path]] = set()  # the keys of what the last search has read
         self._warnings: dict[str, None] = {}
 
     def find(
@@ -101,13 +103,14 @@ class RunFinder:
         ``most``: the number of runs to read, the latest ones. Raises ValueError if a folder does
         not exist.
         """
-        self._warnings = {}
+        self._seen, self._warnings = set(), {}
         saved, outputs = self._scan(folders)
         if most is not None:
             saved, outputs = _latest(saved, outputs, most)
         lonely = self._join(saved, outputs)
         records = [self._record(each) for each in [*saved, *lonely]]
         found = [record for record in records if record is not None]
+        self._forget()
         found.sort(key=lambda record: (_natural(str(record.folder)), _natural(record.name)))
         return found, list(self._warnings)
 
@@ -147,6 +150,7 @@ class RunFinder:
     def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
         """Return what ``read`` returns for a file, None with a warning if it raises."""
         key = (read.__name__, path)
+        self._seen.add(key)
         try:
             status = path.stat()
             stamp = (status.st_mtime_ns, status.st_size)
@@ -159,6 +163,15 @@ class RunFinder:
         if fault is not None:
             self._warn(fault)
         return content
+
+    def _metrics(self, path: Path) -> Metrics:
+        return self._files.setdefault(path, MetricsFile(path)).read()
+
+    def _forget(self) -> None:
+        """Free what was kept of files that the search did not come upon."""
+        self._kept = {key: kept for key, kept in self._kept.items() if key in self._seen}
+        seen = {path for _, path in self._kept}
+        self._files = {path: file for path, file in self._files.items() if path in seen}
 
     def _warn(self, text: str) -> None:
         self._warnings[text] = None
@@ -197,7 +210,7 @@ class RunFinder:
     def _by_validation(self, output: _Output, runs: Sequence[_Saved]) -> _Saved | None:
         """Return the run whose best or last checkpoint stores a validation of ``output``."""
         path = output.path / METRICS
-        metrics = self._read(path, read_metrics) if runs and path.is_file() else None
+        metrics = self._read(path, self._metrics) if runs and path.is_file() else None
         if metrics is None:
             return None
         known = {(row.get("val_loss"), row.get("val_acc")) for row in metrics.validations}
@@ -233,7 +246,7 @@ class RunFinder:
         config = config or {}
         filename = _logged_file(config)
         read = [
-            self._read(path, read_metrics)
+            self._read(path, self._metrics)
             for each in outputs
             if (path := each.path / filename).is_file()
         ]

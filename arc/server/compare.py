@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         "--by", metavar="KEY[,KEY]", help="group the runs by these keys of the configuration"
     )
     parser.add_argument(
-        "--metric", metavar="NAME", help="of the results or validations; default: the task's main"
+        "--metric",
+        metavar="NAME",
+        help="metric to compare, such as test.random_99; default: the task's first metric",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write groups and runs as JSON")
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "--plot", type=Path, metavar="FILE", help="write the learning curves as .png, .svg or .pdf"
     )
     parser.add_argument("--serve", action="store_true", help="serve a page of the runs")
-    parser.add_argument("--port", type=int, default=5002, help="of --serve; 0: any free port")
+    parser.add_argument("--port", type=int, default=5002, help="port for --serve; 0: any free port")
     return parser
 
 
@@ -107,5 +109,5 @@ def _serve(options: argparse.Namespace) -> int:
 
     for name in ("by", "metric", "csv", "json", "plot"):
         if getattr(options, name) is not None:
-            raise ConfigError(f"--serve and --{name} exclude each other")
+            raise ConfigError(f"--serve and --{name} are mutually exclusive; set only one")
     return serve_runs(options.folders, options.port, os.environ.get(TOKEN_VARIABLE) or None)

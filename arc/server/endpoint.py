@@ -72,7 +72,7 @@ def guard_of(config: ServerConfig) -> Guard:
     """Return the access rules for an endpoint on ``server.host``."""
     any_address = config.host in ALL_INTERFACES
     own_name = (socket.gethostname().lower(),) if any_address else ()
-    return Guard((*LOOPBACK, config.host, *own_name), config.token, any_address=any_address)
+    return Guard((*LOOPBACK, config.host.lower(), *own_name), config.token, any_address=any_address)
 
 
 def _report_unavailable(config: ServerConfig, error: BaseException) -> None:
@@ -140,7 +140,8 @@ class LogTail(logging.Handler):
 
     def __init__(self, status: RunStatus) -> None:
         super().__init__(logging.INFO)
-        self._status, self._numbers = status, itertools.count(1)
+        # Pages that outlive a process must not take the next one's lines for old ones.
+        self._status, self._numbers = status, itertools.count(time.time_ns() // 1_000_000)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Publish one record."""

@@ -63,7 +63,8 @@ class TrainingProcess:
         """Return the endpoint's configuration; in a sweep it is off unless it was typed."""
         if not config.server.autostart and (config.resume or config.finetune):
             raise ConfigError(
-                "server.autostart=false: name the checkpoint in POST /start_train instead"
+                "server.autostart=false cannot be combined with resume or finetune; press Resume "
+                'or Fine-tune in the dashboard, or POST /start_train with {"resume": "NAME"}'
             )
         if not config.server.autostart and self.ranks.size > 1:
             raise ConfigError("server.autostart=false: not supported with torchrun")

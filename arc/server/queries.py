@@ -109,7 +109,8 @@ class QueryQueue:
 class AnswerCache:
     """Keeps one answer per run and validation, in JSON, so that many clients cost one computation.
 
-    During the test phase, and while another thread computes a new answer, the last one is served.
+    During the final evaluation, and while another thread computes a new answer, the last one is
+    served.
     """
 
     def __init__(self, status: RunStatus, compute: Callable[[], dict[str, Any]]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import abort, current_app, request
 
-from arc.config.schema import NAME_PATTERN
 from arc.server.security import BODY_LIMIT, refuse_long_body
 from arc.trees import json_plain
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 SESSION = "arc.server.session"
 SUFFIX = ".pth"
+STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=,+-]{0,250}")  # a run's name may be in it
 # The escapes in JSON of control characters other than tab and line feed, of characters that are
 # invisible or change the direction of text, and of bytes of a file name that are not UTF-8.
 UNPRINTABLE = re.compile(
@@ -80,7 +80,7 @@ def checkpoint_path(name: str, folder: Path) -> Path:
     Aborts with 400 for an invalid name (such as a path), with 404 if there is no such file.
     """
     stem = name.removesuffix(SUFFIX)
-    if not re.fullmatch(NAME_PATTERN, stem):
+    if not STEM.fullmatch(stem):
         abort(400, f"{name[:120]!r}: not the name of a checkpoint")
     path = folder / f"{stem}{SUFFIX}"
     if not path.is_file():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from arc.config.files import ConfigError
-from arc.config.schema import LOOPBACK
+from arc.config.schema import AUTO_TOKEN, LOOPBACK, ServerConfig
 from arc.runs.signals import on_signal
 from arc.server.app import create_runs_app
 from arc.server.endpoint import Server
@@ -21,12 +24,27 @@ HOST = "127.0.0.1"
 
 
 def serve_runs(folders: Sequence[Path], port: int, token: str | None) -> int:
-    """Serve the runs below ``folders`` until Ctrl-C; returns the exit status."""
+    """Serve the runs below ``folders`` until Ctrl-C; returns the exit status.
+
+    ``token``: as server.token. Raises ConfigError if it is not one, and as ``runs_page``.
+    """
     ended = threading.Event()
+    _check(token)
+    if is_made := token == AUTO_TOKEN:
+        token = secrets.token_urlsafe(16)
     with runs_page(folders, port, token) as address, on_signal(lambda _: ended.set()) as received:
-        show(f"runs: {address}  (Ctrl-C ends)")
+        link = f"{address}/#token={token}" if is_made else address
+        show(f"runs: {link}  (Ctrl-C ends)")
         ended.wait()
     return 128 + received[0]
+
+
+def _check(token: str | None) -> None:
+    try:
+        ServerConfig(enabled=True, host=HOST, port=0, token=token, autostart=True, required=True)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"ARC_TOKEN=***: {reason}") from None
 
 
 @contextmanager

@@ -28,14 +28,13 @@ NO_LANGUAGE: dict[str, Any] = {"messages": [], "positions": []}
 
 
 class SampleViewer:
-    """Shows examples of one run's validation set (of the test or training set without one)."""
+    """Shows examples of one run's validation set (of the training or test set without one)."""
 
     def __init__(self, model: ARCAutoencoder, task: Task) -> None:
         self.model, self.task = model, task
         corpus = task.corpus
-        self.split = next(
-            split for split in (corpus.validation, corpus.test, corpus.training) if len(split)
-        )
+        splits = {name: getattr(corpus, name) for name in ("validation", "training", "test")}
+        self.split_name, self.split = next(each for each in splits.items() if len(each[1]))
         self._index = {displayed(name): index for index, name in enumerate(self.split.example_ids)}
 
     def examples(self) -> list[str]:
@@ -48,6 +47,7 @@ class SampleViewer:
         bottleneck = self.model.bottleneck
         return {
             "task_type": self.task.config.name,
+            "split": self.split_name,
             "vocab_size": bottleneck.vocab_size,
             "max_message_length": bottleneck.max_length,
             "samples": self._view(torch.linspace(0, len(self.split) - 1, count).long(), None),

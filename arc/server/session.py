@@ -6,6 +6,7 @@ called from any thread.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from torch import Tensor
 from arc.checkpointing import portable_tree
 from arc.checkpointing.writer import CheckpointWriter, Save
 from arc.config.flat_keys import flat_view
+from arc.config.run_status import read_json
 from arc.config.schema import RunConfig
 from arc.runs.next_run import NextRun
 from arc.runs.plan import RunPlan
@@ -69,6 +71,8 @@ class Session(Callback):
         self._run: Run | None = None
         self._viewer: SampleViewer | None = None
         self._sent: Sent = (None, None)
+        self._saves: list[tuple[Save, dict[str, Any]]] = []  # with their rows
+        self._save_numbers = itertools.count(1)
         self._start_waits = self._closed = False
         self.samples = AnswerCache(self.status, self._samples)
         self.language = AnswerCache(self.status, self._language)
@@ -164,14 +168,14 @@ class Session(Callback):
             self._start_waits = False
 
     def stop(self) -> None:
-        """Stop training after the current step, or end the test phase.
+        """Stop training after the current step, or end the final evaluation.
 
         Raises InvalidStateError without a run.
         """
         with self._changed:
             if self._state == "idle":
                 raise InvalidStateError("nothing is running")
-            self._control.request_stop("stop")
+            self._control.request_stop("requested over HTTP")
             self._enter("stopping", self._mode)
 
     def save(self, name: str | None, *, overwrite: bool = False) -> str:
@@ -208,7 +212,9 @@ class Session(Callback):
     def _samples(self) -> dict[str, Any]:
         run_id, step, has_model = self.status.version
         samples = (
-            self.ask(SampleViewer.samples) if has_model else {"task_type": None, "samples": []}
+            self.ask(SampleViewer.samples)
+            if has_model
+            else {"task_type": None, "split": None, "samples": []}
         )
         return {"run_id": run_id, "step": step, **samples}
 
@@ -258,8 +264,8 @@ class Session(Callback):
             self._publish_end(Outcome("failed", str(error) or type(error).__name__))
             raise
         else:
-            if self._run is None:  # the run was already complete
-                self._publish_end(Outcome("finished"))
+            if self._run is None:
+                self._publish_complete(plan.config)
         finally:
             with self._changed:
                 self._enter("idle", None)
@@ -307,15 +313,7 @@ class Session(Callback):
     def _on_run_ended(self, event: RunEnded) -> None:
         self._publish_end(event.outcome)
         if event.results is not None:
-            results = {key: value for key, value in event.results.items() if key != "config"}
-            self.status.publish(
-                "results",
-                {
-                    "results": results,
-                    "table": format_results(event.results),
-                    "rows": result_rows(event.results),
-                },
-            )
+            self._publish_results(event.results)
 
     def _begin(self, plan: RunPlan) -> None:
         """Release the last run, whose model takes memory, before the next one is built."""
@@ -336,12 +334,30 @@ class Session(Callback):
     def _publish_end(self, outcome: Outcome) -> None:
         self.status.publish("end", asdict(outcome))
 
+    def _publish_complete(self, config: RunConfig) -> None:
+        """Publish a run that was complete before, with the results that it has stored."""
+        folder = Path(config.checkpoint.dir)
+        self.status.publish("facts", {"run_name": config.run_name, "folder": str(folder)})
+        self._publish_end(Outcome("finished"))
+        if stored := read_json(folder / f"{config.run_name}_results.json"):
+            self._publish_results(stored)
+
+    def _publish_results(self, content: Mapping[str, Any]) -> None:
+        results = {key: value for key, value in content.items() if key != "config"}
+        shown = {"table": format_results(content), "rows": result_rows(content)}
+        self.status.publish("results", {"results": results, **shown})
+
     def _publish_saves(self, writer: CheckpointWriter) -> None:
         """Publish the saves of the current run; the writer of an earlier one may still be busy."""
         with self._changed:
             if self._run is not None and self._run.policy.writer is writer:
-                rows = [_save_row(save) for save in writer.recent]
+                known = {id(save): row for save, row in self._saves}
+                self._saves = [
+                    (save, known.get(id(save)) or _save_row(save, next(self._save_numbers)))
+                    for save in writer.recent
+                ]
                 pending = [path.stem for path in writer.pending]
+                rows = [row for _, row in self._saves]
                 self.status.publish("saves", {"pending": pending, "recent": rows})
 
 
@@ -357,8 +373,9 @@ def _facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _save_row(save: Save) -> dict[str, Any]:
+def _save_row(save: Save, number: int) -> dict[str, Any]:
     return {
+        "number": number,
         "name": save.path.stem,
         "state": "failed" if save.error else "saved",
         "error": save.error,

@@ -30,7 +30,9 @@ class RunStatus:
         # Pages that outlive a process must not take the next one's runs for its own.
         self.run_id = time.time_ns() // 1_000_000
         self.state, self.mode = "idle", None
+        self._run_mode: str | None = None
         self._settings: dict[str, Any] = {}
+        self._settings_version = 0
         self._lines: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
         self._reset()
 
@@ -50,8 +52,9 @@ class RunStatus:
 
         ``kind`` names the part and determines ``content``: state (``[state, mode]``), settings
         (of the next run, by flat names), begin (settings of a new run; resets everything but
-        the log), facts (FACTS and VALIDATION_KEYS), step and validation (a row), testing
-        (progress of the test phase), end (``kind`` and ``error``), results (``results``, their
+        the log), facts (FACTS and VALIDATION_KEYS; ``run_name``
+        and ``folder`` of a run without a model), step and validation (a row), testing
+        (progress of the evaluation), end (``kind`` and ``error``), results (``results``, their
         ``table`` and its ``rows``), saves (names ``pending``, rows ``recent``), line (of the log).
         """
         with self._lock:
@@ -59,11 +62,13 @@ class RunStatus:
 
     def _on_state(self, content: list[Any]) -> None:
         self.state, self.mode = content
+        self._run_mode = self.mode or self._run_mode
         if self.mode is None:
             self._testing = None
 
     def _on_settings(self, content: dict[str, Any]) -> None:
         self._settings = content
+        self._settings_version += 1
 
     def _on_begin(self, content: dict[str, Any]) -> None:
         self._reset()
@@ -109,7 +114,7 @@ class RunStatus:
     @property
     def has_model(self) -> bool:
         """Whether there is a model to query."""
-        return bool(self._facts)
+        return "device" in self._facts
 
     @property
     def in_test_phase(self) -> bool:
@@ -132,6 +137,8 @@ class RunStatus:
                 "state": self.state,
                 "mode": self.mode,
                 "run_id": self.run_id,
+                "run_mode": self._run_mode,
+                "settings_version": self._settings_version,
                 **{key: self._facts.get(key) for key in FACTS},
                 "epoch": step.get("epoch"),
                 "batch": step.get("batch"),

@@ -97,14 +97,14 @@ def test_the_progress_of_the_test_is_shown(served: Served, open_page: OpenPage) 
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.37")
     testing.update(stage="controls", progress=0.5, eta_seconds=None)
     expect(text).to_have_text("Testing controls … 50 %")
-    page.get_by_role("button", name="Stop test").click()
+    page.get_by_role("button", name="Stop evaluation").click()
     expect(page.get_by_role("dialog")).to_contain_text("Results computed so far are kept.")
     with page.expect_request("**/stop"):
         page.get_by_role("button", name="Stop the test").click()
     testing.clear()  # as before the first progress
     expect(text).to_have_text("Testing …")
     expect(page.locator("#progress:not([value])")).to_be_visible()
-    expect(page.get_by_role("button", name="Stop test")).to_be_enabled()
+    expect(page.get_by_role("button", name="Stop evaluation")).to_be_enabled()
 
 
 def test_the_theme_is_the_systems_and_has_enough_contrast(open_page: OpenPage) -> None:
@@ -226,6 +226,26 @@ def test_the_configuration_is_an_outline_and_its_overrides_are_copied(
     assert "training.batch_size=8" in copied.split()
     assert "task.num_distractors=3" in copied.split()
     assert "server." not in copied
+
+
+def test_each_save_is_announced_once_also_when_the_clock_goes_back(
+    served: Served, open_page: OpenPage
+) -> None:
+    served.idle()
+    times = ("02:59", "02:01", "02:00")
+    saves = [
+        {"number": n, "name": f"by_hand_{n}", "state": "saved", "error": None, "time": time}
+        for n, time in enumerate(times, 1)
+    ]
+    shown = saves[:1]
+    page = open_page(
+        route=lambda page: alter(page, "**/status", lambda each: each.update(recent_saves=shown))
+    )
+    expect(page.locator("#state")).not_to_be_empty()
+    for save in saves[1:]:
+        shown.append(save)
+        expect(page.locator(".toast", has_text=f"Saved {save['name']}")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(2)
 
 
 def test_a_failed_run_shows_the_reason(idle: Page) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from helpers_browser import OpenPage, Served
+from helpers_browser import OpenPage, Served, Watch, alter
 from playwright.sync_api import Locator, Page, Response, expect
 
 NO_SYMBOLS = [re.compile("Continuous bottleneck: no symbols to")] * 3
@@ -179,8 +179,48 @@ def test_a_pretraining_has_no_symbols_to_measure(served: Served, open_page: Open
     served.until(lambda status: status["metrics"]["val_acc"] is not None)
     page = open_page()
     page.get_by_role("tab", name="Language").click()
-    expect(page.locator("#language .note")).to_have_text(NO_SYMBOLS)
+    notes, task = page.locator("#language .note"), page.locator("#facts dd").first
+    expect(notes).to_have_text(NO_SYMBOLS)
+    expect(task).to_have_text("pretraining on selection")
     served.idle()
+    page.reload()
+    expect(page.locator("#state")).to_have_text("■ stopped")
+    expect(task).to_have_text("pretraining on selection")
+    expect(notes).to_have_text(NO_SYMBOLS)
+
+
+def test_without_a_validation_set_training_grids_are_shown(
+    served: Served, open_page: OpenPage, watches: list[Watch]
+) -> None:
+    served.idle()
+    overrides = ["data.validation_fraction=0", "training.max_steps=2", "data.test=null"]
+    served.post("/start_train", {"overrides": overrides})
+    served.until(lambda status: status["outcome"] and status["state"] == "idle")
+    page = open_page()
+    watches[0].expect("400")  # of /concepts
+    page.get_by_role("tab", name="Examples").click()
+    expect(page.get_by_role("heading", name="Explore training grids")).to_be_visible()
+    expect(page.get_by_label("Training grids", exact=True)).to_be_visible()
+    expect(page.locator("button.card").first).to_be_visible()
+    page.get_by_role("tab", name="Language").click()
+    expect(page.locator("#language")).to_contain_text(
+        "No validation set: set data.validation_fraction above 0."
+    )
+
+
+def test_the_explorer_shows_the_output_of_the_latest_run(
+    probe: Locator, halted: Page, served: Served
+) -> None:
+    wanted = [(symbols(probe)[0] + 1) % 25, *symbols(probe)[1:]]
+    edited(
+        probe, halted, wanted, probe.locator(".chip.edit").first.get_by_title("next symbol").click
+    )
+    before = probe.locator("header code").inner_text()
+    alter(halted, "**/examples", lambda answer: answer.update(examples=answer["examples"][1:]))
+    assert served.get("/examples")["examples"][0] == before
+    served.restart()
+    expect(probe).to_contain_text("Original message")
+    expect(probe.locator("header code")).to_have_text(served.get("/examples")["examples"][1])
 
 
 def test_a_grid_of_the_language_tab_opens_in_examples(running: Page) -> None:

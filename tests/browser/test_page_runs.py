@@ -61,7 +61,7 @@ def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
     expect(start).to_be_disabled()
     expect(start).to_have_attribute("title", "A run is training: stop it first")
     expect(running.locator("#control-reason")).to_contain_text(
-        "A new run can start after this one ends"
+        "This process ends with its run unless it was started with server.autostart=false"
     )
 
 
@@ -170,6 +170,15 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
     expect(idle.locator("#results")).to_have_text(re.compile("appear here"))
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(idle.locator("#results table")).to_be_visible()
+
+
+def test_a_list_that_is_read_again_keeps_the_focus(served: Served, running: Page) -> None:
+    served.save("in_focus")
+    button = row(running, "in_focus").get_by_role("button", name="Inspect")
+    button.focus()
+    served.save("added")
+    expect(running.locator("#checkpoints tr[data-name='added']")).to_be_visible()
+    expect(button).to_be_focused()
 
 
 def test_a_file_is_filtered_by_its_name_downloaded_and_inspected(

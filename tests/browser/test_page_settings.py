@@ -103,6 +103,44 @@ def test_a_setting_shows_its_key_and_range_and_refuses_a_value_out_of_it(
     assert served.get("/task_config")["vocab_size"] == 25
 
 
+def test_what_another_client_changes_is_shown_unless_a_value_was_typed(
+    form: Page, served: Served
+) -> None:
+    size = form.locator("#set-batch_size")
+    form.locator("#set-seed").focus()
+    served.post("/task_config", {"batch_size": 32})
+    expect(size).to_have_value("32")
+    expect(form.locator("#set-seed")).to_be_focused()
+    form.locator("#set-seed").fill("7")
+    served.post("/task_config", {"batch_size": 8})
+    version = served.get("/status")["settings_version"]
+    with form.expect_response(
+        lambda answer: (
+            answer.url.endswith("/status") and answer.json()["settings_version"] == version
+        )
+    ):
+        pass
+    expect(size).to_have_value("32")
+    with form.expect_request("**/task_schema"):
+        form.locator("#set-seed").fill("0")
+    expect(size).to_have_value("8")
+
+
+def test_the_configuration_follows_the_settings_and_the_connection(
+    form: Page, served: Served, watches: list[Watch]
+) -> None:
+    watches[0].expect("net::ERR")
+    with form.expect_response("**/config"):
+        form.get_by_role("tab", name="Config").click()
+    with form.expect_response("**/config"):
+        served.post("/task_config", {"batch_size": 8})
+    form.context.set_offline(True)
+    expect(form.locator("#lost")).to_be_visible()
+    form.context.set_offline(False)
+    with form.expect_response("**/config"):
+        form.get_by_role("button", name="Try now").click()
+
+
 def test_extra_settings_apply_to_the_next_run(form: Page, served: Served) -> None:
     form.get_by_label("Distractor kind").select_option("same size")
     form.get_by_label("Stop token").check()

@@ -100,6 +100,43 @@ def test_the_runs_fit_the_window(open_runs: Open, scheme: Any, viewport: Any) ->
         page.screenshot(path=SCREENSHOTS / f"runs_{kind}_{scheme}.png", full_page=True)
 
 
+COUNT = """() => {
+  const [send, limit] = [window.fetch, AbortSignal.timeout];
+  let current = 0;
+  Object.assign(window, {most: 0, limits: []});
+  window.fetch = async (...given) => {
+    window.most = Math.max(window.most, ++current);
+    try { return await send(...given); } finally { current -= 1; }
+  };
+  AbortSignal.timeout = (each) => {
+    window.limits.push(each);
+    return limit.call(AbortSignal, each);
+  };
+}"""
+
+
+def test_curves_are_requested_one_after_the_other_with_patience(open_runs: Open) -> None:
+    page = open_runs()
+    expect(page.locator("figure.chart")).to_have_count(2)
+    page.evaluate(COUNT)
+    page.get_by_label("Curve").select_option("val_loss")
+    expect(page.locator("figure.chart h3").first).to_have_text("Validation loss")
+    assert page.evaluate("most") == 1
+    assert min(page.evaluate("limits")) > 30_000, "the server answers or refuses within 30 s"
+
+
+def test_an_error_is_shown_until_the_next_answer(open_runs: Open, window: Page) -> None:
+    page = open_runs()
+    state = page.get_by_role("status").filter(has_text="run")
+    expect(state).to_contain_text("4 runs, ")
+    window.route("**/runs", lambda route: route.fulfill(body="<no JSON>"))
+    page.get_by_label("Curve").select_option("val_loss")  # asks for the runs too
+    expect(state).to_have_text("/runs: the answer is not JSON")
+    window.unroute_all(behavior="ignoreErrors")
+    page.get_by_label("Curve").select_option("loss")
+    expect(state).to_contain_text("4 runs, ")
+
+
 def test_what_cannot_be_read_is_listed(open_runs: Open, window: Page) -> None:
     alter(window, "**/runs", lambda answer: answer["warnings"].append("x: skipped"))
     page = open_runs()

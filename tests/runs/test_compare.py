@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from helpers_runs import step_line, validation_line, write_run
 from arc import api
 from arc.loggers.jsonl import JsonlConfig, JsonlLogger
 from arc.runs.comparison import compare_folders, curve_of, group_band
-from arc.runs.metrics_file import POINTS, Metrics, band, read_metrics
+from arc.runs.metrics_file import POINTS, Metrics, MetricsFile, band, read_metrics
 from arc.runs.records import STALE_SECONDS, RunFinder
 from arc.server.compare import main
 from arc.training import StepEvent
@@ -118,7 +119,7 @@ def test_any_value_can_be_compared(sweep: Path, metric: str, values: list[float]
         (["--plot", "x.gif"], "plot=x.gif: the name must end in .png"),
         (["--csv", "no/such/x.csv"], "no/such/x.csv: cannot be written"),
         (["--plot", "no/such/x.png"], "no/such/x.png: cannot be written"),
-        (["--serve", "--metric", "val_acc"], "--serve and --metric exclude each other"),
+        (["--serve", "--metric", "val_acc"], "--serve and --metric are mutually exclusive"),
         (["nonsense"], "nonsense: no such folder"),
     ],
 )
@@ -373,6 +374,60 @@ def test_an_incomplete_line_is_left_out(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"kind": "validation", "step": 2')
     assert [row["step"] for row in read_metrics(path).validations] == [10]
+
+
+def test_only_the_new_lines_of_a_file_are_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in {"CHUNK": 100, "TAIL": 300}.items():  # bytes: less than a line, and a few
+        monkeypatch.setattr(f"arc.runs.metrics_file.{name}", size)
+    path = tmp_path / "metrics.jsonl"
+    text = "".join(f"{json.dumps(step_line(n) | {'loss': float(n)})}\n" for n in range(1, 9))
+    path.write_text(text + '{"kind": "step", "ste')
+    kept = MetricsFile(path)
+    loss = kept.read().curve("loss")
+    assert loss is not None
+    assert loss[1].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    path.write_text(text.replace('"loss": 1.0', '"loss": 0.0') + json.dumps(step_line(9)) + "\n")
+    later = kept.read()
+    found = later.curve("loss")
+    assert found is not None
+    assert found[1].tolist() == pytest.approx([1, 2, 3, 4, 5, 6, 7, 8, 1 / 9])
+    assert later.last_step == 9
+
+
+@pytest.mark.parametrize("how", ["cut off", "cut off and continued", "replaced"])
+def test_a_file_that_is_not_continued_is_read_again(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    rows = [validation_line(10, 1.0), *(step_line(n) for n in (10, 20))]
+    write_lines(path, [*rows, validation_line(20, 2.0)])
+    kept = MetricsFile(path)
+    assert [row["val_acc"] for row in kept.read().validations] == [1.0, 2.0]
+    assert kept.read().curve("loss") is not None
+    if how == "replaced":
+        path.rename(tmp_path / "old")
+        later = []
+    else:
+        later = [validation_line(20, 3.0), step_line(40)] if "continued" in how else []
+    write_lines(path, [rows[0], step_line(20), *later])
+    metrics = kept.read()
+    loss = metrics.curve("loss")
+    assert loss is not None
+    assert loss[0].tolist() == ([20, 40] if later else [20])
+    assert [row["val_acc"] for row in metrics.validations] == [1.0, 3.0][: len(later) or 1]
+
+
+def test_names_of_values_are_stored_once_and_files_that_are_gone_are_forgotten(
+    sweep: Path,
+) -> None:
+    finder = RunFinder()
+    runs, _ = finder.find([sweep])
+    names = [row["values"] for run in runs for row in run.metrics.validations]
+    assert len({id(name) for values in names for name in values}) == len(set().union(*names))
+    shutil.rmtree(sweep / "0")
+    finder.find([sweep])
+    assert not [path for _, path in finder._kept if sweep / "0" in path.parents]
+    assert not [path for path in finder._files if sweep / "0" in path.parents]
 
 
 def test_steps_of_the_logger_are_read(tmp_path: Path) -> None:

@@ -253,4 +253,10 @@ def test_a_waiting_query_is_refused_when_the_process_ends(station: Station) -> N
 def test_log_lines_are_published(station: Station, caplog: pytest.LogCaptureFixture) -> None:
     with module.published_log(station.session.status):
         module.log.warning("a line")
-    assert "a line" in [line["text"] for line in station.get("/log")["lines"]]
+    (number,) = [line["n"] for line in station.get("/log")["lines"] if line["text"] == "a line"]
+    assert station.get(f"/log?since={number}")["lines"] == []
+    time.sleep(0.001)
+    with module.published_log(station.session.status):  # as of a process that was started again
+        module.log.warning("a later line")
+    (later,) = station.get(f"/log?since={number}")["lines"]
+    assert later["text"] == "a later line"

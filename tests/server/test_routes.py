@@ -39,6 +39,7 @@ EMPTY_BEFORE_A_RUN = {
     "/pretrained_encoders": "encoders",
 }
 STATUS = {
+    *("settings_version", "run_mode"),
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
     *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "testing"),
     *("metrics", "throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves"),
@@ -57,6 +58,14 @@ def test_the_status_has_the_same_keys_before_during_and_after(station: Station) 
     station.post("/stop")
     seen.append(station.idle())
     assert [set(status) for status in seen] == [STATUS] * 3
+
+
+def test_the_status_tells_when_settings_change(station: Station) -> None:
+    before = station.get("/status")["settings_version"]
+    station.post("/task_config", {"batch_size": -1}, 400)
+    assert station.get("/status")["settings_version"] == before
+    station.post("/task_config", {"batch_size": 8})
+    assert station.get("/status")["settings_version"] == before + 1
 
 
 def test_the_history_has_the_steps_after_since(trained: Station) -> None:

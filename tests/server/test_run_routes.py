@@ -1,5 +1,6 @@
 """The routes that compare runs: of a page of its own, and of a process that trains."""
 
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from helpers_runs import write_run
+from helpers_served import Client
 from helpers_station import Station
 from hydra import initialize_config_dir
 
 from arc.config.files import ConfigError, config_folder
 from arc.runs.next_run import NextRun
 from arc.server.app import create_runs_app
-from arc.server.runs_page import runs_page
+from arc.server.runs_page import runs_page, serve_runs
 from arc.server.runs_view import MOST_RUNS, RunsView
 from arc.server.security import Guard
 from arc.server.session import Session
@@ -122,6 +124,26 @@ def test_a_process_shows_the_runs_of_its_checkpoint_folder(trained: Station) -> 
     (run,) = answer["runs"]
     assert run["metric"].startswith("test.")
     assert run["best"].endswith("_best.pth")
+
+
+def test_a_token_is_made_and_shown_as_a_link(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(line: str) -> None:
+        match = re.fullmatch(r"runs: http://localhost:(\d+)/#token=(\S{16,})  .*", line)
+        assert match is not None, line
+        client = Client(int(match[1]), folder)
+        assert client.ask("GET", "/runs", headers={"Authorization": "Bearer auto"})[0] == 401
+        headers = {"Authorization": f"Bearer {match[2]}"}
+        assert client.ask("GET", "/runs", headers=headers)[0] == 200
+        raise EOFError
+
+    monkeypatch.setattr("arc.server.runs_page.show", shown)
+    with pytest.raises(EOFError):
+        serve_runs([folder], 0, "auto")
+
+
+def test_a_weak_token_is_refused_and_not_repeated(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^ARC_TOKEN=\*\*\*: must be auto, or at least 8"):
+        serve_runs([folder], 0, "short")
 
 
 def test_a_port_that_is_taken_is_named(folder: Path) -> None:

@@ -79,10 +79,12 @@ def test_a_vector_cannot_be_edited(make_run: MakeRun) -> None:
         viewer.sample(viewer.examples()[0], [1, 2])
 
 
-def test_the_test_set_is_shown_without_a_validation_set(make_run: MakeRun) -> None:
+def test_the_training_set_is_shown_without_a_validation_set(make_run: MakeRun) -> None:
     run = make_run("task=reconstruction", "data.validation_fraction=0.0")
     assert len(run.corpus.validation) == 0
-    assert SampleViewer(run.model, run.task).examples() == list(run.corpus.test.example_ids)
+    viewer = SampleViewer(run.model, run.task)
+    assert viewer.examples() == list(run.corpus.training.example_ids)
+    assert viewer.samples()["split"] == "training"
 
 
 def test_the_name_of_a_puzzle_may_have_spaces(make_run: MakeRun, save_puzzles: SavePuzzles) -> None:

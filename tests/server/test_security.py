@@ -39,6 +39,13 @@ def guarded(trained: Station) -> FlaskClient:
     return create_app(trained.session, guard_of(config)).test_client()
 
 
+def test_a_host_may_have_capitals(trained: Station) -> None:
+    config = server_config(host="MyBox", token=TOKEN)
+    client = create_app(trained.session, guard_of(config)).test_client()
+    headers = {"Authorization": f"Bearer {TOKEN}", "Host": "mybox:5002"}
+    assert client.get("/status", headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize("case", FOREIGN)
 @pytest.mark.parametrize("route", ["/start_train", "/stop", "/save_checkpoint", "/task_config"])
 def test_a_page_of_another_origin_changes_nothing(trained: Station, route: str, case: str) -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -127,6 +128,19 @@ def test_a_save_right_after_a_start_is_written_and_its_name_needs_overwrite(
     assert saved(station, "early")["step"] > first
 
 
+def test_saves_have_increasing_numbers_over_all_runs(station: Station) -> None:
+    numbers = []
+    for _ in range(2):
+        station.start()
+        for name in ("one", "other"):
+            station.post("/save_checkpoint", {"name": name, "overwrite": True})
+            station.written()
+        station.post("/stop")
+        numbers += [save["number"] for save in station.idle()["recent_saves"]]
+    assert len(numbers) >= 6
+    assert numbers == sorted(set(numbers))
+
+
 def test_saves_without_a_name_are_numbered(station: Station) -> None:
     station.start("training.batch_size=4")
     station.hold()
@@ -181,6 +195,9 @@ def test_resume_and_finetune_by_name(station: Station) -> None:
     station.post("/start_train", {"resume": f"{name}_last"})  # it has its full length
     status = station.idle()
     assert (status["outcome"], status["step"]) == ("finished", None)
+    assert (status["run_name"], status["folder"]) == (name, str(station.session.folder))
+    assert station.get("/results")["results"]["steps"] == 8
+    assert station.get("/samples")["samples"] == []
     station.post(
         "/start_train",
         {"finetune": f"{name}_last.pth", "overrides": ["training.learning_rate=1e-5"]},
@@ -191,10 +208,24 @@ def test_resume_and_finetune_by_name(station: Station) -> None:
     assert origin == f"finetune {name}_last.pth step 8"
 
 
+def test_a_checkpoint_may_have_the_name_of_any_run(station: Station) -> None:
+    run = "lr=0.1,beta=1e+3," + 83 * "x"
+    stem = f"{run}_last"
+    station.finish(f"run_name='{run}'", *BRIEF)
+    asked = {"query_string": {"name": stem}}
+    assert station.client.get("/checkpoint", **asked).get_json()["metadata"]["step"] == 2
+    with station.client.get(f"/download/{quote(stem)}.pth") as answer:
+        assert answer.status_code == 200
+    station.post("/start_train", {"finetune": stem, "overrides": BRIEF})
+    assert station.idle()["outcome"] == "finished"
+    station.post("/start_train", {"resume": stem, "overrides": ["training.max_steps=4"]})
+    assert station.idle()["step"] == 4
+
+
 def test_an_invalid_origin_is_refused(trained: Station) -> None:
     name = trained.get("/status")["run_name"]
     both = {"resume": f"{name}_last", "finetune": f"{name}_best"}
-    assert "exclude" in trained.post("/start_train", both, 400)["error"]
+    assert "mutually exclusive" in trained.post("/start_train", both, 400)["error"]
     assert "absent" in trained.post("/start_train", {"resume": "absent"}, 404)["error"]
 
 
@@ -246,7 +277,7 @@ def test_after_shutdown_nothing_starts(station: Station) -> None:
 
 @pytest.fixture
 def testing(station: Station, monkeypatch: Monkey) -> Station:
-    """A station whose run is held in its test phase."""
+    """A station whose run is held in its final evaluation."""
     monkeypatch.setattr("arc.runs.results.REPORT_EVERY_SECONDS", 0.0)
     station.hold_at(EvaluationEvent)
     station.post("/start_train", {"overrides": ["training.max_steps=3"]})

@@ -55,6 +55,12 @@ def test_the_last_run_is_shown_after_its_end() -> None:
     assert status["throughput"] == {"steps_per_second": None, "examples_per_second": None}
 
 
+def test_the_mode_of_a_run_is_known_after_its_end() -> None:
+    status = published([("begin", {}), ("state", ["pretraining", "pretrain"])])
+    status.publish("state", ["idle", None])
+    assert (status.status()["mode"], status.status()["run_mode"]) == (None, "pretrain")
+
+
 def test_a_resumed_run_shows_its_last_validation_until_the_next() -> None:
     status = RunStatus()
     status.publish("begin", {})

@@ -37,14 +37,14 @@ def _start(mode: str, content: dict[str, Any]) -> dict[str, Any]:
         if (name := optional(content, key, str)) is not None:
             starts[key] = str(checkpoint_path(name, session().folder))
     if len(starts) == 2:
-        abort(400, "resume and finetune exclude each other")
+        abort(400, "resume and finetune are mutually exclusive; set only one")
     session().start(mode, overrides, **starts)
     return {"status": "started", "mode": mode}
 
 
 @blueprint.post("/stop")
 def stop() -> dict[str, Any]:
-    """Stop after the current step, or end the test phase."""
+    """Stop after the current step, or end the final evaluation."""
     session().stop()
     return {"status": "stopped"}
 

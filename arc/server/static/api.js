@@ -10,14 +10,14 @@ export class ApiError extends Error {
 }
 
 const TOKEN = "arc.token";
-const TIMEOUT_MS = 15000;
+const TIMEOUT_MS = 45000; // longer than the server lets a request wait
 let askToken = null; // set by main.js: async (wasWrong) => token or null
 let asking = null; // the open token prompt, shared by all requests that wait for it
 let kept = null; // the token, where the browser has no storage
 
 export const onTokenWanted = (ask) => (askToken = ask);
 
-export const get = (path, signal) => request(path, { signal });
+export const get = (path, timeout) => request(path, { timeout });
 
 export const post = (path, body) =>
   request(path, {
@@ -57,18 +57,17 @@ async function request(path, options) {
   }
 }
 
-async function send(path, { signal, headers, ...rest }) {
-  const limit = AbortSignal.timeout(TIMEOUT_MS);
+async function send(path, { timeout = TIMEOUT_MS, headers, ...rest }) {
+  const signal = AbortSignal.timeout(timeout);
   try {
     return await fetch(path, {
       cache: "no-store",
       ...rest,
       headers: { ...headers, ...authorization() },
-      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      signal,
     });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    const why = limit.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection";
+  } catch {
+    const why = signal.aborted ? `no answer within ${timeout / 1000} s` : "no connection";
     throw new ApiError(`${path.split("?")[0]}: ${why}`, 0);
   }
 }

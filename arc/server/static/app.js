@@ -21,7 +21,7 @@ export class App extends EventTarget {
 
   /** Whether the model sends a vector: there are no symbols to count. */
   get sendsVector() {
-    return this.status?.mode === "pretrain" || (this.status?.vocab_size ?? null) === null;
+    return this.status?.run_mode === "pretrain" || (this.status?.vocab_size ?? null) === null;
   }
 
   /** Why no request can be sent now; null when one can. */

@@ -35,6 +35,13 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Replace the content of `element`; the focus stays on the control with the same data-key. */
+export function refill(element, ...content) {
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...content);
+  if (focused !== undefined) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+}
+
 /** A short line in place of missing content. `kind`: "", "bad". */
 export function note(text, kind = "") {
   return h(`p.note${kind && `.${kind}`}`, { role: kind === "bad" ? "alert" : null }, text);

@@ -3,7 +3,7 @@
 import { download, get, post } from "../api.js";
 import { prompt, show } from "../dialog.js";
 import { tableHeading } from "../csv.js";
-import { actionButton, byId, disable, h, note, scrollBox, setText } from "../dom.js";
+import { actionButton, byId, disable, h, note, refill, scrollBox, setText } from "../dom.js";
 import { DASH, figure, integer, percent } from "../format.js";
 import { label, words } from "../labels.js";
 import { poll } from "../poll.js";
@@ -41,7 +41,7 @@ export function mountCheckpoints(app, tab) {
     shown = stamp;
     rows = answer.checkpoints ?? [];
     render();
-    encoders.replaceChildren(found.error ? note(found.error, "bad") : encoderTable(found.encoders ?? []));
+    refill(encoders, found.error ? note(found.error, "bad") : encoderTable(found.encoders ?? []));
   }
 
   function render() {
@@ -50,7 +50,7 @@ export function mountCheckpoints(app, tab) {
     setText(count, rows.length ? `${integer(matching.length)} of ${integer(rows.length)}` : "");
     starters = [];
     if (!rows.length) files.replaceChildren(note("No checkpoints in this folder yet."));
-    else files.replaceChildren(table(COLUMNS, matching.map(row)));
+    else refill(files, table(COLUMNS, matching.map(row)));
     lock();
   }
 
@@ -60,8 +60,8 @@ export function mountCheckpoints(app, tab) {
     if (each.error) {
       return h("tr.broken", { "data-name": name }, cell("filename", nameView(name)), h("td", { colspan: 5 }, `✗ ${each.error}`), size, h("td.actions", {}, downloader(name)));
     }
-    const resume = actionButton("plain", "Resume", () => start("resume", name), app.fail);
-    const tune = actionButton("plain", "Fine-tune", () => start("finetune", name), app.fail);
+    const resume = button("Resume", name, () => start("resume", name));
+    const tune = button("Fine-tune", name, () => start("finetune", name));
     starters.push(resume, tune);
     const vector = (each.vocab_size ?? null) === null;
     const bottleneck = `${words(each.bottleneck_type ?? DASH)} ${vector ? (each.latent_dim ?? "") : `${each.max_message_length ?? "?"}×${each.vocab_size}`}`;
@@ -96,8 +96,14 @@ export function mountCheckpoints(app, tab) {
     return table(ENCODER_COLUMNS, lines);
   }
 
-  const inspector = (name) => actionButton("plain", "Inspect", () => inspect(name), app.fail);
-  const downloader = (name) => actionButton("plain", "Download", () => download(`/download/${encodeURIComponent(name)}.pth`, `${name}.pth`), app.fail);
+  function button(label, name, action) {
+    const made = actionButton("plain", label, action, app.fail);
+    made.dataset.key = `${label} ${name}`;
+    return made;
+  }
+
+  const inspector = (name) => button("Inspect", name, () => inspect(name));
+  const downloader = (name) => button("Download", name, () => download(`/download/${encodeURIComponent(name)}.pth`, `${name}.pth`));
 
   async function inspect(name) {
     const { metadata } = await get(`/checkpoint?name=${encodeURIComponent(name)}`);

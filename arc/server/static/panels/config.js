@@ -40,5 +40,11 @@ export function mountConfig(app, tab) {
   }
 
   tab.shown.push(load);
+  let version = null; // of the settings
   app.on("run", () => tab.active && load());
+  app.on("connection", (up) => up && tab.active && load());
+  app.on("status", ({ settings_version: next }) => {
+    if (version !== null && next !== version && tab.active) load();
+    version = next;
+  });
 }

@@ -33,7 +33,7 @@ export function mountControls(app, settings) {
   async function askStop() {
     const [what, text, done] =
       app.status?.state === "testing"
-        ? ["test", "The test ends at once. Results computed so far are kept.", "Stopping the test"]
+        ? ["final evaluation", "The final evaluation ends at once. Results computed so far are kept.", "Stopping the final evaluation"]
         : ["run", "The run stops after the current step and saves its last state. It can be resumed exactly.", "Stopping after the current step"];
     if (!(await confirm(`Stop the ${what}?`, text, `Stop the ${what}`, "danger"))) return;
     await post("/stop");
@@ -76,8 +76,8 @@ export function mountControls(app, settings) {
     name.disabled = saveButton.disabled;
     setText(start, settings.changed() ? "Apply and start" : "Start training");
     setText(pretrain, settings.changed() ? "Apply and pretrain" : "Pretrain encoder");
-    setText(stop, state === "testing" ? "Stop test" : "Stop");
-    setText(reason, away ?? (app.running ? (noSave ?? "A new run can start after this one ends.") : "Stop and Save need a run."));
+    setText(stop, state === "testing" ? "Stop evaluation" : "Stop");
+    setText(reason, away ?? (app.running ? (noSave ?? "This process ends with its run unless it was started with server.autostart=false.") : "Stop and Save need a run."));
   }
 
   for (const event of ["status", "connection", "settings"]) app.on(event, update);

@@ -1,7 +1,7 @@
 // The latest validation examples of the run as cards; a card opens in the explorer below.
 
 import { get } from "../api.js";
-import { byId, h, note, setText } from "../dom.js";
+import { byId, h, note, refill, setText } from "../dom.js";
 import { integer } from "../format.js";
 import { gridView, setDigits, showsDigits } from "../grid.js";
 import { messageView } from "../message.js";
@@ -33,7 +33,8 @@ export function mountExamples(app, tab) {
     shown = stamp;
     setText(step, answer.samples?.length ? `at step ${integer(answer.step)}` : "");
     if (!answer.samples?.length) cards.replaceChildren(note("No examples yet."));
-    else cards.replaceChildren(...answer.samples.map(card));
+    else refill(cards, ...answer.samples.map(card));
+    explorer.name(answer.split);
     if (app.running && answer.samples?.length && answer.run_id === app.status.run_id) explorer.follow();
   }
 
@@ -45,7 +46,7 @@ export function mountExamples(app, tab) {
       : h("span.hint", {}, sample.vector ? `vector of ${sample.vector.length}` : "");
     return h(
       "button.card",
-      { type: "button", onclick: open, title: `${sample.example}: open below` },
+      { type: "button", onclick: open, "data-key": sample.example, title: `${sample.example}: open below` },
       gridView(sample.grid, { size: 96, role: `Sender input ${sample.example}` }),
       h("span.id", {}, sample.puzzle),
       message,

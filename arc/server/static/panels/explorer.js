@@ -9,8 +9,9 @@ import { cosine, messageEditor, messageView, vectorView } from "../message.js";
 import { answer, outcome, verdict } from "../sample.js";
 
 export function mountExplorer(app, tab) {
-  const filter = h("input", { type: "search", placeholder: "puzzle ID", "aria-label": "Filter validation grids by puzzle ID", autocomplete: "off", spellcheck: "false", "data-filter": "" });
-  const list = h("select.mono", { size: 14, "aria-label": "Validation grids" });
+  const filter = h("input", { type: "search", placeholder: "puzzle ID", autocomplete: "off", spellcheck: "false", "data-filter": "" });
+  const list = h("select.mono", { size: 14 });
+  const [heading, caption] = [h("h3"), h("span")];
   const found = h("p.hint", { role: "status" });
   const compare = h("input", { type: "checkbox", id: "compare" });
   const other = (card) => (compare.checked ? (card === first ? second : first) : null);
@@ -19,19 +20,34 @@ export function mountExplorer(app, tab) {
   const between = h("div.between");
   let examples = [];
   let listedRun = null;
+  let shownRun = null; // whose output the cards show
+  let split = null; // the set of the grids
   let loading = false;
 
   const picker = h(
     "div.picker",
     {},
-    h("label.stack", {}, h("span", {}, "Validation grids ", h("kbd", {}, "/")), filter),
+    h("label.stack", {}, h("span", {}, caption, " ", h("kbd", {}, "/")), filter),
     list,
     found,
     h("label.inline", {}, compare, " compare with a second grid"),
   );
   const view = h("div.views", {}, first.element, second.element);
-  const element = h("section.explorer", { "aria-label": "Explore validation grids" }, h("h3", {}, "Explore validation grids"), h("div.split", {}, picker, h("div", {}, between, view)));
+  const element = h("section.explorer", {}, heading, h("div.split", {}, picker, h("div", {}, between, view)));
   second.element.hidden = true;
+  name("validation");
+
+  /** Name the set of the grids: validation, or training or test without one. */
+  function name(wanted) {
+    if (!wanted || wanted === split) return;
+    split = wanted;
+    const grids = `${split} grids`;
+    setText(heading, `Explore ${grids}`);
+    element.setAttribute("aria-label", `Explore ${grids}`);
+    setText(caption, grids[0].toUpperCase() + grids.slice(1));
+    list.setAttribute("aria-label", caption.textContent);
+    filter.setAttribute("aria-label", `Filter ${grids} by puzzle ID`);
+  }
 
   async function loadList() {
     if (loading || (listedRun === app.status?.run_id && examples.length)) return;
@@ -42,6 +58,11 @@ export function mountExplorer(app, tab) {
 
   async function readList() {
     listedRun = app.status?.run_id;
+    if (listedRun !== shownRun) {
+      for (const card of [first, second]) card.clear();
+      compareCards();
+    }
+    shownRun = listedRun;
     try {
       examples = (await get("/examples")).examples ?? [];
     } catch (error) {
@@ -51,17 +72,28 @@ export function mountExplorer(app, tab) {
       listedRun = null;
       return;
     }
+    if (examples.length) show(); // otherwise the model is still being built
     showList();
-    if (!examples.length) return; // the model is still being built
-    if (!first.example) pick(examples[0]);
-    else first.load();
+  }
+
+  /** Show the grids of the cards again, or others if the run does not have them. */
+  function show() {
+    const others = examples.filter((each) => each !== first.example);
+    if (second.example && !examples.includes(second.example)) second.open(others[0] ?? examples[0]);
+    if (examples.includes(first.example)) reload();
+    else first.open(examples[0]);
+  }
+
+  function reload() {
+    first.load();
+    if (compare.checked) second.load();
   }
 
   function showList() {
     const wanted = filter.value.trim().toLowerCase();
     const matching = wanted ? examples.filter((each) => each.toLowerCase().includes(wanted)) : examples;
     list.replaceChildren(...matching.map((each) => h("option", { value: each }, each)));
-    setText(found, examples.length ? `${integer(matching.length)} of ${integer(examples.length)} grids` : "No validation grids yet.");
+    setText(found, examples.length ? `${integer(matching.length)} of ${integer(examples.length)} grids` : `No ${split} grids yet.`);
     list.value = first.example ?? "";
   }
 
@@ -100,10 +132,15 @@ export function mountExplorer(app, tab) {
   tab.shown.push(loadList);
   app.on("run", () => tab.active && loadList());
   app.on("status", ({ running, step }) => running && step && tab.active && loadList()); // the corpus is loaded after the start
-  app.on("connection", (up) => up && tab.active && loadList());
+  app.on("connection", (up) => {
+    if (!up || !tab.active) return;
+    reload();
+    loadList();
+  });
 
   return {
     element,
+    name,
     /** Load again with the current model, unless the user is editing. */
     follow() {
       const cards = [first, ...(compare.checked ? [second] : [])];
@@ -148,6 +185,15 @@ function mountCard(app, title, { changed, other }) {
   card.element = h("article.probe", {}, h("header", {}, h("h4", {}, `${title} `, name), again), state, body);
   let [edited, reference, editor, vocabulary] = [null, null, null, 0];
   let [busy, due] = [false, false];
+  let run = 0; // counts the runs: outputs of an earlier one are not shown
+
+  /** Forget what belongs to an earlier run. */
+  card.clear = () => {
+    run += 1;
+    edited = editor = card.sample = null;
+    setText(state, "");
+    render();
+  };
 
   card.open = (example, sample) => {
     [card.example, edited] = [example, null];
@@ -174,16 +220,16 @@ function mountCard(app, title, { changed, other }) {
     busy = true;
     if (!card.sample) setText(state, "Waiting for the model …");
     card.element.setAttribute("aria-busy", "true");
-    const example = card.example;
+    const [example, own] = [card.example, run];
     const second = other(card)?.unedited() ?? null; // in the same request, so that both use one model
     const query = new URLSearchParams({ example, ...(edited ? { message: edited.join(",") } : {}), ...(second ? { beside: second } : {}) });
     try {
       const { beside, ...sample } = await get(`/probe?${query}`);
-      if (example === card.example && !due) take(sample);
-      if (beside && other(card)?.unedited() === beside.example) other(card).take({ step: sample.step, ...beside });
+      if (example === card.example && own === run && !due) take(sample);
+      if (beside && own === run && other(card)?.unedited() === beside.example) other(card).take({ step: sample.step, ...beside });
     } catch (error) {
-      setText(state, error.message);
-      state.classList.add("bad");
+      if (own === run) setText(state, error.message);
+      state.classList.toggle("bad", own === run);
     }
     busy = false;
     card.element.removeAttribute("aria-busy");

@@ -27,10 +27,8 @@ export function mountLog(app, tab) {
       state.replaceChildren(note(error.message, "bad"));
       throw error;
     }
-    const lines = answer.lines ?? [];
+    const fresh = answer.lines ?? [];
     const follow = atEnd();
-    if (lines.length && lines.at(-1).n < last) restart(); // the server was restarted
-    const fresh = lines.filter((each) => each.n > last);
     if (fresh.length) last = fresh.at(-1).n;
     box.append(...fresh.map(line));
     while (box.children.length > KEPT) box.firstChild.remove();

@@ -77,6 +77,7 @@ function measuresOf({ language }) {
 
 function missing(validations, vector) {
   if (!validations.length) return "No validation yet.";
+  if (!validations.some(({ targets }) => targets)) return "No validation set: set data.validation_fraction above 0.";
   if (vector) return "Continuous bottleneck: no symbols to measure.";
   return "This run does not record language measures: the metric “language” is not selected.";
 }

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { Chart } from "../chart.js";
 import { chartGroup } from "../chart_group.js";
 import { tableHeading } from "../csv.js";
-import { byId, h, memory, note, s, scrollBox, setText } from "../dom.js";
+import { byId, h, memory, note, refill, s, scrollBox, setText } from "../dom.js";
 import { DASH, figure, integer, plain } from "../format.js";
 import { label } from "../labels.js";
 import { poll } from "../poll.js";
@@ -64,6 +64,7 @@ export function mountRuns(app, tab) {
   async function load() {
     const found = await get("/runs").catch((error) => {
       setText(state, error.message);
+      shown = "";
       throw error;
     });
     const text = JSON.stringify(found);
@@ -81,8 +82,12 @@ export function mountRuns(app, tab) {
     const wanted = JSON.stringify([names, ids, shown]);
     if (wanted === drawn) return;
     const of = encodeURIComponent(ids.join(","));
-    const found = ids.length ? await Promise.all(names.map((name) => get(`/run_curves?name=${encodeURIComponent(name)}&of=${of}`))) : [];
-    curves = Object.fromEntries(names.map((name, i) => [name, new Map((found[i]?.curves ?? []).map((each) => [each.id, each]))]));
+    const found = {};
+    for (const name of names) { // one after the other, since the server answers one at a time
+      const rows = ids.length ? (await get(`/run_curves?name=${encodeURIComponent(name)}&of=${of}`)).curves : [];
+      found[name] = new Map(rows.map((each) => [each.id, each]));
+    }
+    curves = found;
     drawn = wanted;
     draw();
   }
@@ -121,9 +126,7 @@ export function mountRuns(app, tab) {
     select.hidden = !names.length;
     const where = `in ${folders.join(", ")}`;
     setText(state, runs.length ? `${integer(runs.length)} ${runs.length === 1 ? "run" : "runs"}, ${integer(groups.length)} ${groups.length === 1 ? "setting" : "settings"}, ${where}` : "");
-    const focused = document.activeElement?.dataset?.run;
-    table.replaceChildren(runs.length ? runTable(varied.slice(0, KEYS_SHOWN)) : note(`No runs ${where} yet.`));
-    if (focused) table.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
+    refill(table, runs.length ? runTable(varied.slice(0, KEYS_SHOWN)) : note(`No runs ${where} yet.`));
     faults.replaceChildren(...faultItems(runs), ...warnings.map((text) => h("li", {}, `⚠ ${text}`)));
     differences.replaceChildren(differenceView());
     draw();
@@ -156,7 +159,7 @@ export function mountRuns(app, tab) {
 
   function checkbox(row) {
     const number = chosen.get(row.id);
-    const box = h("input", { type: "checkbox", checked: number !== undefined, "data-run": row.id, "aria-label": `Show ${row.label}` });
+    const box = h("input", { type: "checkbox", checked: number !== undefined, "data-key": row.id, "aria-label": `Show ${row.label}` });
     box.addEventListener("change", () => choose(({ id }) => (id === row.id ? box.checked : chosen.has(id))));
     return h("span.row", {}, box, number !== undefined && swatch(number));
   }

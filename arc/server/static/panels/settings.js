@@ -32,31 +32,41 @@ export function mountSettings(app) {
     autocomplete: "off",
     spellcheck: "false",
   });
-  let fields = new Map(); // key → field
+  const fields = new Map(); // key → field
   let [schema, values, base] = [null, {}, {}]; // base: the values with the chosen options
   let turn = 0;
+  let version; // of the settings that are shown; null: load them again
 
   /** Show the server's values; with `keep`, unless a value was typed in the meantime. */
   async function load(keep = false) {
     const mine = ++turn;
+    version = app.status?.settings_version;
     try {
       const answer = await get("/task_schema");
-      if (mine !== turn || (keep && changed())) return;
-      [schema, values] = [answer.keys, answer.values];
-      build();
+      if (mine !== turn || (keep && changed())) {
+        version = null;
+        return;
+      }
+      if (schema) replaceRows(answer.keys);
+      else build(answer.keys);
+      fill(answer.values);
     } catch (error) {
+      version = null;
+      if (keep && schema) return;
+      schema = null;
+      fields.clear();
       const again = h("button.quiet", { type: "button", onclick: () => load() }, "Try again");
       host.replaceChildren(note(`The settings could not be loaded: ${error.message}`, "bad"), again);
     }
   }
 
-  function build() {
+  function build(keys) {
+    schema = keys;
     const known = new Set(Object.values(GROUPS).flat());
     const rest = Object.keys(schema).filter((key) => !known.has(key));
     const groups = Object.entries({ ...GROUPS, Other: rest })
       .map(([title, keys]) => [title, keys.filter((key) => schema[key])])
       .filter(([, keys]) => keys.length);
-    fields = new Map();
     const sets = groups.map(([title, keys]) =>
       h("fieldset", {}, h("legend", {}, title), keys.map((key) => row(key, schema[key]))),
     );
@@ -68,7 +78,14 @@ export function mountSettings(app) {
     );
     const foot = h("div.foot", {}, state, h("div.row", {}, applyButton, revert));
     host.replaceChildren(...sets, extra, help, foot);
-    fill(values);
+  }
+
+  /** Replace the rows of the keys that have changed; the others keep their focus. */
+  function replaceRows(keys) {
+    for (const [key, { row: old }] of fields) {
+      if (JSON.stringify(keys[key]) !== JSON.stringify(schema[key])) old.replaceWith(row(key, keys[key]));
+    }
+    schema = keys;
   }
 
   function row(key, about) {
@@ -95,10 +112,7 @@ export function mountSettings(app) {
     const answer = await get(`/task_schema?${new URLSearchParams(options.map((key) => [key, fields.get(key).get()]))}`);
     if (mine !== turn) return;
     const typed = changes();
-    for (const [key, { row: old }] of fields) {
-      if (JSON.stringify(answer.keys[key]) !== JSON.stringify(schema[key])) old.replaceWith(row(key, answer.keys[key]));
-    }
-    schema = answer.keys;
+    replaceRows(answer.keys);
     base = { ...answer.values, ...Object.fromEntries(OPTIONS.map((key) => [key, values[key]])) };
     for (const [key, field] of fields) field.set(key in typed && !absent(key) ? typed[key] : base[key]);
     update();
@@ -156,7 +170,11 @@ export function mountSettings(app) {
     app.refresh();
   }
 
-  app.on("status", update);
+  app.on("status", (status) => {
+    if (version === undefined) version = status.settings_version;
+    if (schema && version !== status.settings_version && !changed()) load(true);
+    update();
+  });
   const changed = () => schema !== null && Object.keys(changes()).length > 0;
   app.on("connection", (up) => (up && !changed() ? load(true) : update())); // keeps typed values
   app.on("run", () => schema && !changed() && load(true));

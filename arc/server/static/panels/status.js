@@ -19,6 +19,8 @@ const STATES = {
 };
 const STAGES = { test: "Testing", controls: "Testing controls", validation: "Testing on the validation set" };
 
+const TIMEOUT_MS = 15000; // the server answers this request at once
+
 export function mountStatus(app) {
   const facts = byId("facts");
   const cells = new Map();
@@ -28,7 +30,7 @@ export function mountStatus(app) {
     async () => {
       let status;
       try {
-        status = await get("/status");
+        status = await get("/status", TIMEOUT_MS);
       } catch (error) {
         lose(error);
         throw error;
@@ -118,7 +120,8 @@ export function mountStatus(app) {
 
   function announceChanges(status) {
     const saves = status.recent_saves ?? [];
-    const fresh = saves.filter((save) => save.time > (seen.saved ?? "") && !automatic(save.name));
+    const announced = status.run_id === seen.run ? seen.saved : 0;
+    const fresh = saves.filter((save) => save.number > announced && !automatic(save.name));
     if (seen.state !== undefined) {
       if (status.state !== seen.state) {
         const why = status.outcome === "failed" ? `: ${status.error}` : "";
@@ -130,7 +133,7 @@ export function mountStatus(app) {
         else app.toast(`Saving ${save.name} failed: ${save.error}`, "bad");
       }
     }
-    seen = { state: status.state, saved: saves.at(-1)?.time ?? seen.saved };
+    seen = { state: status.state, run: status.run_id, saved: saves.at(-1)?.number ?? 0 };
   }
 
   now();
@@ -151,7 +154,7 @@ function facts_of(status) {
   const others = status.num_distractors ? `, ${status.num_distractors} distractors` : "";
   const pairs = status.use_input_output_pairs ? ", pairs" : "";
   const share = (value) => (typeof value === "number" ? `${percent(value)} %` : DASH);
-  const pretrains = status.mode === "pretrain";
+  const pretrains = status.run_mode === "pretrain";
   return {
     Task: [pretrains ? `pretraining on ${words(status.pretrain_task_type ?? DASH)}` : task + others + pairs, pretrains ? "pretrain" : "task"],
     Bottleneck: [pretrains ? "none (encoder only)" : `${words(status.bottleneck_type ?? DASH)}, ${code}`, "bottleneck"],
