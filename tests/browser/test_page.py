@@ -100,7 +100,7 @@ def test_the_progress_of_the_test_is_shown(served: Served, open_page: OpenPage) 
     page.get_by_role("button", name="Stop evaluation").click()
     expect(page.get_by_role("dialog")).to_contain_text("Results computed so far are kept.")
     with page.expect_request("**/stop"):
-        page.get_by_role("button", name="Stop the test").click()
+        page.get_by_role("button", name="Stop the final evaluation").click()
     testing.clear()  # as before the first progress
     expect(text).to_have_text("Testing …")
     expect(page.locator("#progress:not([value])")).to_be_visible()
