@@ -1,5 +1,7 @@
 """The Python API: the same code as the command line, in one process."""
 
+import json
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -59,6 +61,22 @@ def test_train_evaluate_and_send(
     logits = run.model.receive(message, candidates=candidates)
     assert logits.shape == (len(grids), 2)
     assert run.model.receive(message.tolist(), candidates=candidates).equal(logits)
+
+
+def test_a_run_resumed_into_its_output_folder_logs_each_step_once(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    first = train(config, output=tmp_path / "out")
+    last = first.checkpoints.last
+    assert last is not None
+    early = last.with_name("early.pth")
+    shutil.copy(last, early)
+    for steps in (5, 6):  # the second time, steps 4 and 5 are repeated
+        longer = compose(f"training.max_steps={steps}", "device=cpu", base=early)
+        train(placed(longer, tmp_path), resume=early, output=tmp_path / "out")
+    text = (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path) -> None:

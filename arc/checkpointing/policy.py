@@ -146,26 +146,28 @@ class CheckpointPolicy(Callback):
         self._prune()
         return failed
 
-    def preserve_later_checkpoints(self) -> None:
-        """Give this run's files of later steps dated names.
+    def preserve_checkpoints(self) -> None:
+        """Give this run's files of later steps dated names, since the resumed run replaces them.
 
-        The resumed run starts at an earlier step and will write files of those names. Best and last
-        file also keep their names until they are replaced. Raises CheckpointError if a file cannot
-        be preserved.
+        The best file too if the next validation is the best so far. Best and last file also keep
+        their names until they are replaced. Raises CheckpointError if a file cannot be preserved.
         """
         moved = [*self._epochs(), self.folder / f"{self.config.run_name}_results.json"]
         for path in (self.best, self.last, *moved):
             step = None if path is None else _step_of(path)
-            if path is None or step is None or step <= self.trainer.step:
+            if path is None or step is None:
+                continue
+            is_replaced = path == self.best and math.isinf(self.trainer.best_value)
+            if step <= self.trainer.step and not is_replaced:
                 continue
             try:
                 kept = _keep_copy(path)
                 if path in moved:
                     path.unlink()
             except OSError as error:
-                fault = f"{path}: the file of later step {step} cannot be preserved: {error}"
+                fault = f"{path}: the file of step {step} cannot be preserved: {error}"
                 raise CheckpointError(fault) from None
-            log.info(f"{path}: the file of later step {step} is preserved as {kept.name}")
+            log.info(f"{path}: the file of step {step} is preserved as {kept.name}")
 
     def fetch_best(self) -> None:
         """Copy the best file of the resumed run from its folder, if it is another one.

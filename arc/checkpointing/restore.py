@@ -34,6 +34,10 @@ RESUMED = (
 HARMLESS = ("run_name", "checkpoint.", "logger.")
 ORDER = ("training.batch_size", "task.")
 JUDGEMENT = ("training.best_metric", "task.", "bottleneck.")  # what values of validations depend on
+ONLY_TRAINING = (  # what they do not depend on
+    *("task.label_smoothing", "task.near_copies", "task.negatives", "task.grid_weight"),
+    *("bottleneck.entropy_bonus", "bottleneck.length_cost"),
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,9 @@ def _log_free_settings(source: CheckpointSource, config: RunConfig) -> None:
 
 def _load_weights(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> None:
     weights = source.content["model_state_dict"]
+    then, now = source.content["config"]["training"]["learning_rate"], trainer.config.learning_rate
+    if then != now:
+        log.info(f"fine-tuning: training.learning_rate {then:g} -> {now:g}")
     if source.strict:
         try:
             fit_weights(source.path, trainer.model, weights)
@@ -179,7 +186,8 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         "model": content["model_state_dict"],
         "optimizer": content["optimizer_state_dict"],
     }
-    same_judgement = same_data and not any(key.startswith(JUDGEMENT) for key in changed)
+    judging = [key for key in changed if key.startswith(JUDGEMENT) and key not in ONLY_TRAINING]
+    same_judgement = same_data and not judging
     if not same_judgement:
         log.info("resume: earlier validations are not comparable; the next one is the best so far")
     trainer.load_state_dict(

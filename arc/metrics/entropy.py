@@ -21,7 +21,8 @@ def entropy(messages: Messages) -> dict[str, float]:
     - ``capacity_bits``: the capacity of a message: max_length * log2(vocab_size), or with a stop
       symbol the logarithm of the number of messages that differ before or at it.
     - ``symbol_entropy_bits``: the entropy of the symbols at one position, averaged over positions,
-      in [0, log2(vocab_size)]. With a stop symbol, the end of a message counts as one more symbol.
+      in [0, log2(vocab_size)]. With a stop symbol, all positions after the end of a message have
+      one more symbol, and the largest value is log2(vocab_size + 1).
     """
     _, counts = messages.symbols.unique(dim=0, return_counts=True)
     positions = [torch.bincount(column) for column in messages.with_ends.t()]

@@ -158,11 +158,6 @@ class _Parsed:
         return file.read(len(self._end)) == self._end
 
 
-def read_metrics(path: Path) -> Metrics:
-    """Read a file that JsonlLogger wrote; incomplete lines are left out."""
-    return MetricsFile(path).read()
-
-
 def _validations(text: bytes) -> Iterator[dict[str, Any]]:
     start = text.find(VALIDATION)
     while start >= 0:

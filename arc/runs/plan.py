@@ -95,8 +95,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
         OmegaConf.update(tree, "checkpoint.dir", str(source.path.parent))
     config = _config(tree, typed, source)
     _check_start(config, source)
-    if process.server.autostart:  # the settings of a waiting endpoint are those of both modes
-        _check_pretraining(config)
+    _check_pretraining(config, is_both=not process.server.autostart)
     if process.resume is None:
         return refuse_taken_name(RunPlan(_named(config), source, tuple(typed)))
     replaced = tuple(_files(config)) if is_auto else ()
@@ -117,7 +116,7 @@ def plan_from(config: RunConfig, source: CheckpointSource | None = None) -> RunP
     _check_pretraining(config)
     if source is not None and source.kind == "resume":
         name = config.run_name or stored.get("run_name")
-        return refuse_taken_name(RunPlan(_renamed(config, name), source))
+        return refuse_taken_name(RunPlan(_renamed(config, name), source, may_resume=True))
     return refuse_taken_name(RunPlan(_named(config), source))
 
 
@@ -262,11 +261,15 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
         )
 
 
-def _check_pretraining(config: RunConfig) -> None:
-    """Refuse settings that have no effect in a pretraining, or make it useless."""
+def _check_pretraining(config: RunConfig, *, is_both: bool = False) -> None:
+    """Refuse settings that have no effect in a pretraining, or make it useless.
+
+    With ``is_both``, as for a server that waits for a start, the settings are those of a training
+    as well, which ``encoder`` is for.
+    """
     if config.mode != "pretrain":
         return
-    if config.encoder.pretrained is not None or config.encoder.freeze:
+    if not is_both and (config.encoder.pretrained is not None or config.encoder.freeze):
         raise ConfigError(
             "encoder.pretrained and encoder.freeze have no effect in mode=pretrain; "
             "pretrain.init_from=… starts from an encoder"

@@ -271,7 +271,7 @@ def run_to_end(
         run.policy.is_locked = is_locked
         refuse_taken_name(run.plan)  # again, now that no other process can write the run
         if run.plan.resumes:
-            run.policy.preserve_later_checkpoints()
+            run.policy.preserve_checkpoints()
             run.policy.fetch_best()
         is_known = read_status(run.output).get("run_name") == run.config.run_name
         status.write("running")

@@ -62,8 +62,8 @@ def objective(run: Run, results: dict[str, Any]) -> float | None:
     """Return the validation value of the best checkpoint by ``training.best_metric``."""
     name = run.config.training.best_metric
     if name == "loss":
-        best = run.policy.best
-        loss = read_metadata(best)["val_loss"] if best.exists() else run.trainer.val_loss
+        best = run.policy.saved_best
+        loss = run.trainer.val_loss if best is None else read_metadata(best)["val_loss"]
         return None if loss is None else float(loss)
     values: dict[str, Any] = next(iter(results["validation"].values()), {})
     value = values.get(name) if name else next(iter(values.values()), None)

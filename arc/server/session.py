@@ -59,7 +59,7 @@ class Session(Callback):
     ) -> None:
         self._outputs = tuple(outputs)
         self.settings, self.exit_after_run = settings, exit_after_run
-        self.status = RunStatus()
+        self.status = RunStatus(ends_with_run=exit_after_run)
         self._changed = threading.Condition(threading.RLock())
         self._queries = QueryQueue(self._changed, clock)
         self._state: State = "idle"

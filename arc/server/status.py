@@ -23,10 +23,13 @@ EMPTY: Mapping[str, Any] = {}
 
 
 class RunStatus:
-    """State of the current or last run; safe to use from any thread."""
+    """State of the current or last run; safe to use from any thread.
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
+    ``ends_with_run``: whether the process ends with its run.
+    """
+
+    def __init__(self, *, ends_with_run: bool = False) -> None:
+        self._lock, self._ends_with_run = threading.RLock(), ends_with_run
         # Pages that outlive a process must not take the next one's runs for its own.
         self.run_id = time.time_ns() // 1_000_000
         self.state, self.mode = "idle", None
@@ -139,6 +142,7 @@ class RunStatus:
                 "run_id": self.run_id,
                 "run_mode": self._run_mode,
                 "settings_version": self._settings_version,
+                "ends_with_run": self._ends_with_run,
                 **{key: self._facts.get(key) for key in FACTS},
                 "epoch": step.get("epoch"),
                 "batch": step.get("batch"),

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers_browser import Served, Watch, copied
+from helpers_browser import Served, Watch, alter, copied
 from playwright.sync_api import Locator, Page, expect
 
 
@@ -60,9 +60,10 @@ def test_start_is_disabled_during_a_run_with_a_reason(running: Page) -> None:
     start = running.get_by_role("button", name="Start training")
     expect(start).to_be_disabled()
     expect(start).to_have_attribute("title", "A run is training: stop it first")
-    expect(running.locator("#control-reason")).to_contain_text(
-        "This process ends with its run unless it was started with server.autostart=false"
-    )
+    reason = running.locator("#control-reason")
+    expect(reason).to_have_text("A new run can start after this one ends.")
+    alter(running, "**/status", lambda answer: answer.update(ends_with_run=True))
+    expect(reason).to_have_text("This process ends with its run.")
 
 
 def test_stop_and_save_are_disabled_without_a_run_and_a_refused_start_says_why(

@@ -18,7 +18,7 @@ from helpers_runs import step_line, validation_line, write_run
 from arc import api
 from arc.loggers.jsonl import JsonlConfig, JsonlLogger
 from arc.runs.comparison import compare_folders, curve_of, group_band
-from arc.runs.metrics_file import POINTS, Metrics, MetricsFile, band, read_metrics
+from arc.runs.metrics_file import POINTS, Metrics, MetricsFile, band
 from arc.runs.records import STALE_SECONDS, RunFinder
 from arc.server.compare import main
 from arc.training import StepEvent
@@ -342,7 +342,7 @@ def test_the_command_does_not_import_torch(sweep: Path) -> None:
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> Metrics:
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return read_metrics(path)
+    return MetricsFile(path).read()
 
 
 def test_the_curve_of_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_an_incomplete_line_is_left_out(tmp_path: Path) -> None:
     write_lines(path, [validation_line(10, 5.0)])
     with path.open("a") as file:
         file.write('{"kind": "validation", "step": 2')
-    assert [row["step"] for row in read_metrics(path).validations] == [10]
+    assert [row["step"] for row in MetricsFile(path).read().validations] == [10]
 
 
 def test_only_the_new_lines_of_a_file_are_parsed(
@@ -435,7 +435,7 @@ def test_steps_of_the_logger_are_read(tmp_path: Path) -> None:
     for step, loss in enumerate((2.0, float("nan"), 1e-9), 1):
         logger.on_event(StepEvent(step, 1, step, 10, loss, 50.0, 0.1, 1.0, 16, 1.0, None))
     logger.close()
-    curve = read_metrics(tmp_path / "metrics.jsonl").curve("loss")
+    curve = MetricsFile(tmp_path / "metrics.jsonl").read().curve("loss")
     assert curve is not None
     assert [each.tolist() for each in curve] == [[1, 3], [2.0, 1e-9]]
 

@@ -363,6 +363,7 @@ def test_a_resumed_run_keeps_its_seed(stopped: Path, train: Train) -> None:
     ("typed", "step"),
     [
         ("training.batch_size=12", 3),
+        ("task.near_copies=false", 3),
         ("task.num_distractors=2", 6),
         ("bottleneck.noise=gumbel", 6),
         ("training.best_metric=loss", 6),
@@ -378,6 +379,8 @@ def test_the_best_checkpoint_is_chosen_among_comparable_validations(
     err = resume(stopped, typed).err
     assert ("earlier validations are not comparable" in err) == (step == 6)
     assert torch.load(file(stopped, "best"))["step"] == step
+    kept = (stopped / "checkpoints").glob("mine_best_*.pth")
+    assert [torch.load(path)["step"] for path in kept] == ([3] if step == 6 else [])
 
 
 # -- which file --------------------------------------------------------------------------

@@ -39,7 +39,7 @@ EMPTY_BEFORE_A_RUN = {
     "/pretrained_encoders": "encoders",
 }
 STATUS = {
-    *("settings_version", "run_mode"),
+    *("settings_version", "ends_with_run", "run_mode"),
     *("running", "state", "mode", "run_id", "run_name", "device", "precision", "folder", "epoch"),
     *("batch", "batches_per_epoch", "step", "seconds", "progress", "eta_seconds", "testing"),
     *("metrics", "throughput", "outcome", "error", "pending_saves", "last_save", "recent_saves"),

@@ -77,7 +77,8 @@ export function mountControls(app, settings) {
     setText(start, settings.changed() ? "Apply and start" : "Start training");
     setText(pretrain, settings.changed() ? "Apply and pretrain" : "Pretrain encoder");
     setText(stop, state === "testing" ? "Stop evaluation" : "Stop");
-    setText(reason, away ?? (app.running ? (noSave ?? "This process ends with its run unless it was started with server.autostart=false.") : "Stop and Save need a run."));
+    const after = app.status?.ends_with_run ? "This process ends with its run." : "A new run can start after this one ends.";
+    setText(reason, away ?? (app.running ? (noSave ?? after) : "Stop and Save need a run."));
   }
 
   for (const event of ["status", "connection", "settings"]) app.on(event, update);
