@@ -192,12 +192,14 @@ def test_a_sweep_that_is_killed_twenty_times_gives_the_same_results(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
+    begun = time.monotonic()
     assert finish(start(whole, *sweep), 600).status == 0
+    duration = (time.monotonic() - begun) / 20  # of a job
     kills = 0
     while kills < 20:
         process = start(broken, *sweep, new_session=True)
         wait_for(process, "run seed=")  # a job that has not finished is built
-        time.sleep(moments.uniform(0, 2.5))
+        time.sleep(moments.uniform(0, duration))
         os.killpg(process.pid, signal.SIGKILL)
         kills += finish(process).status == -signal.SIGKILL
     outcome = finish(start(broken, *sweep), 600)
