@@ -33,8 +33,8 @@ RESUMED = (
 )
 HARMLESS = ("run_name", "checkpoint.", "logger.")
 ORDER = ("training.batch_size", "task.")
-JUDGEMENT = ("training.best_metric", "task.", "bottleneck.")  # what values of validations depend on
-ONLY_TRAINING = (  # what they do not depend on
+VALIDATION = ("training.best_metric", "task.", "bottleneck.")  # keys that validation depends on
+ONLY_TRAINING = (  # keys among them that it does not depend on
     *("task.label_smoothing", "task.near_copies", "task.negatives", "task.grid_weight"),
     *("bottleneck.entropy_bonus", "bottleneck.length_cost"),
 )
@@ -186,9 +186,10 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         "model": content["model_state_dict"],
         "optimizer": content["optimizer_state_dict"],
     }
-    judging = [key for key in changed if key.startswith(JUDGEMENT) and key not in ONLY_TRAINING]
-    same_judgement = same_data and not judging
-    if not same_judgement:
+    same_validation = same_data and not any(
+        key.startswith(VALIDATION) and key not in ONLY_TRAINING for key in changed
+    )
+    if not same_validation:
         log.info("resume: earlier validations are not comparable; the next one is the best so far")
     trainer.load_state_dict(
         state,
@@ -196,6 +197,6 @@ def _resume(source: CheckpointSource, config: RunConfig, trainer: Trainer) -> No
         and same_examples
         and not any(key.startswith(ORDER) for key in changed),
         same_optimizer="optimizer.name" not in changed,
-        same_best_metric=same_judgement,
+        same_validation=same_validation,
     )
     log.info(f"resuming {source.path} at step {trainer.step}")

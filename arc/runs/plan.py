@@ -257,7 +257,7 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
     if config.seed != (seed := stored.get("seed", config.seed)):
         raise ConfigError(
             f"seed={config.seed}: the seed, {seed}, cannot change in a resumed run; finetune=… "
-            "starts a new one"
+            "starts a new run"
         )
 
 

@@ -388,13 +388,13 @@ class Trainer:
         *,
         same_order: bool = True,
         same_optimizer: bool = True,
-        same_best_metric: bool = True,
+        same_validation: bool = True,
     ) -> None:
         """Continue from ``state``.
 
         Without ``same_order`` (another batch size or other data) the current epoch starts again, in
         a new order. Without ``same_optimizer`` the optimizer starts without state, and without
-        ``same_best_metric`` the next validation is the best so far.
+        ``same_validation`` the next validation is the best so far.
         """
         self.model.load_state_dict(state["model"])
         if self._graphs is not None:
@@ -409,7 +409,7 @@ class Trainer:
             self.sampler.epoch = source["epoch"] + (1 if is_complete else 0)
         set_random_states(state["random"], self.model.device)
         self.step, self.seconds = state["step"], state["seconds"]
-        if same_best_metric:
+        if same_validation:
             self.best_value = state["best_accuracy"]
             self._average_value = state["average_accuracy"]
         self._validated_step = state["validated_step"]

@@ -255,7 +255,7 @@ def test_log_lines_are_published(station: Station, caplog: pytest.LogCaptureFixt
         module.log.warning("a line")
     (number,) = [line["n"] for line in station.get("/log")["lines"] if line["text"] == "a line"]
     assert station.get(f"/log?since={number}")["lines"] == []
-    time.sleep(0.001)
+    time.sleep(0.01)  # the numbers count milliseconds
     with module.published_log(station.session.status):  # as of a process that was started again
         module.log.warning("a later line")
     (later,) = station.get(f"/log?since={number}")["lines"]

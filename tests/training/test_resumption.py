@@ -177,7 +177,7 @@ def test_a_new_optimizer_or_metric_starts_without_the_state_of_the_old_one(make_
     state = torch.load(io.BytesIO(stored(trainer)))
     changed = ["optimizer=sgd", "training.best_metric=loss", "training.max_steps=6"]
     other = make_run("task=reconstruction", *changed).trainer()
-    other.load_state_dict(state, same_optimizer=False, same_best_metric=False)
+    other.load_state_dict(state, same_optimizer=False, same_validation=False)
     assert not other.optimizer.state
     assert other.model.state_dict()["encoder.norm.weight"].equal(
         state["model"]["encoder.norm.weight"]
