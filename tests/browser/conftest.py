@@ -94,7 +94,8 @@ def watches() -> list[Watch]:
 def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[OpenPage]:
     """Open the page with empty storage, in a viewport and with emulated media features.
 
-    ``route`` is called with the window before the page is loaded.
+    ``route`` is called with the window before the page is loaded. Returns the page once it shows
+    a state of the server.
     """
 
     def open_one(
@@ -106,6 +107,7 @@ def open_page(window: Page, served: Served, watches: list[Watch]) -> Iterator[Op
         if route is not None:
             route(window)
         window.goto(served.url)
+        expect(window.locator("#state")).not_to_have_attribute("data-state", "waiting")
         return window
 
     yield open_one
