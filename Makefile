@@ -14,7 +14,7 @@ help:                 ## list the targets
 train: $(INSTALLED)   ## train the default run and print its results; ARGS="task=…" changes it
 	$(RUN) -m arc.train $(ARGS)
 
-test: lint            ## style, types, and every test
+test: lint            ## check style and types, and run the tests that take seconds
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)    ## ruff and mypy
@@ -38,7 +38,7 @@ bench-compare: $(INSTALLED) ## two files of make bench: ARGS="before.json after.
 bench-checkpointing: $(INSTALLED) ## cost of a save during training
 	$(RUN) benchmarks/checkpointing.py $(ARGS)
 
-bench-server: $(INSTALLED) ## cost of the endpoint during training, and its response times
+bench-server: $(INSTALLED) ## cost of the server during training, and its response times
 	$(RUN) benchmarks/server.py $(ARGS)
 
 bench-page: $(INSTALLED) ## loading and drawing times of the dashboard (needs chromium)

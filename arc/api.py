@@ -100,9 +100,10 @@ def train(
     """Train a run, save its checkpoints and evaluate the best one.
 
     ``callbacks`` receive each event. ``resume`` or ``finetune`` names the checkpoint to start from.
-    Log files go to ``output`` (default: ``outputs/RUN_NAME``). ``control.request_stop`` stops the
-    run from another thread or a callback. Raises ValueError (ConfigError, DataError,
-    CheckpointError) if the run is not possible; a failure during training is the ``outcome``.
+    ``metrics.jsonl`` and ``status.json`` go to ``output`` (default: ``outputs/RUN_NAME``).
+    ``control.request_stop`` stops the run from another thread or a callback. Raises ValueError
+    (ConfigError, DataError, CheckpointError) if the run is not possible; a failure during training
+    is the ``outcome``.
     """
     configure_allocator()
     plan = plan_from(config, read_source(resume, finetune, Path(config.checkpoint.dir)))
@@ -187,7 +188,7 @@ def compare(
 
     Runs that differ only in their seed are a group, or with ``by``, keys of the configuration,
     those with the same values. ``metric``: a value of the results, such as ``test.random_99``, or
-    of the validations, such as ``val_loss``; by default the main one of the task.
+    of the validations, such as ``val_loss``; by default the task's first metric.
 
     Returns the ``runs`` and ``groups``, the keys that ``varied``, and ``warnings`` about what could
     not be read. A run has its ``name``, ``folder``, ``state`` (finished, running, failed or

@@ -36,10 +36,16 @@ def inspect(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show what checkpoints contain.")
     parser.add_argument("paths", nargs="*", type=Path, help="checkpoints, or folders of them")
     parser.add_argument("--verify", action="store_true", help="check every byte, rebuild models")
-    parser.add_argument("--diff", nargs=2, type=Path, metavar=("A", "B"), help="compare configs")
+    parser.add_argument(
+        "--diff",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="show A and B and the differences of their configurations",
+    )
     parser.add_argument("--wide", action="store_true", help="show every column of a folder")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--info-only", action="store_true", help="accepted; this is the default")
+    parser.add_argument("--info-only", action="store_true", help="no effect: this is the default")
     options = parser.parse_args(arguments)
     if not options.paths and not options.diff:
         parser.error("name a checkpoint, a folder, or --diff A B")
@@ -66,10 +72,12 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Show a checkpoint, rebuild its model, or continue its training."
     )
-    parser.add_argument("path", type=Path)
+    parser.add_argument("path", type=Path, help="a checkpoint")
     parser.add_argument("--info-only", action="store_true", help="do not rebuild the model")
     parser.add_argument("--resume", action="store_true", help="continue training")
-    parser.add_argument("--epochs", type=int, default=10, help="additional epochs of --resume")
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="additional epochs of --resume (default: 10)"
+    )
     parser.add_argument(
         "overrides", nargs="*", help="changes for --resume, such as data.path=my_puzzles"
     )

@@ -92,7 +92,8 @@ def _unknown_key(key: str, schema: type[BaseModel]) -> str:
         wanted = ALIASES.get(section, section)
         places = [each for each in schema.model_fields if wanted in known_keys(each, owner)]
         if places:
-            return f"{key}: no such key. Did you mean {places[0]}.{wanted}?"
+            meant = " or ".join(f"{place}.{wanted}" for place in places)
+            return f"{key}: no such key. Did you mean {meant}?"
         if not name and (advice := one_of_its_keys(section, owner)):
             return advice
         name, known = section, top_keys(schema)

@@ -149,7 +149,7 @@ class CheckpointConfig(Settings):
 
 
 class ServerConfig(Settings):
-    """The control endpoint: address, authentication and startup."""
+    """The HTTP server: address, authentication and startup."""
 
     enabled: bool
     host: Annotated[str, Field(min_length=1)]

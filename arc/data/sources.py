@@ -254,12 +254,14 @@ def _read_file(path: Path, name: str, prefix: str = "") -> list[Puzzle]:
     """Read a file: one puzzle, whose id is ``name``, or several, whose ids get the ``prefix``."""
     if _is_solutions(path):
         challenges = path.name.replace("solutions", "challenges")
-        raise DataError(f"{path}: contains only solutions; name {challenges} beside it")
+        raise DataError(f"{path}: contains only solutions; set the path to {challenges} beside it")
     content = _read_json(path)
     if isinstance(content, list):  # of pairs, as RE-ARC writes it
         content = {"train": content}
     if not isinstance(content, Mapping):
-        raise DataError(f"{path}: expected a puzzle, its pairs, or an object of id -> puzzle")
+        raise DataError(
+            f"{path}: expected a puzzle, a list of pairs, or an object that maps ids to puzzles"
+        )
     if _is_puzzle(content):
         return [_puzzle(name, content, str(path))]
     solutions = path.with_name(path.name.replace("challenges", "solutions"))

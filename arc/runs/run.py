@@ -260,7 +260,7 @@ def run_to_end(
             status.write("finished", results=run.stored_results)
         log.info(
             f"{run.config.run_name} is complete: it reached "
-            f"{' and '.join(run.trainer.reached_limits)}; to continue it, set a higher total"
+            f"{' and '.join(run.trainer.reached_limits)}; to train longer, set a higher limit"
         )
         run.ranks.shutdown()
         return RunResult(run, Outcome("finished"))

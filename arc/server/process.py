@@ -97,7 +97,10 @@ class TrainingProcess:
             published_log(self.session.status),
             endpoint(self.server, self.session),
         ):
-            log.info("waiting for POST /start_train or /start_pretrain; Ctrl-C ends the process")
+            log.info(
+                "waiting for a start from the dashboard or by POST /start_train or /start_pretrain;"
+                " Ctrl-C ends the process"
+            )
             while (plan := self.session.next_plan()) is not None:
                 if (status := self._train_requested(plan)) > 128:
                     return status

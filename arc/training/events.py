@@ -73,7 +73,7 @@ class ValidationEvent:
 
 @dataclass(frozen=True)
 class EvaluationEvent:
-    """Progress of the final evaluation. ``stage``: test, controls or validation."""
+    """Progress of the final evaluation. ``stage``: the part being evaluated, such as test."""
 
     stage: str
     progress: float

@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "two keys": ({"x.json": '{"train": [], "train": []}'}, "", r"x\.json: 1 .* once: train"),
     "deep": ({"x.json": "[" * 100_000}, "", r"x\.json: nested too deeply"),
     "no puzzle": ({"x.json": {"theme": "dark"}}, "", r"x\.json, puzzle theme: a puzzle is"),
-    "solutions": (KAGGLE, "arc-agi_training_solutions.json", "name arc-agi_training_challenges"),
+    "solutions": (KAGGLE, "arc-agi_training_solutions.json", "to arc-agi_training_challenges"),
     "too many solutions": (
         {"challenges.json": {"p": challenge(1)}, "solutions.json": {"p": [[[1]], [[2]]]}},
         "challenges.json",

@@ -90,7 +90,7 @@ function built(sample) {
     h(
       "div.pair",
       {},
-      h("figure", {}, h("figcaption", {}, "Reconstruction"), gridView(sample.built, { size: 260, target: wanted, role: "Reconstruction" })),
+      h("figure", {}, h("figcaption", {}, "Built grid"), gridView(sample.built, { size: 260, target: wanted, role: "Built grid" })),
       h("figure", {}, h("figcaption", {}, "Target"), gridView(wanted, { size: 260, role: "Target grid" })),
     ),
   );

@@ -159,7 +159,7 @@ export function mountExplorer(app, tab) {
 function difference(a, b) {
   if (a.message && b.message) {
     const count = a.message.filter((symbol, i) => symbol !== b.message[i]).length;
-    return count ? `${count} of ${a.message.length} symbols differ, marked with a dot and an outline.` : "Both grids have the same message, so the receiver cannot distinguish them.";
+    return count ? `${count} of ${a.message.length} symbols differ, marked with a dot and an outline.` : "Both grids have the same message.";
   }
   if (a.vector && b.vector) return `Cosine similarity of the two vectors: ${figure(cosine(a.vector, b.vector), 3)}. The line shows the other vector.`;
   return "";
