@@ -24,7 +24,7 @@ def entropy(messages: Messages) -> dict[str, float]:
       in [0, log2(vocab_size)]. With a stop symbol, all positions after the end of a message have
       one more symbol, and the largest value is log2(vocab_size + 1).
     """
-    _, counts = messages.symbols.unique(dim=0, return_counts=True)
+    _, counts = messages.with_ends.unique(dim=0, return_counts=True)
     positions = [torch.bincount(column) for column in messages.with_ends.t()]
     capacity = messages.capacity_bits
     if capacity is None:

@@ -19,7 +19,7 @@ def usage(messages: Messages) -> dict[str, float]:
     columns = [column.unique() for column in messages.with_ends.t()]
     used = [int((column < messages.vocab_size).sum()) for column in columns]
     return {
-        "unique_messages": len(messages.symbols.unique(dim=0)),
+        "unique_messages": len(messages.with_ends.unique(dim=0)),
         "symbols_used": 100 * sum(used) / (messages.max_length * messages.vocab_size),
         "mean_length": float(messages.lengths.to(torch.float64).mean()),
     }

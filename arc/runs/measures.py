@@ -31,31 +31,35 @@ def measure_messages(
 ) -> dict[str, dict[str, float]]:
     """Return each measure's ``value`` and its floors by name; empty for vectors.
 
-    The floors: messages that are ``shuffled`` among the examples, ``random`` messages with the
-    same distribution of lengths and of symbols at each position, and those of the
-    ``untrained_sender``. Concepts and distances are those of the grid that the sender sees; in
-    transformation, this is the input.
+    The floors: messages that are ``shuffled`` among the grids, ``random`` messages with the same
+    distribution of lengths and of symbols at each position, and those of the
+    ``untrained_sender``, compared with its own latent vectors. Concepts and distances are those of
+    the grid that the sender sees; in transformation, this is the input.
     """
     symbols, vocab_size = evaluation.messages, model.bottleneck.vocab_size
     if symbols is None or vocab_size is None or len(split) == 0:
         return {}
     from arc.metrics.concepts import split_concepts
-    from arc.metrics.language import Language, measure_language
+    from arc.metrics.language import Language, Measured, measure_language
 
     task.on_chunk()
-    grids, embeddings = split.grids[split.sender], None
-    if measures == "all":
-        generator = torch.Generator().manual_seed(0)
-        parts = (task.sender_input(split, part, generator) for part in task.chunks(len(split)))
-        embeddings = torch.cat([model.latent(part) for part in parts])
-    language = Language(
-        symbols, evaluation.lengths, vocab_size, split_concepts(split), grids, embeddings
-    )
+    grids, concepts = split.grids[split.sender], split_concepts(split)
+
+    def measured_by(
+        sender: ARCAutoencoder, content: Tensor, lengths: Tensor | None
+    ) -> dict[str, Measured]:
+        latent = None
+        if measures == "all":
+            generator = torch.Generator().manual_seed(0)
+            parts = (task.sender_input(split, part, generator) for part in task.chunks(len(split)))
+            latent = torch.cat([sender.latent(part) for part in parts])
+        task.on_chunk()
+        language = Language(content, lengths, vocab_size, concepts, grids, latent)
+        return measure_language(language, measures)
+
+    values = measured_by(model, symbols, evaluation.lengths)
     content, _, lengths = task.send_all(untrained, split)
-    task.on_chunk()
-    values = measure_language(language, measures)
-    task.on_chunk()
-    floors = measure_language(language.saying(content, lengths), measures)
+    floors = measured_by(untrained, content, lengths)
     return {
         name: {
             "value": measured.value,
@@ -152,4 +156,4 @@ def measure_chunks(chunks: int, max_length: int | None, measures: Measures) -> i
     if measures == "none" or max_length is None:
         return 0
     own = 3 + chunks
-    return own if measures == "fast" else own + chunks + (4 * max_length + 1) * chunks
+    return own if measures == "fast" else own + (4 * max_length + 3) * chunks

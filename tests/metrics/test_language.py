@@ -77,12 +77,13 @@ def test_mean_length() -> None:
 
 def test_symbols_after_the_end_of_a_message_are_not_used() -> None:
     """Symbol 0 is the stop symbol: 0, 1 0, 1 1 and 0."""
-    messages = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    messages = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]])
     measured = measure(messages, 2, torch.tensor([1, 2, 2, 1]))
     assert measured["symbols_used"] == pytest.approx(100 * 4 / 6)
     # half of the first symbols are 0; half of the second are missing, and the others differ
     assert measured["symbol_entropy_bits"] == pytest.approx((1 + 1.5 + 0) / 3)
     assert measured["unique_messages"] == 3
+    assert measured["message_entropy_bits"] == 1.5
 
 
 def test_only_selected_metrics_are_computed() -> None:

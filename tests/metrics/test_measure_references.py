@@ -164,18 +164,18 @@ def dictionaries(language: Language) -> dict[str, float]:
         }
         products = []
         for value in every_value:
-            best = max(every_word, key=lambda word: (count[word, value], [-x for x in flat(word)]))
-            share = count[best, value] / sum(value in true for true in values)
-            products.append(share * count[best, value] / sum(best in said for said in words))
+            having = sum(value in true for true in values)
+            products.append(
+                max(
+                    count[word, value] ** 2 / (having * sum(word in said for said in words))
+                    for word in every_word
+                )
+            )
         result["context_independence" + ending] = sum(products) / len(products)
         most = sum(max(len(s), len(t)) for s, t in zip(words, values, strict=True))
         matrix = [[count[word, value] for value in every_value] for word in every_word]
         result["concept_best_match" + ending] = best_assignment(matrix) / most
     return result
-
-
-def flat(word: Any) -> tuple[int, ...]:
-    return word if isinstance(word, tuple) else (word,)
 
 
 def best_assignment(matrix: list[list[int]]) -> int:
@@ -238,10 +238,14 @@ def structure(language: Language) -> dict[str, float]:
     centered = messages - messages.mean(0)
     fitted = meanings @ np.linalg.lstsq(meanings, centered, rcond=1e-10)[0]
     total = (centered**2).sum()
+    arrays = range(len(meanings)) if language.grids is None else language.grids.arrays()
+    grids = [str(np.asarray(array).tolist()) for array in arrays]
+    first = sorted(map(grids.index, set(grids)))
+    meanings, every_text = meanings[first], texts(language)
     variance = ((meanings - meanings.mean(0)) ** 2).sum()
     groups: dict[Message, list[int]] = defaultdict(list)
-    for index, text in enumerate(texts(language)):
-        groups[text].append(index)
+    for index, example in enumerate(first):
+        groups[every_text[example]].append(index)
     within = sum(((meanings[g] - meanings[g].mean(0)) ** 2).sum() for g in groups.values())
     value = 1 - within / variance if variance > 0 else 0.0
     number, distinct = len(meanings), len(groups)

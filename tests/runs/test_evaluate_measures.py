@@ -13,6 +13,7 @@ from helpers_cli import Make, call
 import arc.evaluate
 from arc.api import TrainedRun
 from arc.metrics.language import MEASURES
+from arc.models import ARCAutoencoder
 from arc.models.bottlenecks.discrete import STOP
 from arc.runs.measures import Measures, _first, intervene, measure_messages
 from arc.runs.tables import format_results
@@ -52,6 +53,21 @@ def test_every_measure_of_a_run_has_its_floors(
         assert changed[f"first_{length}"] == evaluation.task_metrics.accuracy
         assert needed["any"] == len(needed["positions"])
     assert calls, "cannot be stopped"
+
+
+def test_the_untrained_sender_is_compared_with_its_own_vectors(make_run: Make) -> None:
+    game = ("task=selection", "task.num_distractors=3")
+    one, other = make_run(*game), make_run(*game, "seed=1")
+    task, split = one.task, one.corpus.validation
+
+    def measured(model: ARCAutoencoder, untrained: ARCAutoencoder) -> dict[str, dict[str, float]]:
+        evaluation = evaluate_split(model, task, split)
+        return measure_messages(model, task, split, evaluation, untrained, "all")
+
+    floors, own = measured(one.model, other.model), measured(other.model, other.model)
+    assert "topsim_edit_embeddings" in own
+    for name, row in own.items():
+        assert floors[name]["untrained_sender"] == row["value"], name
 
 
 def test_replacing_a_symbol_that_is_always_the_same_changes_nothing(make_run: Make) -> None:

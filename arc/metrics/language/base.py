@@ -131,6 +131,11 @@ class Language:
         keys = map(content_key, self.grids.arrays())
         return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
+    @cached_property
+    def different_grids(self) -> Array:
+        """The first example of each distinct grid, in the order of ``grid_ids``: int64 [grids]."""
+        return np.unique(self.grid_ids, return_index=True)[1]
+
 
 @dataclass(frozen=True)
 class Measure:

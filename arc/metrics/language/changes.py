@@ -15,7 +15,7 @@ def shuffle(language: Language, generator: Generator) -> Array:
 
     Examples of equal grids get the same message, as from a sender that sees only the grid.
     """
-    first = _first_of_each_grid(language)
+    first = language.different_grids
     order = torch.randperm(len(first), generator=generator).numpy()
     return np.asarray(first[order][language.grid_ids])
 
@@ -33,18 +33,13 @@ def random_codes(language: Language, generator: Generator) -> Language:
     Among the messages of each length, the symbols at each position are permuted on their own, so
     that a stop symbol stays at the end.
     """
-    messages, first = language.messages.copy(), _first_of_each_grid(language)
+    messages, first = language.messages.copy(), language.different_grids
     for length in np.unique(language.lengths[first]):
         rows = first[language.lengths[first] == length]
         for position in range(length):
             order = torch.randperm(len(rows), generator=generator).numpy()
             messages[rows, position] = messages[rows[order], position]
     return shuffled(language.saying(messages, language.lengths), generator)
-
-
-def _first_of_each_grid(language: Language) -> Array:
-    """Return the first example of each different grid: int64 [grids]."""
-    return np.asarray(np.unique(language.grid_ids, return_index=True)[1])
 
 
 def replaced(messages: Tensor, position: int, generator: Generator) -> Tensor:

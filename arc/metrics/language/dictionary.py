@@ -72,15 +72,15 @@ def best_match(language: Language, *, by_position: bool = True) -> tuple[float, 
 def context_independence(language: Language, *, by_position: bool = True) -> float:
     """Return how exclusively words and values occur together (Bogin et al., 2018).
 
-    The mean over values c of p(w | c) p(c | w), where w is the word that is most frequent
-    with c: the arg max over words of p(w | c). (The arg max of p(c | w) would choose words that
-    occur once.) In [0, 1]; 1 if each value has a word that always and only occurs with it.
-    ``puzzle`` is left out.
+    The mean over values c of the largest p(w | c) p(c | w) of any word w. In [0, 1]; 1 if each
+    value has a word that always and only occurs with it. ``puzzle`` is left out.
+
+    The paper takes the product for one word only, the arg max of p(w | c). That would be the stop
+    symbol, or any other word that every message has.
     """
     found = _matches(language, by_position)
-    best, every = found.counts.argmax(0), np.arange(len(found.values))
-    products = found.counts[best, every] ** 2 / (found.word_counts[best] * found.value_counts)
-    return float(products.mean())
+    products = found.counts**2 / (found.word_counts[:, None] * found.value_counts)
+    return float(products.max(0).mean())
 
 
 @register("context_independence", "fast")

@@ -49,9 +49,13 @@ def semantic_consistency(language: Language, generator: Generator) -> dict[str, 
       ``puzzle``. In [0, 1]; 0 if the meanings are constant. Zion et al. (2024, arXiv:2411.10173)
       call messages consistent if the variance given the message is less than the whole.
     - ``semantic_consistency_adjusted``: (value - e) / (1 - e), where e = (M - 1) / (N - 1) is the
-      value of M distinct messages expected by chance. At most 1; 0 by chance, and if every message
-      is distinct.
+      value of M distinct messages for N grids expected by chance. At most 1; 0 by chance, and if
+      every message is distinct.
+
+    Equal grids count once, with the message of the first: copies of a grid have equal messages
+    in any language.
     """
+    language = language[language.different_grids]
     ids, number = language.message_ids, len(language)
     groups = np.bincount(ids)
     total = within = 0.0
