@@ -89,12 +89,8 @@ PRETRAINED = {
 GAME = ["task.negatives=game", "task.near_copies=false"]
 LANGUAGE = {
     "lattice, 5 symbols": [],
-    "categorical, 5 symbols": ["bottleneck=categorical", LATTICE_RATE],
-    "Gumbel-softmax, 5 symbols": [
-        "bottleneck=categorical",
-        "bottleneck.noise=gumbel",
-        LATTICE_RATE,
-    ],
+    "categorical, 5 symbols": ["bottleneck=categorical"],
+    "Gumbel-softmax, 5 symbols": ["bottleneck=categorical", "bottleneck.noise=gumbel"],
     "lattice, 20 symbols": ["bottleneck.max_message_length=20"],
     "lattice, trained on 99 random": GAME,
     "lattice, trained on 9 of the same size": ["experiment=hard", *GAME],

@@ -16,10 +16,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ablation import LANGUAGE, cell_of, cores, run_cell
 from tabulate import tabulate
+
+if TYPE_CHECKING:
+    from arc.metrics.language import Language
 
 GAMES = ("random_99", "random_999", "same_size_49", "same_colors_9", "same_puzzle_9")
 MEASURES = {
@@ -37,10 +41,14 @@ FLOORS = ("value", "shuffled", "random", "untrained_sender")
 
 
 def analyse(checkpoint: Path) -> dict[str, Any]:
-    """Return the results of a checkpoint with all measures, and bits of positions on concepts."""
+    """Return the results of a checkpoint with all measures, and bits of positions on concepts.
+
+    The bits are those of the trained and of an untrained sender, as in the measures.
+    """
     import torch
 
     from arc.api import corpus, load
+    from arc.config.builders import build_model
     from arc.metrics.concepts import split_concepts
     from arc.metrics.language import Language
     from arc.metrics.language.information import position_concepts
@@ -51,15 +59,32 @@ def analyse(checkpoint: Path) -> dict[str, Any]:
     options = EvaluationOptions(measures="all")
     results = evaluate_checkpoint(checkpoint, loaded.model.device, options)
     split = corpus(loaded.config).test
-    with torch.no_grad():
-        message = loaded.model(split.grids[split.sender])
-    concepts, vocab_size = split_concepts(split), loaded.model.bottleneck.vocab_size
+    grids, concepts = split.grids[split.sender], split_concepts(split)
+    vocab_size = loaded.model.bottleneck.vocab_size
     assert vocab_size is not None
-    language = Language(message.content, message.lengths, vocab_size, concepts)
-    table = position_concepts(language, torch.Generator().manual_seed(0))
-    bits = dict(zip(table.concepts, table.corrected.T.tolist(), strict=True))
+    torch.manual_seed(loaded.config.seed)
+    untrained = build_model(loaded.config).eval()
+    for kind, model in (("trained", loaded.model), ("untrained", untrained)):
+        with torch.no_grad():
+            message = model(grids)
+        language = Language(message.content, message.lengths, vocab_size, concepts, grids)
+        table = position_concepts(language, torch.Generator().manual_seed(0))
+        bits = zip(table.concepts, table.corrected.T.tolist(), strict=True)
+        results[f"position_concepts_{kind}"] = dict(bits)
+        results[f"messages_{kind}"] = _shared(language)
     entropy = dict(zip(table.concepts, table.concept_entropy.tolist(), strict=True))
-    return results | {"position_concepts": bits, "concept_entropy": entropy}
+    return results | {"concept_entropy": entropy}
+
+
+def _shared(language: Language) -> dict[str, int]:
+    """Return the number of different grids, of messages that several send, and of these grids."""
+    ids = language.message_ids[language.different_grids]
+    counts = np.bincount(ids)
+    return {
+        "grids": len(ids),
+        "shared": int((counts > 1).sum()),
+        "sharing": int(counts[counts > 1].sum()),
+    }
 
 
 def analyse_cell(folder: Path, name: str, seed: int, threads: int) -> dict[str, Any]:
@@ -117,16 +142,22 @@ def interventions(runs: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, s
 def positions(runs: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, str]]:
     """Yield, for each concept, the largest information of a position, as a share of its entropy."""
     first = next(iter(runs.values()))[0]
-    for concept in first["position_concepts"]:
-        row = {"concept": concept, "entropy": f"{first['concept_entropy'][concept]:.2f}"}
+    for concept, entropy in first["concept_entropy"].items():
+        row = {"concept": concept, "entropy": f"{entropy:.2f}"}
         for name, results in runs.items():
-            shares = [
-                max(each["position_concepts"][concept])
-                / max(each["concept_entropy"][concept], 1e-9)
-                for each in results
-            ]
-            row[name] = mean(shares, 2)
+            for kind in ("trained", "untrained"):
+                bits = [max(each[f"position_concepts_{kind}"][concept]) for each in results]
+                shares = [most / max(entropy, 1e-9) for most in bits]
+                row[name if kind == "trained" else f"{name}, untrained"] = mean(shares, 3)
         yield row
+
+
+def shared(runs: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, str]]:
+    """Yield how many different grids share a message with another one, per run."""
+    for name, results in runs.items():
+        found = [each["messages_trained"] for each in results]
+        counts = {key: ", ".join(str(each[key]) for each in found) for key in found[0]}
+        yield {"run": name, **counts}
 
 
 def generalisation(runs: dict[str, list[dict[str, Any]]]) -> str:
@@ -166,7 +197,7 @@ def main() -> None:
             name: [cells[name, seed].result() for seed in range(arguments.seeds)]
             for name in LANGUAGE
         }
-    for table in (accuracies, measures, interventions, positions):
+    for table in (accuracies, measures, interventions, positions, shared):
         print(tabulate(list(table(runs)), headers="keys", tablefmt="github"), end="\n\n")
     print(generalisation(runs))
 
