@@ -25,9 +25,9 @@ def measures(runs: Sequence[ReportedRun]) -> Section:
     section = Section(
         "measures",
         "Language measures",
-        "A value close to its floors is not evidence of a learned language. Floors: the messages "
-        "shuffled among the grids; random messages with the same distributions; the messages of "
-        "an untrained sender."
+        "If a measure relates messages to grids, a value close to its floors is not evidence of a "
+        "learned language. Floors: the messages shuffled among the grids; random messages with the "
+        "same distributions; the messages of an untrained sender."
         + (" The figures show those of the first run." if len(runs) > 1 else ""),
     )
     measured = [run for run in runs if run.results.get("measures")]

@@ -10,7 +10,7 @@ import { validationLine } from "./chart_views.js";
 const FLOORS = { shuffled: "validation", random: "more0" }; // and the style of the line
 const MAIN = ["topsim_hamming", "posdis", "bosdis", "context_independence_positions", "concept_information", "semantic_consistency_adjusted"];
 const EXPLANATION =
-  "Next to each measure: the same messages shuffled among the grids, and random messages with the same symbols at each position. A value close to these is not evidence of a learned language.";
+  "Next to each measure: the same messages shuffled among the grids, and random messages with the same symbols at each position. If a measure relates messages to grids, a value close to these is not evidence of a learned language.";
 
 /** Returns {element, update(record)}; `record` is a RunHistory. */
 export function measureCharts(app) {
