@@ -419,8 +419,8 @@ def _equal(own: Tensor, candidates: Tensor) -> Scores:
 def _similarity(split: Split) -> Scores:
     """Score the candidates by their similarity to each example's input.
 
-    It is three times the number of equal cells at the same places, divided by the number of cells of
-    the larger grid, less the number of colours that only one of the two grids has.
+    It is three times the number of equal cells at the same places, divided by the number of cells
+    of the larger grid, less the number of colours that only one of the two grids has.
     """
     grids = split.grids.to("cpu")
     candidates, cells = grids[split.candidates], grids.sizes.prod(1)
