@@ -11,6 +11,7 @@ Nothing here starts a server, installs signal handlers or changes the working di
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ def compose(*overrides: str, base: str | Path | None = None) -> RunConfig:
     """Return the configuration of conf/ with ``overrides`` in Hydra's grammar.
 
     With ``base``, a checkpoint's file, its stored configuration takes the place of conf/. Raises
-    ConfigError for an unknown key or an invalid value.
+    ConfigError for an unknown key or an invalid value, CheckpointError if ``base`` cannot be read.
     """
     typed = list(map(as_path, overrides))
     refuse_names(typed)
@@ -103,19 +104,22 @@ def train(
     ``metrics.jsonl`` and ``status.json`` go to ``output`` (default: ``outputs/RUN_NAME``).
     ``control.request_stop`` stops the run from another thread or a callback. Raises ValueError
     (ConfigError, DataError, CheckpointError) if the run is not possible; a failure during training
-    is the ``outcome``.
+    is the ``outcome``. A KeyboardInterrupt is raised again once the state is saved.
     """
     configure_allocator()
     plan = plan_from(config, read_source(resume, finetune, Path(config.checkpoint.dir)))
     folder = Path("outputs") / str(plan.config.run_name) if output is None else Path(output)
-    run = build_run(plan, folder)
+    run = build_run(plan, folder.expanduser())
     result = run_to_end(run, control=control, callbacks=callbacks)
+    results = result.results
+    if results is None and result.outcome.kind == "finished":  # before, and was not repeated
+        results = run.stored_results
     last = run.policy.last
     checkpoints = Checkpoints(
         run.policy.saved_best, last if last is not None and last.exists() else None
     )
     model = run.best_model.eval()
-    return TrainedRun(run.config, result.outcome, checkpoints, result.results, model)
+    return TrainedRun(run.config, result.outcome, checkpoints, results, model)
 
 
 def evaluate(
@@ -158,7 +162,7 @@ def evaluate(
         messages=messages,
     )
     if target is not None:
-        write_report(target, {str(path): results}, observed)
+        write_report(target, {path: results}, observed)
     return results
 
 
@@ -174,7 +178,7 @@ def cross_play(
     """
     configure_allocator()
     chosen, typed = pick_device(device), list(map(as_path, overrides))
-    players = load_players([str(_best_file(source)) for source in sources], chosen, typed)
+    players = load_players(list(map(_best_file, sources)), chosen, typed)
     return play(players, chosen, overrides=typed)
 
 
@@ -197,16 +201,17 @@ def compare(
     ``interval`` by Student's t distribution, and the ``best`` checkpoint by validation. Reads files
     only. Raises ConfigError for an unknown key or metric, ValueError if a folder does not exist.
     """
-    paths = [folders] if isinstance(folders, str | Path) else list(folders)
+    given = [folders] if isinstance(folders, str | Path) else folders
+    paths = list(map(os.path.expanduser, given))
     return compare_folders(paths, [by] if isinstance(by, str) else by, metric)
 
 
-def _best_file(source: str | Path | TrainedRun) -> str | Path:
-    """Return the file of ``source``; raises ValueError if a run has none."""
+def _best_file(source: str | Path | TrainedRun) -> str:
+    """Return the path of ``source``; raises ValueError if a run has no file."""
     path = source.checkpoints.best if isinstance(source, TrainedRun) else source
     if path is None:
         raise ValueError("the run has no best checkpoint to evaluate")
-    return path
+    return os.path.expanduser(path)
 
 
 def corpus(config: RunConfig, *, device: str = "cpu") -> Corpus:

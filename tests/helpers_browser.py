@@ -10,7 +10,7 @@ from typing import Any
 
 import helpers_served
 from helpers_cli import CHECKOUT
-from playwright.sync_api import ConsoleMessage, Page, Request, Route, expect
+from playwright.sync_api import ConsoleMessage, Page, Request, Route
 
 SCREENSHOTS = CHECKOUT / "outputs" / "screenshots"
 FLAGS = [
@@ -33,6 +33,19 @@ def slowed(*arguments, **options):
     return step(*arguments, **options)
 torch.optim.AdamW.step = slowed
 arc.train.main()
+"""
+# Keeps the text of each toast in window.toasts: a toast itself is removed after some seconds.
+TOASTS = """
+window.toasts = [];
+new MutationObserver(changes => {
+  for (const { addedNodes } of changes) {
+    for (const node of addedNodes) {
+      if (node.classList?.contains('toast')) {
+        window.toasts.push(node.querySelector('span').textContent);
+      }
+    }
+  }
+}).observe(document, { childList: true, subtree: true });
 """
 OpenPage = Callable[..., Page]
 
@@ -116,10 +129,16 @@ class Watch:
         return [error for error in self.errors if not any(e in error for e in self._expected)]
 
 
+def toasted(page: Page, text: str) -> None:
+    """Wait until a toast with ``text`` has been shown in the shared window."""
+    page.wait_for_function("text => window.toasts.some(each => each.includes(text))", arg=text)
+
+
 def copied(page: Page, title: str) -> list[dict[str, str]]:
     """Copy the table under the heading ``title``; returns a dict for each row."""
+    page.evaluate("window.toasts.length = 0")
     page.get_by_role("button", name=f"Copy CSV of {title}", exact=True).click()
-    expect(page.locator(".toast").filter(has_text=f"of {title}")).to_be_visible()
+    toasted(page, f"of {title}")
     return list(csv.DictReader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
 
 
@@ -127,7 +146,7 @@ def alter(page: Page, url: str, change: Callable[[dict[str, Any]], None]) -> Non
     """Let ``change`` edit the server's answers at ``url`` on their way to ``page``."""
 
     def handle(route: Route) -> None:
-        response = route.fetch()
+        response = route.fetch(max_retries=3)
         answer = response.json()
         change(answer)
         route.fulfill(response=response, json=answer)

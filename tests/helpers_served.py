@@ -102,7 +102,12 @@ class Served(Client):
         process = start(folder, *place(folder), *small, *listening, *overrides, script=script)
         try:
             line = wait_for(process, ANNOUNCED).splitlines()[-1]
-            yield cls(process, int(line.split(ANNOUNCED)[1]), folder)
+            served = cls(process, int(line.split(ANNOUNCED)[1]), folder)
+            try:
+                yield served
+            finally:
+                process.kill()
+                served._reader.join(PATIENCE)  # it reads a pipe that is closed below
         finally:
             process.kill()
             process.wait()

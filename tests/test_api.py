@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
 from helpers_cli import Recorder, placed, tiny
+from hydra.version import getbase
 
-from arc.api import compose, corpus, evaluate, load, train
+from arc.api import compare, compose, corpus, cross_play, evaluate, load, train
+from arc.config.run_status import read_status
 from arc.config.schema import RunConfig
-from arc.runs import RunEnded
-from arc.training import StepEvent
+from arc.runs import RunEnded, RunStarted
+from arc.training import Callback, EvaluationEvent, StepEvent
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def test_train_evaluate_and_send(
     monkeypatch.chdir(tmp_path)
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in numbers]
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     callback = Recorder()
     run = train(config, callbacks=[callback])
     assert run.outcome.kind == "finished"
@@ -42,7 +45,7 @@ def test_train_evaluate_and_send(
     assert Path.cwd() == tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "outputs"}
     assert [signal.getsignal(number) for number in numbers] == handlers
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - threads
 
     assert run.checkpoints.best is not None
     results = evaluate(run)
@@ -87,8 +90,12 @@ def test_train_twice_then_resume_and_finetune(config: RunConfig, tmp_path: Path)
     assert first.results["test"] == second.results["test"]
     last = first.checkpoints.last
     assert last is not None
+    threads = set(threading.enumerate())
     again = train(config, resume=last, output=tmp_path / "out")
-    assert (again.outcome.kind, again.results) == ("finished", None)  # is complete
+    assert again.outcome.kind == "finished"  # is complete
+    assert again.results is not None
+    assert again.results["test"] == first.results["test"]
+    assert set(threading.enumerate()) <= threads
     longer = placed(compose("training.max_steps=5", "device=cpu", base=last), tmp_path)
     assert longer.training.batch_size == config.training.batch_size
     resumed = train(longer, resume=last, output=tmp_path / "out")
@@ -111,6 +118,55 @@ def test_a_callback_can_stop_the_run(config: RunConfig, tmp_path: Path) -> None:
         evaluate(run)
 
 
+@pytest.mark.parametrize(
+    ("moment", "step", "saved"),
+    [
+        (RunStarted, 0, set()),
+        (StepEvent, 2, {"mine_last", "pending"}),
+        (EvaluationEvent, 3, {"mine_last", "mine_best"}),
+    ],
+)
+def test_an_interrupted_run_saves_its_state_and_says_so(
+    moment: type, step: int, saved: set[str], config: RunConfig, tmp_path: Path
+) -> None:
+    class Interrupt(Callback):
+        def on_event(self, event: object) -> None:
+            if isinstance(event, RunStarted):
+                self.run = event.run
+            if isinstance(event, moment) and self.run.trainer.step == step:
+                if "pending" in saved:
+                    self.run.policy.request("pending")
+                raise KeyboardInterrupt
+
+    folder, out = tmp_path / "checkpoints", tmp_path / "out"
+    config = config.model_copy(update={"run_name": "mine"})
+    with pytest.raises(KeyboardInterrupt):
+        train(config, callbacks=[Interrupt()], output=out)
+    status = read_status(out)
+    assert (status["state"], status["error"], status["step"]) == ("interrupted", None, step)
+    assert {path.stem for path in folder.glob("*.pth")} == saved
+    for name in saved - {"mine_best"}:
+        assert torch.load(folder / f"{name}.pth")["step"] == step
+    if saved:
+        run = train(config, resume=folder / "mine_last.pth", output=out)
+        assert run.outcome.kind == read_status(out)["state"] == "finished"
+
+
+def test_files_may_be_named_below_the_home_folder(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    runs = [train(config, output="~/out") for _ in range(2)]
+    assert (tmp_path / "out" / "status.json").is_file()
+    paths = [f"~/checkpoints/{run.config.run_name}_best.pth" for run in runs]
+    assert compose(base=paths[0]).task == config.task
+    assert load(paths[0]).config.task == config.task
+    assert evaluate(paths[0], device="cpu", measures="none", messages=True)["test"]
+    assert len(list((tmp_path / "checkpoints").glob("*_messages.jsonl"))) == 1
+    assert cross_play(paths, device="cpu")["matrix"]
+    assert compare("~/checkpoints")["runs"]
+
+
 def test_the_options_of_a_stored_configuration_are_kept(arc_folder: Path, tmp_path: Path) -> None:
     """Keys of options that are not conf/'s defaults can be overridden."""
     stopped = [*tiny(arc_folder), "task=reconstruction", "training.stop_at_step=1"]
@@ -123,6 +179,14 @@ def test_the_options_of_a_stored_configuration_are_kept(arc_folder: Path, tmp_pa
     assert changed.optimizer.model_dump()["momentum"] == 0.5
     assert changed.schedule.name == "constant"
     assert list(changed.metric.selected) == ["usage"]
+
+
+def test_compose_reads_conf_in_a_program_that_uses_hydra(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("mine: 1\n", encoding="utf-8")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.2"):
+        assert compose("seed=3").seed == 3
+        assert hydra.compose("config", ["mine=2"]) == {"mine": 2}
+        assert str(getbase()) == "1.2"
 
 
 ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -141,6 +205,10 @@ ERRORS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no start": (
         lambda folder: train(compose(), resume=folder / "absent.pth"),
         "absent.pth: no such file",
+    ),
+    "two starts": (
+        lambda folder: train(compose(), resume=folder / "a.pth", finetune=folder / "b.pth"),
+        "resume and finetune are mutually exclusive",
     ),
     "unknown device": (
         lambda folder: train(placed(compose("device=foo"), folder), output=folder / "out"),

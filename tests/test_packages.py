@@ -9,6 +9,7 @@ from helpers_cli import CHECKOUT
 PACKAGES = [
     "terminal",
     "registry",
+    "files",
     "trees",
     "data",
     "models",

@@ -205,6 +205,15 @@ def test_verify_tells_good_files_from_flipped_bytes(path: Path, tmp_path: Path, 
     assert f"{good}: every record's CRC-32 is correct" in outcome.out
 
 
+def test_verify_also_checks_the_files_of_a_difference(
+    path: Path, tmp_path: Path, here: Any
+) -> None:
+    bad = flipped(path, tmp_path / "bad.pth")
+    outcome = here(INSPECT, "--verify", "--diff", path, bad)
+    assert f"{bad}: record data/" in outcome.complaint
+    assert f"{path}: every record's CRC-32 is correct" in outcome.out
+
+
 def test_verify_knows_a_pretrained_encoder(tmp_path: Path, path: Path, here: Any) -> None:
     content = torch.load(path)
     kept = {key: value for key, value in content.items() if key != "model_state_dict"}
@@ -274,6 +283,23 @@ def test_sections_and_the_rebuilt_model(path: Path, here: Any) -> None:
     count = sum(weight.numel() for weight in load(path).model.parameters())
     added = whole.out.removeprefix(info.out)
     assert added.strip() == f"model rebuilt: {count:,} parameters, epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["data.pathh=1"], "overrides and --epochs need --resume"),
+        (["--epochs", 3], "overrides and --epochs need --resume"),
+        (["--resume", "--epochs", 0], "--epochs 0: at least 1"),
+        (["--resume", "--info-only"], "not allowed with argument"),
+    ],
+)
+def test_an_argument_without_effect_is_refused(
+    arguments: list[Any], fault: str, path: Path, here: Any
+) -> None:
+    outcome = here(LOAD, path, *arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert fault in outcome.err
 
 
 @pytest.mark.parametrize("is_fresh", [False, pytest.param(True, marks=pytest.mark.slow)])

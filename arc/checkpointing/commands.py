@@ -58,7 +58,7 @@ def inspect(arguments: Sequence[str] | None = None) -> int:
     except CheckpointError as error:
         return _fail(error)
     status = 0
-    for path in options.paths if options.verify else ():
+    for path in [*(options.diff or ()), *options.paths] if options.verify else ():
         for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
             try:
                 show(escaped(verify(file)), sys.stderr if options.json else sys.stdout)
@@ -73,17 +73,19 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
         description="Show a checkpoint, rebuild its model, or continue its training."
     )
     parser.add_argument("path", type=Path, help="a checkpoint")
-    parser.add_argument("--info-only", action="store_true", help="do not rebuild the model")
-    parser.add_argument("--resume", action="store_true", help="continue training")
-    parser.add_argument(
-        "--epochs", type=int, default=10, help="additional epochs of --resume (default: 10)"
-    )
+    more = parser.add_mutually_exclusive_group()
+    more.add_argument("--info-only", action="store_true", help="do not rebuild the model")
+    more.add_argument("--resume", action="store_true", help="continue training")
+    parser.add_argument("--epochs", type=int, help="additional epochs of --resume (default: 10)")
     parser.add_argument(
         "overrides", nargs="*", help="changes for --resume, such as data.path=my_puzzles"
     )
     options = parser.parse_intermixed_args(arguments)
-    if options.epochs < 1:
-        parser.error(f"--epochs {options.epochs}: at least 1")
+    if not options.resume and (options.overrides or options.epochs is not None):
+        parser.error("overrides and --epochs need --resume")
+    epochs = 10 if options.epochs is None else options.epochs
+    if epochs < 1:
+        parser.error(f"--epochs {epochs}: at least 1")
     try:
         metadata = read_metadata(options.path)
         show(sections(metadata))
@@ -96,7 +98,7 @@ def load_checkpoint(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     show(f"\nmodel rebuilt: {count:,} parameters, epoch {metadata['epoch']}")
     if options.resume:
-        return _train(options.path, metadata["epoch"] + options.epochs, options.overrides)
+        return _train(options.path, metadata["epoch"] + epochs, options.overrides)
     return 0
 
 
@@ -133,9 +135,11 @@ def _contents(paths: list[Path], *, wide: bool) -> tuple[Any, str]:
 
 def _train(path: Path, epochs: int, overrides: Sequence[str]) -> int:
     """Resume ``path`` until the end of epoch ``epochs``; returns the exit status."""
-    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    from arc.config.hydra_main import quoted
+
     limits = ["training.max_steps=null", "training.max_minutes=null", f"training.epochs={epochs}"]
-    command = [sys.executable, "-m", "arc.train", f"resume='{quoted}'", *limits, *overrides]
+    typed = [f"resume={quoted(str(path))}", *limits, *overrides]
+    command = [sys.executable, "-m", "arc.train", *typed]
     root = str(Path(arc.__file__).parents[1])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": search}

@@ -124,7 +124,7 @@ def _provenance(trainer: Trainer, started_from: Sequence[str]) -> dict[str, Any]
         "started_from": list(started_from),
         "arc_version": arc.__version__,
         "torch_version": str(torch.__version__),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "data_fingerprint": corpus.fingerprint,
         "label_map": [] if num_classes is None else list(corpus.training.puzzle_ids),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ def read_checkpoint(
     With ``mmap``, tensors stay on the disk until they are accessed. Raises CheckpointError or a
     subclass; all checks precede ``torch.load`` and any allocation of declared sizes.
     """
+    path = os.path.expanduser(path)
     with Archive(path) as archive:
         archive.verify()
         tree = archive.tree()

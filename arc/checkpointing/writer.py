@@ -149,7 +149,7 @@ class CheckpointWriter:
         self.target: Callable[[Path], Path] = lambda path: path  # where a save is really written
         self.on_change: Callable[[CheckpointWriter], None] = lambda writer: None
         self._recent: deque[Save] = deque(maxlen=MAX_RECENT)
-        self._thread = self._start()
+        self._thread: threading.Thread | None = None  # from the first save on
 
     @property
     def errors(self) -> list[Save]:
@@ -223,15 +223,16 @@ class CheckpointWriter:
                     self._changed.notify_all()
                     break
             self.offer(make_content)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self.reservations.close()
         return self.errors
 
     # -- the training thread ---------------------------------------------------------------
 
     def _hand_over(self, content: Content) -> None:
-        """Pass all waiting saves to the thread, which is restarted if it died."""
-        if not self._thread.is_alive():
+        """Pass all waiting saves to the thread, which is started if there is none or it died."""
+        if self._thread is None or not self._thread.is_alive():
             self._thread = self._start()
         with self._changed:  # at once, so that a save is always either waiting or being written
             self._writing, self._pending = (self._pending, content), []

@@ -5,6 +5,7 @@ Imports no torch, so that ``--help`` is fast.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -47,6 +49,8 @@ class FailedJobError(Exception):
 
 TOKEN_VARIABLE = "ARC_TOKEN"  # read by conf/config.yaml
 PATH = re.compile(r"[\w./+=-]*")
+WORD = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
+RESERVED = ("null", "true", "false", "nan", "inf")  # words with a special meaning in Hydra
 
 
 # Hydra copies its store for every group that --help lists, a second in all, and changes no copy.
@@ -239,19 +243,37 @@ def _explain(error: Exception, config_name: str, typed: Sequence[str]) -> str:
 
 
 def compose_tree(overrides: Sequence[str]) -> DictConfig:
-    """Compose conf/config.yaml with ``overrides``, inside ``hydra_entry`` or outside of it.
+    """Compose conf/config.yaml with ``overrides``, also in a program that uses Hydra itself.
 
     Raises ConfigError with one line.
     """
-    is_initialised = GlobalHydra.instance().is_initialized()
-    with ExitStack() as stack:
-        if not is_initialised:
-            context = hydra.initialize_config_dir(str(config_folder()), version_base="1.3")
-            stack.enter_context(context)
+    with nullcontext() if _has_conf() else _initialized():
         try:
             return hydra.compose("config", _without_null_experiment(overrides))
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(_explain(error, "config", overrides)) from None
+
+
+def _has_conf() -> bool:
+    """Return whether Hydra is initialised with conf/, and not with another program's folder."""
+    if not GlobalHydra.instance().is_initialized():
+        return False
+    sources = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    return str(config_folder()) in [source.path for source in sources]
+
+
+@contextmanager
+def _initialized() -> Iterator[None]:
+    """Initialise Hydra with conf/, and restore its state, which may be another program's."""
+    state, base = GlobalHydra.instance(), VersionBase.instance()
+    hydra_before, version_before = state.hydra, base.getbase()
+    state.clear()
+    try:
+        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = hydra_before
+        base.version_base = version_before
 
 
 def typed_overrides() -> list[str]:
@@ -294,10 +316,14 @@ def as_path(override: str) -> str:
     return f"{key}={quoted(path)}" if is_literal else override
 
 
-def quoted(text: str) -> str:
-    """Return ``text`` as a string of Hydra's grammar."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def quoted(value: Any) -> str:
+    """Return a value in Hydra's grammar."""
+    if isinstance(value, str):
+        if WORD.fullmatch(value) and value.lower() not in RESERVED:
+            return value
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return json.dumps(value)
 
 
 def gathered(key: str, overrides: Sequence[str]) -> list[str]:

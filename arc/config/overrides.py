@@ -7,7 +7,6 @@ may have changed. Only the overrides of this command line are applied to it.
 from __future__ import annotations
 
 import copy
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,12 +19,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from arc.config.files import ConfigError, config_folder
+from arc.config.hydra_main import quoted
 from arc.config.schema import options_of, plain
 from arc.config.sweeps import key_of as key_of
 
 EXPERIMENT = "experiment"
-WORD = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
-RESERVED = ("null", "true", "false", "nan", "inf")  # words with a special meaning in Hydra
 GLOBAL_HEADER = re.compile(r"^#\s*@package\s+_global_\s*$", re.MULTILINE)
 
 
@@ -130,16 +128,6 @@ def without_experiments(typed: Sequence[str], composed: DictConfig) -> list[str]
 def value_of(override: str) -> Any:
     """Return the value of an override, as plain types."""
     return OverridesParser.create().parse_override(override).value()
-
-
-def quoted(value: Any) -> str:
-    """Return a value in Hydra's grammar."""
-    if isinstance(value, str):
-        if WORD.fullmatch(value) and value.lower() not in RESERVED:
-            return value
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
-    return json.dumps(value)
 
 
 def _touched_by(override: Override) -> Iterator[tuple[str, str]]:

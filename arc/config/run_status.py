@@ -10,7 +10,6 @@ Imports no torch, so that a sweep starts and skips jobs quickly.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -19,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from arc.files import replace_json
 
 State = Literal["running", "finished", "failed", "interrupted"]
 STATUS_FILE = "status.json"
@@ -52,18 +53,6 @@ def write_status(
     replace_json(output / STATUS_FILE, status)
 
 
-def replace_json(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` to ``path`` as a whole; raises OSError if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 def read_status(output: Path) -> dict[str, Any]:
     """Return the content of the status file in ``output``; empty if it cannot be read."""
     return read_json(output / STATUS_FILE)
@@ -80,12 +69,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def is_held_by_another(status: dict[str, Any]) -> bool:
     """Return whether another process of this machine, which is alive, writes the run."""
-    pid = status.get("pid")
+    pid, updated = status.get("pid"), status.get("updated")
     if status.get("state") != "running" or status.get("host") != socket.gethostname():
         return False
     if not isinstance(pid, int) or pid == os.getpid():
         return False
-    return is_alive(pid)
+    return is_alive(pid, updated if isinstance(updated, int | float) else math.inf)
 
 
 def is_alive(pid: int, seen: float = math.inf) -> bool:

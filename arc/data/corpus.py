@@ -146,16 +146,14 @@ class Split:
 class Corpus:
     """The three splits. ``notes`` say which examples were left out, and why.
 
-    ``num_puzzles`` counts the puzzles of the training split; ``fingerprint`` is a hash of all
-    examples. ``synthetic`` and ``crop`` are the shares of each training batch that are
-    generated and cropped. ``for_pretraining``: a main training on the same data follows.
-    ``leaked``: see ``with_test``.
+    ``fingerprint`` is a hash of all examples. ``synthetic`` and ``crop`` are the shares of each
+    training batch that are generated and cropped. ``for_pretraining``: a main training on the same
+    data follows. ``leaked``: see ``with_test``.
     """
 
     training: Split
     validation: Split
     test: Split
-    num_puzzles: int
     fingerprint: str
     notes: list[str] = field(default_factory=list)
     synthetic: float = 0.0
@@ -208,14 +206,11 @@ def load_corpus(
     training, validation, test = (
         Split.build(name, part, device) for name, part in zip(names, parts, strict=True)
     )
-    num_puzzles = len({example.puzzle for example in parts[0]})
-    fingerprint = _fingerprint(parts)
     return Corpus(
         training,
         validation,
         test,
-        num_puzzles,
-        fingerprint,
+        _fingerprint(parts),
         notes,
         synthetic=config.synthetic,
         crop=config.crop,

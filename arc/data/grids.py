@@ -42,7 +42,7 @@ def check_grid(rows: Any, where: str) -> np.ndarray:
     and columns of integers 0 to 9.
     """
     try:
-        grid = np.asarray(rows)
+        grid = np.asarray(rows.cpu() if isinstance(rows, Tensor) else rows)
     except ValueError:
         lengths = [len(row) if hasattr(row, "__len__") else "no list" for row in rows]
         raise DataError(f"{where}: rows have different lengths {lengths}") from None

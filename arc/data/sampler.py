@@ -43,10 +43,14 @@ class BatchSampler:
     def next(self) -> Tensor:
         """Return the next batch's example indices, int64 [<= batch_size]."""
         if self.batch == self.batches_per_epoch:
-            self.epoch, self.batch, self._order = self.epoch + 1, 0, self._shuffle()
+            self.begin_epoch(self.epoch + 1)
         start = self.batch * self.batch_size
         self.batch += 1
         return self.examples[self._order[start : start + self.batch_size]]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Start ``epoch`` in a new order."""
+        self.epoch, self.batch, self._order = epoch, 0, self._shuffle()
 
     @property
     def epoch_is_complete(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from arc.files import replace_json
 from arc.loggers.base import LOGGERS
 from arc.loggers.tracking import ImageConfig, Record, TrackingLogger
 from arc.training.callbacks import in_one_line
@@ -103,8 +104,7 @@ class BackgroundLogger(TrackingLogger):
             self.start()
             while (record := self._queue.get()) is not None:
                 self.send(record)
-                state = {"identity": self.identity, "step": record.step}
-                self._state.write_text(json.dumps(state), encoding="utf-8")
+                replace_json(self._state, {"identity": self.identity, "step": record.step})
             self.finish()
         except UnavailableError as error:
             self.report(str(error))

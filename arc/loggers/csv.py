@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arc.files import replace_file
 from arc.loggers.base import LOGGERS
 from arc.loggers.line_file import LineFile
 from arc.loggers.tracking import Record, TrackingConfig, TrackingLogger
@@ -57,10 +57,8 @@ class Table:
     def __init__(self, path: Path, columns: Iterable[str], first_step: float) -> None:
         rows = [row for row in _rows(path) if float(row["step"]) < first_step]
         self.columns = list(dict.fromkeys([*(rows[0] if rows else ()), *columns]))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         header = dict(zip(self.columns, self.columns, strict=True))
-        temporary.write_bytes(b"".join(map(self._line, [header, *rows])))
-        os.replace(temporary, path)
+        replace_file(path, b"".join(map(self._line, [header, *rows])))
         self._file = LineFile(path)
 
     def append(self, row: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from arc.config.files import ConfigError
 from arc.report import accuracy, examples, measures, symbols, training, vectors
 from arc.report.base import ReportedRun, Row, Section, shown
 from arc.report.curves import find_curves
-from arc.runs.files import check_writable, replace_file
+from arc.runs.files import check_writable, write_file
 from arc.runs.results import Observed
 from arc.terminal import escaped
 from arc.trees import json_plain, leaves
@@ -94,7 +94,7 @@ def write_report(
     sections = [section for make in SECTIONS if (section := make(runs)).blocks]
     page = _page(runs, sections)
     _write_folder(path.with_suffix(""), sections)
-    replace_file(path, page.encode())
+    write_file(path, page.encode())
 
 
 def _page(runs: Sequence[ReportedRun], sections: Sequence[Section]) -> str:
@@ -175,7 +175,7 @@ def _write_folder(folder: Path, sections: Sequence[Section]) -> None:
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written: {error.strerror}") from None
     for name, content in contents.items():
-        replace_file(folder / name, content)
+        write_file(folder / name, content)
 
 
 def _earlier_files(folder: Path) -> list[str]:

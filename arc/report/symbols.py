@@ -125,9 +125,10 @@ def dictionary(runs: Sequence[ReportedRun]) -> Section:
 
 
 def _entry(language: Language, entry: Entry) -> Row:
+    assert entry.position is not None
     return {
-        "position": None if entry.position is None else entry.position + 1,
-        "symbol": "end" if entry.symbol == language.vocab_size else entry.symbol,
+        "position": entry.position + 1,
+        "symbol": entry.symbol,
         "concept": entry.concept,
         "value": entry.value,
         "matches": entry.count,

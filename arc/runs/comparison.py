@@ -263,6 +263,8 @@ def format_comparison(content: Mapping[str, Any]) -> str:
         row["95 %"] = "–" if interval is None else "–".join(map(_figure, interval))
         row["best checkpoint"] = "–" if group["best"] is None else escaped(group["best"])
         rows.append(row)
+    if not rows:
+        return "no runs"
     right = {"n", "mean"}
     align = ["right" if key in right else "left" for key in rows[0]]
     parts = [tabulate(rows, headers="keys", colalign=align, disable_numparse=True)]

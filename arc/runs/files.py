@@ -1,38 +1,27 @@
-"""Files that are replaced as a whole."""
+"""Files with results, whose faults are errors of one line."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
+from arc.files import replace_file, temporary_path
 
-def replace_file(path: Path, content: bytes) -> None:
+
+def write_file(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically; raises ValueError if it cannot be written."""
-    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, content, durable=True)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise _fault(path, error) from None
 
 
 def check_writable(path: Path) -> None:
-    """Raise ValueError if ``replace_file`` could not write ``path``."""
+    """Raise ValueError if ``write_file`` could not write ``path``."""
     try:
-        _temporary(path).touch()
-        _temporary(path).unlink()
+        temporary_path(path).touch()
+        temporary_path(path).unlink()
     except OSError as error:
         raise _fault(path, error) from None
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _fault(path: Path, error: OSError) -> ValueError:

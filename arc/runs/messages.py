@@ -14,7 +14,7 @@ import numpy as np
 
 from arc.data import Split
 from arc.models import ARCAutoencoder
-from arc.runs.files import replace_file
+from arc.runs.files import write_file
 from arc.tasks import Task
 from arc.training import Evaluation
 from arc.trees import json_plain
@@ -82,7 +82,7 @@ def write_messages(path: Path, rows: Sequence[dict[str, Any]]) -> list[Path]:
         parquet.write_table(Table.from_pylist(json_plain(list(rows))), buffer)
         contents[path.with_suffix(".parquet")] = buffer.getvalue()
     for file, content in contents.items():
-        replace_file(file, content)
+        write_file(file, content)
         log.info(f"messages written to {file}")
     return list(contents)
 

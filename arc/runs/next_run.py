@@ -15,11 +15,10 @@ from typing import Any
 from arc.checkpointing.tables import list_encoders
 from arc.config.files import ConfigError
 from arc.config.flat_keys import GROUPS, PRESENCE_KEYS, SETTINGS, flat_view
-from arc.config.hydra_main import as_path, compose_tree
+from arc.config.hydra_main import as_path, compose_tree, quoted
 from arc.config.overrides import (
     groups_of_experiments,
     key_of,
-    quoted,
     value_of,
     without_experiments,
 )
@@ -89,7 +88,7 @@ class NextRun:
         kept = self._overrides
         for override in overrides:
             group, _, option = override.partition("=")
-            if group in GROUPS.values():
+            if options_of(group):
                 kept = _without_option(kept, group, option)
         return kept
 

@@ -27,9 +27,10 @@ from arc.config.overrides import (
     overlay,
     refuse_names,
 )
-from arc.config.schema import ProcessConfig, RunConfig, parse, parse_config
+from arc.config.schema import ModelConfig, ProcessConfig, RunConfig, parse, parse_config
 from arc.config.sweeps import AUTO, job_name
 from arc.loggers import missing_packages
+from arc.models import ENCODERS
 from arc.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def plan_run(tree: DictConfig, typed: Sequence[str], own_folder: Path | None = N
         OmegaConf.update(tree, "checkpoint.dir", str(source.path.parent))
     config = _config(tree, typed, source)
     _check_start(config, source)
-    _check_pretraining(config, is_both=not process.server.autostart)
+    _check_pretraining(config, typed, is_both=not process.server.autostart)
     if process.resume is None:
         return refuse_taken_name(RunPlan(_named(config), source, tuple(typed)))
     replaced = tuple(_files(config)) if is_auto else ()
@@ -130,8 +131,10 @@ def read_source(
     """Read the checkpoint that a run starts from; None for a fresh run.
 
     ``resume`` or ``finetune`` is a path, or the name of a checkpoint in ``folder``. Raises
-    CheckpointError.
+    CheckpointError, and ConfigError if both are given.
     """
+    if resume is not None and finetune is not None:
+        raise ConfigError("resume and finetune are mutually exclusive; set only one")
     if resume is not None:
         path = checkpoint_path(resume, folder)
         return CheckpointSource("resume", path, read_checkpoint(path), True)
@@ -234,9 +237,11 @@ def _config(tree: DictConfig, typed: Sequence[str], source: CheckpointSource | N
 
 
 def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
-    """Refuse loggers that cannot work, and a checkpoint that the mode cannot start from."""
+    """Refuse settings that cannot work, and a checkpoint that the mode cannot start from."""
     if fault := missing_packages(config.logger.selected):
         raise ConfigError(fault)
+    if source is None or source.kind == "finetune":  # a stored run is resumed as it is
+        _check_model(config.model)
     if source is None:
         return
     path, kind = source.path, source.kind
@@ -261,14 +266,29 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
         )
 
 
-def _check_pretraining(config: RunConfig, *, is_both: bool = False) -> None:
+def _check_model(model: ModelConfig) -> None:
+    """Refuse settings that have no effect with the architecture."""
+    for key, value in ENCODERS[model.architecture].unused.items():
+        if (given := getattr(model, key)) != value:
+            raise ConfigError(
+                f"model.{key}={given}: has no effect with model.architecture={model.architecture}; "
+                f"set model.{key}={value}"
+            )
+
+
+def _check_pretraining(
+    config: RunConfig, typed: Sequence[str] = (), *, is_both: bool = False
+) -> None:
     """Refuse settings that have no effect in a pretraining, or make it useless.
 
     With ``is_both``, as for a server that waits for a start, the settings are those of a training
-    as well, which ``encoder`` is for.
+    as well, which ``encoder`` and ``training`` are for.
     """
     if config.mode != "pretrain":
         return
+    for key in () if is_both else ("epochs", "learning_rate"):
+        if is_typed(f"training.{key}", typed):
+            raise ConfigError(f"training.{key}: has no effect in mode=pretrain; set pretrain.{key}")
     if not is_both and (config.encoder.pretrained is not None or config.encoder.freeze):
         raise ConfigError(
             "encoder.pretrained and encoder.freeze have no effect in mode=pretrain; "
@@ -282,7 +302,7 @@ def _check_pretraining(config: RunConfig, *, is_both: bool = False) -> None:
 
 
 def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
-    """Return the run's valid file of the highest step; broken files are skipped with a warning."""
+    """Return the run's newest valid file; broken files are skipped with a warning."""
     for path in _files_of(folder, run_name):
         try:
             return CheckpointSource("resume", path, read_checkpoint(path), True)
@@ -292,21 +312,25 @@ def _latest_checkpoint(folder: Path, run_name: str) -> CheckpointSource | None:
 
 
 def _files_of(folder: Path, run_name: str) -> list[Path]:
-    """Return a run's readable files, highest step first, preserved files last."""
+    """Return a run's readable files, newest first, preserved files last.
+
+    The time is that of the state, which a copy has as well. A later step alone does not make a file
+    the newest: after a return to an earlier file, the run has files of steps that it gave up.
+    """
     found = []
     for path in folder.glob("*.pth"):
         try:
             metadata = read_metadata(path)
-            if is_encoder(metadata):
+            if is_encoder(metadata) or "step" not in metadata:
                 continue
             if metadata["config"].get("run_name") == run_name:
                 is_current = not is_preserved(path.stem, run_name)
-                step = int(metadata.get("step") or 0)
-                found.append((is_current, step, path.stat().st_mtime, path))
+                age = (metadata.get("created", ""), metadata["step"], path.stat().st_mtime)
+                found.append((is_current, age, path))
         except (CheckpointError, OSError) as error:
             if path.name.startswith(f"{run_name}_"):
                 log.warning(f"resume=auto: skipped: {error}")
-    return [path for *_, path in sorted(found, reverse=True)]
+    return [path for _, _, path in sorted(found, reverse=True)]
 
 
 def _renamed(config: RunConfig, name: str | None) -> RunConfig:

@@ -19,7 +19,7 @@ from arc.config.schema import RunConfig
 from arc.data import Split
 from arc.metrics import MetricConfig, bootstrap_interval
 from arc.models import ARCAutoencoder
-from arc.runs.files import replace_file
+from arc.runs.files import write_file
 from arc.runs.learning import GOAL, learn_messages, training_chunks, trainings
 from arc.runs.measures import Measures, intervene, measure_chunks, measure_messages
 from arc.runs.messages import message_rows, write_messages
@@ -323,7 +323,7 @@ def stoppable(
 
 def write_results(path: Path, content: dict[str, Any]) -> None:
     """Write the results atomically; raises ValueError if they cannot be written."""
-    replace_file(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _metrics(task_metrics: TaskMetrics, split: Split) -> dict[str, Any]:

@@ -251,7 +251,8 @@ def run_to_end(
     ``callbacks`` receive every event: RunStarted, those of training, TrainingEnded, those of the
     final evaluation, RunEnded. Whatever ends the training, pending saves are finished and the last
     good state is saved; an error is reported in the outcome. Processes other than the leader only
-    train. Raises ConfigError if another process writes the same run.
+    train. Raises ConfigError if another process writes the same run. A KeyboardInterrupt is raised
+    again after the saves.
     """
     control = control or RunControl()
     status = StatusFile(run)
@@ -274,11 +275,14 @@ def run_to_end(
             run.policy.preserve_checkpoints()
             run.policy.fetch_best()
         is_known = read_status(run.output).get("run_name") == run.config.run_name
-        status.write("running")
         loggers = _loggers(run, continues=is_known and run.plan.may_resume)
         events = CallbackList([run.policy, status, *loggers, *callbacks, MemoryTrimmer()])
+        status.write("running")
         try:
             result = _train_and_evaluate(run, control, events)
+        except KeyboardInterrupt:
+            status.write("interrupted")
+            raise
         finally:
             events.close()
         state = STATES[result.outcome.kind]
@@ -355,6 +359,10 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
     try:
         for event in run.trainer.run(control):
             events.on_event(event)
+    except KeyboardInterrupt:  # of a notebook; the commands handle the signal themselves
+        run.policy.finish()
+        log.info(f"interrupted after step {run.trainer.step}. {_saved(run)}")
+        raise
     except (Exception, SystemExit) as error:
         fault = _one_line(error, run.output)
         own = None if is_connection_error(error) else fault

@@ -69,7 +69,10 @@ def evaluate_checkpoints(
 
 def different_files(paths: Sequence[str]) -> list[str]:
     """Return ``paths`` without those of a file that was named before."""
-    return list({Path(path).resolve(): path for path in dict.fromkeys(paths)}.values())
+    found: dict[Path, str] = {}
+    for path in paths:
+        found.setdefault(Path(path).resolve(), path)
+    return list(found.values())
 
 
 def _report_part(

@@ -21,7 +21,7 @@ from arc.runs.comparison import (
     group_band,
     table_rows,
 )
-from arc.runs.files import check_writable, replace_file
+from arc.runs.files import check_writable, write_file
 from arc.runs.metrics_file import Band
 from arc.runs.records import RunFinder, RunRecord
 from arc.terminal import escaped, show, show_error
@@ -57,11 +57,15 @@ def _parser() -> argparse.ArgumentParser:
         "--plot", type=Path, metavar="FILE", help="write the learning curves as .png, .svg or .pdf"
     )
     parser.add_argument("--serve", action="store_true", help="serve a page of the runs")
-    parser.add_argument("--port", type=int, default=5002, help="port for --serve; 0: any free port")
+    parser.add_argument(
+        "--port", type=int, help="port for --serve (default: 5002); 0: any free port"
+    )
     return parser
 
 
 def _compare(options: argparse.Namespace) -> int:
+    if options.port is not None:
+        raise ConfigError("--port needs --serve")
     for path in filter(None, (options.csv, options.json)):
         check_writable(path)
     if options.plot is not None:
@@ -79,9 +83,9 @@ def _compare(options: argparse.Namespace) -> int:
     if options.csv is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(table_rows(content))
-        replace_file(options.csv, text.getvalue().encode())
+        write_file(options.csv, text.getvalue().encode())
     if options.json is not None:
-        replace_file(options.json, (json.dumps(content, indent=2) + "\n").encode())
+        write_file(options.json, (json.dumps(content, indent=2) + "\n").encode())
     if options.plot is not None:
         _plot(options.plot, runs, content)
     return 0
@@ -110,4 +114,5 @@ def _serve(options: argparse.Namespace) -> int:
     for name in ("by", "metric", "csv", "json", "plot"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--serve and --{name} are mutually exclusive; set only one")
-    return serve_runs(options.folders, options.port, os.environ.get(TOKEN_VARIABLE) or None)
+    port = 5002 if options.port is None else options.port
+    return serve_runs(options.folders, port, os.environ.get(TOKEN_VARIABLE) or None)

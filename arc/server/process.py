@@ -82,6 +82,7 @@ class TrainingProcess:
         run = build_run(plan, self.output, self.ranks)  # before the endpoint: it may raise
         if run.is_finished or not self.ranks.is_leader:
             return self._train(run, RunControl())
+        self.session.begin(plan)
         with (
             on_signal(lambda _: self.session.shutdown()) as received,
             endpoint(self.server, self.session),

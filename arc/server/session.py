@@ -98,7 +98,16 @@ class Session(Callback):
         run = self._run
         if run is not None and self._mode is not None:
             return run.folder
-        return Path(self.settings.config().checkpoint.dir)
+        return Path(self.next_config().checkpoint.dir)
+
+    def next_config(self, options: Mapping[str, Any] | None = None) -> RunConfig:
+        """Return the configuration of the next run, with other ``options`` by their flat names.
+
+        Without options, a process that ends with its run has the configuration of that run.
+        """
+        if self.exit_after_run and self._config is not None and not options:
+            return self._config
+        return self.settings.preview(options or {})
 
     def run_folders(self) -> list[Path]:
         """Return the existing folders whose runs the page shows."""
@@ -153,7 +162,7 @@ class Session(Callback):
             if self._state != "idle":
                 raise InvalidStateError(f"a run is in progress ({self._state})")
             self._next = self.settings.plan(mode, overrides, resume=resume, finetune=finetune)
-            self._begin(self._next)  # requests from now on concern the new run
+            self.begin(self._next)  # requests from now on concern the new run
             self._enter(STATES[mode], mode)
 
     def _wait_for_stop(self) -> None:
@@ -247,6 +256,16 @@ class Session(Callback):
                     return plan
             self._queries.answer_next(self._viewer)
 
+    def begin(self, plan: RunPlan) -> None:
+        """Make requests concern the run of ``plan``.
+
+        Releases the last run, whose model takes memory, before the next one is built.
+        """
+        self._run = self._viewer = None
+        self._sent = None, None
+        self._current, self._config = plan, plan.config
+        self.status.publish("begin", flat_view(plan.config))
+
     @contextmanager
     def running(self, plan: RunPlan) -> Iterator[RunControl]:
         """Enter the state of a run for the duration of the context; publishes its failure."""
@@ -257,7 +276,7 @@ class Session(Callback):
                     self._control.request_stop("the process is ending")
                 self._enter(STATES[plan.config.mode], plan.config.mode)
             if plan is not self._current:
-                self._begin(plan)
+                self.begin(plan)
         try:
             yield self._control
         except BaseException as error:
@@ -314,13 +333,6 @@ class Session(Callback):
         self._publish_end(event.outcome)
         if event.results is not None:
             self._publish_results(event.results)
-
-    def _begin(self, plan: RunPlan) -> None:
-        """Release the last run, whose model takes memory, before the next one is built."""
-        self._run = self._viewer = None
-        self._sent = None, None
-        self._current, self._config = plan, plan.config
-        self.status.publish("begin", flat_view(plan.config))
 
     def _enter(self, state: State, mode: str | None) -> None:
         with self._changed:

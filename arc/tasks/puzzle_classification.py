@@ -56,14 +56,14 @@ class PuzzleClassificationTask(Task):
 
     def __init__(self, config: PuzzleClassificationConfig, corpus: Corpus) -> None:
         super().__init__(config, corpus)
-        counts = torch.bincount(corpus.training.label, minlength=2 * corpus.num_puzzles)
+        counts = torch.bincount(corpus.training.label, minlength=self.num_classes)
         self._baselines: dict[str, dict[str, float]] = {}
         self._most_common = counts.topk(min(5, len(counts))).indices
 
     @property
     def num_classes(self) -> int:
         """Two classes per puzzle."""
-        return 2 * self.corpus.num_puzzles
+        return 2 * len(self.corpus.training.puzzle_ids)
 
     @property
     def step_is_static(self) -> bool:
@@ -172,7 +172,7 @@ class PuzzleClassificationTask(Task):
         parts = []
         for part in self.chunks(len(split), 1024):
             distances = torch.cdist(own[part], known)
-            nearest = distances.new_full((len(part), 2 * self.corpus.num_puzzles), math.inf)
+            nearest = distances.new_full((len(part), self.num_classes), math.inf)
             nearest.scatter_reduce_(1, training.label.expand_as(distances), distances, "amin")
             parts.append(nearest.topk(min(5, nearest.shape[1]), largest=False).indices)
         return torch.cat(parts)

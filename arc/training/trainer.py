@@ -78,7 +78,7 @@ class Trainer:
         self._parallel = self.ranks.data_parallel(model, self._forward)
         self._graphs = self._prepare_device()
         self.step = 0
-        self.seconds = 0.0
+        self.seconds, self._began = 0.0, time.monotonic()
         self._check_best_metric()
         self.best_value = -math.inf
         self._average_value: float | None = None
@@ -95,7 +95,7 @@ class Trainer:
         Raises DivergedError instead of applying a non-finite update. If a step raises, the state
         before that step is kept, so that it can be saved and resumed.
         """
-        clock = time.monotonic() - self.seconds
+        self._began = time.monotonic() - self.seconds
         while not self._is_stopped(control):
             if self._validation_is_due():
                 event: StepEvent | ValidationEvent = self._validate()
@@ -103,7 +103,6 @@ class Trainer:
                 break
             else:
                 event = self._train_step_or_restore()
-            self.seconds = time.monotonic() - clock
             yield event
 
     def _is_stopped(self, control: RunControl) -> bool:
@@ -205,6 +204,7 @@ class Trainer:
                 "training.precision=fp32"
             )
         self.step += 1
+        self.seconds = time.monotonic() - self._began
         self._sums["loss"] += loss
         self._sums["accuracy"] += accuracy
         self._sums["steps"] += 1
@@ -258,6 +258,7 @@ class Trainer:
         model, task, split = self.model, self.task, self.task.corpus.validation
         evaluation = evaluate_split(model, task, split, metrics=self.metrics)
         self._validated_step = self.step
+        self.seconds = time.monotonic() - self._began
         self.val_loss, self.val_acc = evaluation.task_metrics.loss, evaluation.task_metrics.accuracy
         is_best = self._is_best(self._best_value(evaluation.task_metrics))
         steps = max(self._sums["steps"], 1)
@@ -406,7 +407,8 @@ class Trainer:
         else:
             source, validated = state["source"], state["validated_step"] == state["step"]
             is_complete = source.get("complete", validated)  # absent in files of earlier versions
-            self.sampler.epoch = source["epoch"] + (1 if is_complete else 0)
+            self.sampler.generator.set_state(source["generator"])
+            self.sampler.begin_epoch(source["epoch"] + (1 if is_complete else 0))
         set_random_states(state["random"], self.model.device)
         self.step, self.seconds = state["step"], state["seconds"]
         if same_validation:

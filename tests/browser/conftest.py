@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_browser import FLAGS, SCREENSHOTS, SLOWED, OpenPage, Served, Watch
+from helpers_browser import FLAGS, SCREENSHOTS, SLOWED, TOASTS, OpenPage, Served, Watch
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 WIDE: ViewportSize = {"width": 1440, "height": 1000}
@@ -28,7 +28,9 @@ CONTENT = {  # tab -> what it shows during a run
     "log": "li",
 }
 FIRST = ("running", "probe", "halted", "stored")  # in this order, so that few runs are started
-expect.set_options(timeout=20_000)
+DRAWN = """() => new Promise(done =>
+  requestAnimationFrame(() => requestAnimationFrame(() => done())))"""
+expect.set_options(timeout=60_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,6 +83,8 @@ def served(
 def window(browser: Browser) -> Iterator[Page]:
     """The window that the tests share: a new one takes longer than most tests."""
     with closing(browser.new_context(viewport=WIDE)) as context:
+        context.set_default_timeout(60_000)
+        context.add_init_script(TOASTS)
         yield context.new_page()
 
 
@@ -147,6 +151,7 @@ def halted(served: Served, open_page: OpenPage) -> Page:
     served.halted()
     page = open_page()
     expect(page.locator("#charts")).to_have_attribute("data-points", re.compile(r"^\d\d"))
+    page.evaluate(DRAWN)
     return page
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from helpers_browser import Served, Watch, alter, copied
+from helpers_browser import Served, Watch, alter, copied, toasted
 from playwright.sync_api import Locator, Page, expect
 
 
@@ -88,7 +88,7 @@ def test_a_save_by_name_is_a_file_and_a_row_of_the_list_or_shows_the_error(
     path.unlink(missing_ok=True)
     running.get_by_label("Name of the checkpoint to save").fill("by_name")
     press(running, "Save")
-    expect(running.locator(".toast").first).to_contain_text("by_name")
+    toasted(running, "by_name")
     expect(row(running, "by_name")).to_contain_text("selection")
     assert path.is_file()
     running.get_by_label("Name of the checkpoint to save").fill("../outside")
@@ -108,9 +108,11 @@ def test_overwriting_needs_confirmation(
     press(running, "Cancel")
     assert path.stat().st_ino == before
     press(running, "Save")
+    toasted(running, "Saved taken")  # the first time
+    running.evaluate("window.toasts.length = 0")
     press(running, "Overwrite")
     served.until(lambda _: path.stat().st_ino != before)
-    expect(running.locator(".toast", has_text="Saved taken").first).to_be_visible()
+    toasted(running, "Saved taken")
 
 
 def test_stop_needs_confirmation(running: Page, served: Served) -> None:
@@ -167,8 +169,13 @@ def test_a_finished_run_shows_its_test_results(served: Served, idle: Page) -> No
         assert float(line["accuracy"]) == row["accuracy"]
         assert [float(line["low"]), float(line["high"])] == (row["interval"] or [])
         assert {key: float(line[key]) for key in row["baselines"]} == row["baselines"]
+    overrides = idle.get_by_label("Overrides for the next run")
+    overrides.fill("")  # a run that lasts until it is stopped
     press(idle, "Start training")
     expect(idle.locator("#results")).to_have_text(re.compile("appear here"))
+    served.idle()
+    overrides.fill("training.max_steps=3")
+    press(idle, "Start training")
     expect(idle.locator("#state")).to_have_text("✓ finished")
     expect(idle.locator("#results table")).to_be_visible()
 

@@ -235,6 +235,14 @@ def test_a_failed_copy_fails_all_waiting_saves(
     assert value(first) == 0
 
 
+def test_a_writer_has_no_thread_before_its_first_save(state: State) -> None:
+    """A run may be built and never trained, and then nothing closes its writer."""
+    threads = threading.active_count()
+    writer = CheckpointWriter()
+    assert threading.active_count() == threads
+    assert writer.close(state) == []
+
+
 def test_a_dead_writer_thread_blocks_no_caller_and_is_restarted(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +258,7 @@ def test_a_dead_writer_thread_blocks_no_caller_and_is_restarted(
         writer.request(first)
         writer.save(second, state)
         writer.wait()
+        assert writer._thread is not None
         writer._thread.join(TIMEOUT)
     assert not writer._thread.is_alive()
     assert {save.path: save.error for save in writer.errors} == {

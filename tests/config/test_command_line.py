@@ -17,6 +17,7 @@ REFUSED = {
     "mistyped section": ("trainig.epochs=1", "trainig", "'training'"),
     "mistyped top key": ("sede=1", "sede:", "'seed'"),
     "forced key": ("++bottleneck.temprature=1", "bottleneck.temprature:", "'temperature'"),
+    "short name": ("lr=3", "lr: no such key", "pretrain.learning_rate or training.learning_rate"),
     "added nested": ("+training.foo.bar=1", "training.foo:", "epochs"),
     "unknown group": ("modell=tiny", "modell:", "'model'"),
     "unknown task": ("task=selektion", "task=selektion:", "'selection'", "reconstruction"),
@@ -142,9 +143,9 @@ def test_help_lists_the_groups_and_at_least_five_valid_commands(tmp_path: Path) 
     ("typed", "expected"),
     [
         (["path=a", "device=cpu"], ["path=a", "device=cpu"]),
-        (["path=a", "device=cpu", "path=b"], ["device=cpu", "path=['a','b']"]),
-        (["path=[a,b]", "path='c d'"], ["path=['a','b','c d']"]),
-        ([r"path='it\'s'", "path=b"], [r"path=['it\'s','b']"]),
+        (["path=a", "device=cpu", "path=b"], ["device=cpu", "path=[a,b]"]),
+        (["path=[a,b]", "path='c d'"], ["path=[a,b,'c d']"]),
+        ([r"path='it\'s'", "path=b"], [r"path=['it\'s',b]"]),
         (["path=a,b", "path=c"], ["path=a,b", "path=c"]),  # a sweep
         (["path=[a", "path=b"], ["path=[a", "path=b"]),  # for Hydra to explain
         (["paths=a", "path=b"], ["paths=a", "path=b"]),

@@ -3,7 +3,8 @@
 import pytest
 
 from arc.api import compose
-from arc.config.overrides import quoted, value_of
+from arc.config.hydra_main import quoted
+from arc.config.overrides import value_of
 from arc.config.schema import to_tree
 from arc.runs.plan import with_overrides
 

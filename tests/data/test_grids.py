@@ -52,6 +52,18 @@ def test_arrays_are_those_that_were_given() -> None:
     assert grids.sizes.tolist() == [[1, 3], [2, 1], [2, 2]]
 
 
+def test_a_tensor_may_be_on_another_device() -> None:
+    class OnDevice(torch.Tensor):
+        def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+        def cpu(self, *_: Any, **__: Any) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+    grid = torch.tensor([[4, 5], [6, 7]])
+    assert check_grid(grid.as_subclass(OnDevice), "here").tolist() == grid.tolist()
+
+
 def test_an_index_selects_grids_in_its_order() -> None:
     grids = Grids.from_arrays([[[1]], [[2, 2]], [[3], [3]]])
     chosen = grids[torch.tensor([2, 0, 2])].arrays()

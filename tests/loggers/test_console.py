@@ -2,6 +2,7 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -60,8 +61,13 @@ def shown(console: Console, *events: object) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_without_a_terminal_events_are_log_lines(
-    caplog: pytest.LogCaptureFixture, event: object, parts: tuple[str, ...]
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    event: object,
+    parts: tuple[str, ...],
 ) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 100.0)
+    monkeypatch.setattr("arc.loggers.console.time", clock)
     out = io.StringIO()
     with caplog.at_level("INFO"):
         shown(Console(file=out), event, event)  # the second comes too soon for another line

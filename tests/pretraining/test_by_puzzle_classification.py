@@ -9,7 +9,7 @@ def test_classes_are_training_puzzles_of_the_main_task(make_config: MakeConfig) 
     config = make_config("pretrain=puzzle_classification", "task=reconstruction")
     main, task = build_task(config), build_pretraining(config)
     assert puzzles_of(task.corpus.training) <= puzzles_of(main.corpus.training)
-    assert task.num_classes == 2 * task.corpus.num_puzzles
+    assert task.num_classes == 2 * len(task.corpus.training.puzzle_ids)
 
 
 def test_held_out_pairs_belong_to_training_puzzles(make_config: MakeConfig) -> None:

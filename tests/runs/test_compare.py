@@ -17,7 +17,7 @@ from helpers_runs import step_line, validation_line, write_run
 
 from arc import api
 from arc.loggers.jsonl import JsonlConfig, JsonlLogger
-from arc.runs.comparison import compare_folders, curve_of, group_band
+from arc.runs.comparison import compare_folders, curve_of, format_comparison, group_band
 from arc.runs.metrics_file import POINTS, Metrics, MetricsFile, band
 from arc.runs.records import STALE_SECONDS, RunFinder
 from arc.server.compare import main
@@ -120,6 +120,7 @@ def test_any_value_can_be_compared(sweep: Path, metric: str, values: list[float]
         (["--csv", "no/such/x.csv"], "no/such/x.csv: cannot be written"),
         (["--plot", "no/such/x.png"], "no/such/x.png: cannot be written"),
         (["--serve", "--metric", "val_acc"], "--serve and --metric are mutually exclusive"),
+        (["--port", "5003"], "--port needs --serve"),
         (["nonsense"], "nonsense: no such folder"),
     ],
 )
@@ -135,6 +136,10 @@ def test_a_wrong_argument_is_one_line(
 def test_a_folder_without_runs_is_an_error(tmp_path: Path, capsys: Capture) -> None:
     assert main([str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: no runs below {tmp_path}\n"
+
+
+def test_a_comparison_of_no_runs_is_shown(tmp_path: Path) -> None:
+    assert format_comparison(compare_folders([tmp_path])) == "no runs"
 
 
 def test_the_table_is_written_as_csv_and_json(sweep: Path, tmp_path: Path) -> None:

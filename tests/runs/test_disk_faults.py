@@ -41,7 +41,7 @@ arc.train.main()
 
 def until(done: Callable[[], Any], what: str) -> Any:
     """Poll ``done`` until its value is true; returns the value."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         if value := done():
             return value

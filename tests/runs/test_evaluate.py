@@ -16,6 +16,7 @@ from helpers_cli import Make, Outcome, call
 import arc.evaluate
 from arc.api import TrainedRun, read_messages
 from arc.runs.messages import message_rows
+from arc.runs.saved import different_files
 from arc.training import evaluate_split
 
 
@@ -109,6 +110,12 @@ def test_several_files_are_evaluated_and_seeds_are_one_table(
         results = trained.results
         for split in ("test", "validation"):
             assert splits.count(split) == results[split]["reconstruction"]["targets"]
+
+
+def test_a_file_of_two_names_has_the_first(best: Path, tmp_path: Path) -> None:
+    link, other = tmp_path / "link.pth", str(tmp_path / "other.pth")
+    link.symlink_to(best)
+    assert different_files([str(best), other, str(link)]) == [str(best), other]
 
 
 def test_a_file_of_several_that_cannot_be_read_is_named_first(best: Path, tmp_path: Path) -> None:

@@ -216,6 +216,12 @@ def test_overrides_of_a_start_apply_to_that_run_only() -> None:
     assert settings.config().task.name == "selection"
 
 
+def test_a_start_with_another_option_drops_the_keys_that_it_lacks() -> None:
+    settings = NextRun(["data=folder", "data.path=x", "optimizer=sgd", "optimizer.momentum=0.5"])
+    config = settings.plan("train", ["data=arc1", "optimizer=adam"]).config
+    assert (config.data.name, config.optimizer.name) == ("arc1", "adam")
+
+
 def test_reading_the_settings_does_not_compose_again(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = NextRun([])
     config = settings.change({"batch_size": 8})

@@ -216,6 +216,18 @@ def test_settings_without_effect_in_a_pretraining_are_refused(
     assert fault in str(refused.value)
 
 
+@pytest.mark.parametrize("key", ["epochs", "learning_rate"])
+def test_the_length_and_rate_of_a_training_are_refused_in_a_pretraining(
+    key: str, tmp_path: Path, arc_folder: Path
+) -> None:
+    """Unless an option of the command line sets them."""
+    typed = [*tiny(arc_folder, steps=1), "mode=pretrain", "pretrain=binary"]
+    fault = f"training.{key}: has no effect in mode=pretrain; set pretrain.{key}"
+    assert run_here(tmp_path, *typed, f"training.{key}=1").complaint == fault
+    outcome = run_here(tmp_path, *typed, "experiment=puzzle_classification", f"pretrain.{key}=1")
+    assert outcome.status == 0, outcome.err
+
+
 # -- runs from an encoder ----------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 """A run does not depend on the number of its processes."""
 
 import json
+import random
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +50,21 @@ def train(folder: Path, corpus: Path, processes: int, *overrides: str) -> dict[s
     return dict(torch.load(next((folder / "checkpoints").glob("*.pth"))))
 
 
+def free_port() -> int:
+    """Return a free port below those that the system gives out by itself."""
+    for port in random.SystemRandom().sample(range(10_000, 30_000), 50):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
+
+
 def together(folder: Path, processes: int, *overrides: str) -> list[Outcome]:
     """Run the command line in one or several processes; returns their outputs."""
     folder.mkdir(exist_ok=True)
     if processes == 1:
         outcomes = [run_here(folder, *overrides)]
     else:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         ranks = [
             start(
                 folder, str(n), str(processes), str(port), *overrides, *place(folder), script=RANK

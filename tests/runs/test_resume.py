@@ -386,9 +386,9 @@ def test_the_best_checkpoint_is_chosen_among_comparable_validations(
 # -- which file --------------------------------------------------------------------------
 
 
-def test_auto_resumes_the_highest_step_and_skips_a_broken_file(stopped: Path) -> None:
+def test_auto_resumes_the_newest_state_and_skips_a_broken_file(stopped: Path) -> None:
     (stopped / "checkpoints" / "foreign.pth").write_bytes(b"foreign")
-    file(stopped, "epoch_0001").touch()  # newer by time, older by steps
+    file(stopped, "epoch_0001").touch()  # the newest file, but not the newest state
     err = resume(stopped, "run_name=mine", "training.stop_at_step=5", path="auto").err
     assert f"resuming {file(stopped)} at step 4" in err
     assert "skipped" not in err
@@ -400,6 +400,24 @@ def test_auto_resumes_the_highest_step_and_skips_a_broken_file(stopped: Path) ->
     assert f"resume=auto: skipped: {file(stopped)}" in err
     assert "at step 3" in err
     assert last(stopped)["step"] == 6
+
+
+@pytest.mark.parametrize("later", ["best", "manual"])
+def test_auto_continues_after_a_return_to_an_earlier_file(later: str, stopped: Path) -> None:
+    """Not the best checkpoint or a manual save of the steps that were given up."""
+    content, early = last(stopped), file(stopped, "early")
+    content["trainer_state"]["best_accuracy"] = -1.0  # the next validation is the best so far
+    torch.save(content, file(stopped))
+    shutil.copy(file(stopped), early)
+    resume(stopped, "training.max_steps=9")
+    if later == "manual":
+        shutil.copy(file(stopped), file(stopped, "manual"))
+        file(stopped, "best").unlink()
+    assert torch.load(file(stopped, later))["step"] > 5
+    resume(stopped, "training.max_steps=9", "training.stop_at_step=5", path=early)
+    err = resume(stopped, "run_name=mine", path="auto").err
+    assert f"resuming {file(stopped)} at step 5" in err
+    assert last(stopped)["step"] == 9
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -233,6 +233,23 @@ def test_stop_at_step_saves_and_does_not_test(tmp_path: Path, arc_folder: Path) 
     assert outcome.out == ""
 
 
+@pytest.mark.parametrize(("key", "value"), [("mixer", "conv"), ("head", "direct")])
+def test_a_setting_without_effect_on_the_architecture_is_refused(
+    key: str, value: str, train_small: Train, tmp_path: Path
+) -> None:
+    """But a run that was stored with it can be continued."""
+    typed = ["task=reconstruction", "model.architecture=cells", "training.max_steps=2"]
+    with pytest.raises(ValueError, match=rf"^model\.{key}={value}: has no effect "):
+        train_small(tmp_path, *typed, f"model.{key}={value}")
+    last = train_small(tmp_path, *typed, "training.stop_at_step=1").checkpoints.last
+    assert last is not None
+    content = torch.load(last)
+    content["config"]["model"][key] = value
+    torch.save(content, last)
+    outcome = run_here(tmp_path, f"resume={last}", "device=cpu", "server.enabled=false")
+    assert outcome.status == 0, outcome.err
+
+
 @pytest.mark.parametrize(
     "name", ["mine_last.pth", "mine_best.pth", "mine_results.json", "mine_epoch_0003.pth"]
 )

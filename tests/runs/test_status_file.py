@@ -1,6 +1,10 @@
 """The status file of a run tells other processes its state."""
 
 import json
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,7 @@ import pytest
 import torch
 from helpers_cli import run_here, tiny
 
-from arc.config.run_status import read_status
+from arc.config.run_status import is_held_by_another, read_status
 from arc.tasks import TASKS
 
 
@@ -51,6 +55,19 @@ def test_the_status_file_tells_why_a_run_failed(
     failed = read_status(tmp_path / "out")
     assert (failed["state"], failed["step"]) == ("failed", 0)
     assert failed["error"].startswith("MemoryError: step")
+
+
+@pytest.mark.parametrize(
+    ("updated", "expected"), [(1.0, False), (None, True), ("today", True), (time.time, True)]
+)
+def test_a_number_of_a_later_process_does_not_hold_a_run(updated: Any, expected: bool) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        status = {"state": "running", "host": socket.gethostname(), "pid": process.pid}
+        status["updated"] = updated() if callable(updated) else updated
+        assert is_held_by_another(status) == expected
+    finally:
+        process.communicate(b"\n")
 
 
 def test_a_run_without_complete_results_is_evaluated_when_it_is_resumed(

@@ -163,7 +163,7 @@ def test_jobs_in_other_processes(tmp_path: Path, arc_folder: Path, launcher: str
 def test_a_signal_to_the_command_ends_a_sweep_whose_jobs_are_continued(
     tmp_path: Path, arc_folder: Path, launcher: str
 ) -> None:
-    sweep = ["-m", "seed=0,1,2", "task=reconstruction", *tiny(arc_folder, steps=400)]
+    sweep = ["-m", "seed=0,1,2", "task=reconstruction", *tiny(arc_folder, steps=10**6)]
     sweep += [f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep"]
     sweep += ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     process = start(tmp_path, *sweep, is_fresh=launcher != "basic")

@@ -106,7 +106,8 @@ def test_starts_and_stops_leak_nothing(
     course = []
     for _ in range(cycles):
         serving.idle()
-        serving.training()
+        serving.post("/start_train")
+        serving.until(lambda status: status["metrics"]["val_acc"] is not None)
         serving.idle()
         course.append(resources(serving.process))
     threads, memory = zip(*course[warm:], strict=True)

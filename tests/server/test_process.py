@@ -4,14 +4,19 @@ import errno
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers_cli import finish, run_here, start, tiny
+from helpers_cli import call, finish, run_here, start, tiny
 from helpers_served import Served
 
+import arc.train
+from arc.config.schema import ServerConfig
+from arc.server.app import create_app
+from arc.server.endpoint import guard_of
 from arc.server.session import Session
 
 ENABLED = "server.enabled=true"
@@ -130,6 +135,33 @@ def test_the_published_log_begins_with_the_first_line_of_the_run(
     printed = [line[10:] for line in outcome.err.splitlines()]
     assert texts == printed
     assert texts[0].startswith("run reconstruction_")
+
+
+def test_the_settings_of_a_resumed_run_are_its_own(
+    arc_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_here(tmp_path, *brief(arc_folder, "bottleneck=autoencoder")).status == 0
+    (last,) = tmp_path.rglob("*_last.pth")
+    seen: list[Any] = []
+
+    @contextmanager
+    def asked(config: ServerConfig, session: Session) -> Iterator[None]:
+        client = create_app(session, guard_of(config)).test_client()
+        routes = ("/task_config", "/task_schema", "/status", "/list_checkpoints", "/runs")
+        seen.append([client.get(route).get_json() for route in routes])  # before the run
+        yield
+        seen.append([client.get(route).get_json() for route in routes])  # after it
+
+    monkeypatch.setattr("arc.server.process.endpoint", asked)
+    more = ["server.port=0", "device=cpu", "training.stop_at_step=2", "bottleneck.noise=0.2"]
+    call(arc.train.main, f"resume={last}", f"hydra.run.dir={tmp_path / 'out'}", *more)
+    assert len(seen) == 2
+    for settings, schema, status, files, runs in seen:
+        assert (settings["bottleneck_type"], settings["batch_size"]) == ("autoencoder", 16)
+        assert schema["values"].items() >= settings.items()
+        assert status.items() >= settings.items()
+        assert files["checkpoints"]
+        assert runs["runs"]
 
 
 def test_closed_standard_streams_are_opened(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def test_a_process_is_idle_before_and_after_a_run(station: Station) -> None:
 
 
 def test_a_pretraining_has_its_own_state(station: Station) -> None:
-    assert station.post("/start_pretrain")["mode"] == "pretrain"
+    endless = {"overrides": ["pretrain.epochs=100000"]}
+    assert station.post("/start_pretrain", endless)["mode"] == "pretrain"
     status = station.stepped()
     assert (status["state"], status["mode"]) == ("pretraining", "pretrain")
     assert "pretraining" in station.post("/save_checkpoint", status=400)["error"]
@@ -88,7 +89,7 @@ def test_one_start_waits_for_a_stop_and_others_are_refused(station: Station) -> 
     until(lambda: sum(each.is_alive() for each in waiting), lambda alive: alive == 1)
     station.go_on()
     for each in waiting:
-        each.join(20)
+        each.join(60)
     assert sorted(each.answer.status_code for each in waiting) == [200, 400, 400]
     run = station.until(lambda status: status["step"])["run_id"]
     station.post("/stop")

@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers_cli import Make
 
+from arc.api import compose
+from arc.config.files import ConfigError
 from arc.config.schema import RunConfig
 from arc.training import OPTIMIZERS
 from arc.training.schedules import learning_rate_factor
@@ -55,3 +57,8 @@ def test_an_optimizer_is_torchs_with_one_group_and_its_settings(make_run: Make, 
         assert (group["momentum"], group["nesterov"]) == (0.9, False)
     else:
         assert group["betas"] == (0.9, 0.999)
+
+
+def test_nesterov_without_momentum_is_refused_by_its_key() -> None:
+    with pytest.raises(ConfigError, match="optimizer: nesterov=true: needs momentum above 0"):
+        compose("optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=true")

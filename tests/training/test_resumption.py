@@ -171,6 +171,16 @@ def test_with_another_batch_size_the_epoch_starts_again(make_trainer: MakeTraine
     assert targets == len(other.sampler.examples)
 
 
+def test_an_epoch_that_starts_again_has_a_new_order(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("training.batch_size=8")
+    next(trainer.run(RunControl()))
+    fresh, other = (make_trainer("training.batch_size=12") for _ in range(2))
+    other.load_state_dict(torch.load(io.BytesIO(stored(trainer))), same_order=False)
+    for one in (fresh.sampler, trainer.sampler):
+        for key in ("order", "generator"):
+            assert not other.sampler.state_dict()[key].equal(one.state_dict()[key])
+
+
 def test_a_new_optimizer_or_metric_starts_without_the_state_of_the_old_one(make_run: Make) -> None:
     trainer = make_run("task=reconstruction", "training.max_steps=5").trainer()
     rest(trainer)

@@ -1,6 +1,8 @@
 """Length, end, events and numerics of training."""
 
 import math
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -87,6 +89,17 @@ def test_max_minutes_ends_a_run_early_and_shortens_only_a_schedule_by_time(
     assert trainer._set_learning_rate() == pytest.approx(final_rate, rel=1e-4)
 
 
+def test_events_count_the_time_of_their_own_step(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("training.max_steps=null", "training.max_minutes=1000")
+    control = RunControl()
+    for event in trainer.run(control):
+        assert event.seconds == trainer.seconds > 0
+        if isinstance(event, StepEvent):
+            assert event.progress == trainer.progress
+        if event.step == 6:
+            control.request_stop("enough")
+
+
 def test_a_run_without_a_limit_ends_at_a_stop_request(make_trainer: MakeTrainer) -> None:
     control, seen = RunControl(), []
     for event in make_trainer("training.max_steps=null").run(control):
@@ -118,6 +131,25 @@ def test_the_first_stop_request_counts_and_prevents_any_step(make_trainer: MakeT
     assert control.stop_requested
     assert control.reason == "first"
     assert list(make_trainer().run(control)) == []
+
+
+def test_a_signal_may_arrive_during_a_request() -> None:
+    control = RunControl()
+
+    def in_between(frame: object, event: str, argument: object) -> Any:
+        control.request_stop("a signal")  # which a handler would call here
+        return in_between
+
+    def request() -> None:
+        sys.settrace(in_between)
+        control.request_stop("first")
+        sys.settrace(None)
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert control.stop_requested
 
 
 def test_stop_at_step_does_not_shorten_the_schedule(make_trainer: MakeTrainer) -> None:

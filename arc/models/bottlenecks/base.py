@@ -51,10 +51,11 @@ class Bottleneck(nn.Module, ABC):
     """Maps latent vectors to messages, and messages to the receiver's signal.
 
     ``read(message.content)`` equals ``message.signal`` bit for bit, so that training and
-    evaluation read messages in the same way. ``num_messages`` is the number of discrete messages
-    that the receiver can tell apart; None for a vector. ``capacity_bits`` is the capacity of a
-    message; None if it is unlimited, as in a vector without noise. ``signal_unit`` is the number of
-    adjacent values of the signal that go to the same patch.
+    evaluation read messages in the same way. ``num_messages`` is the number of different messages
+    that the channel can carry; None for a vector. The receiver may read some of them alike, such as
+    two codes of one palette. ``capacity_bits`` is the capacity of a message; None if it is
+    unlimited, as in a vector without noise. ``signal_unit`` is the number of adjacent values of the
+    signal that go to the same patch.
     """
 
     signal_width: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -38,6 +39,8 @@ class ARCEncoder(RowWise):
     ``patch``, plus a linear map of the patch's cells (``direct``). With ``pairs`` it encodes
     GridPairs in place of Grids, and ``joint`` is the same as ``patch``.
     """
+
+    unused: ClassVar[Mapping[str, str]] = {}  # settings without effect, and their only value
 
     def __new__(
         cls, *args: Any, architecture: str = "patch", pairs: bool = False, **options: Any

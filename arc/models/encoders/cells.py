@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 
@@ -28,8 +30,10 @@ class CellEncoder(ARCEncoder):
     Embeddings of height and width are added to the cells and given to the head.
     """
 
+    unused = MappingProxyType({"mixer": "attention", "head": "joint"})
+
     def build(self, shape: EncoderShape, dropout: float) -> None:
-        """Create the layers; ``shape.mixer`` has no effect."""
+        """Create the layers."""
         self.color = nn.Embedding(shape.num_colors, shape.embedding_dim)
         self.size = SizeEmbedding(shape.hidden_dim)
         self.stem = CellConv(shape.embedding_dim, shape.hidden_dim)

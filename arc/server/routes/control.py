@@ -65,7 +65,7 @@ def save_checkpoint() -> dict[str, Any]:
 @blueprint.get("/task_config")
 def task_config() -> dict[str, Any]:
     """Return the settings of the next run under their flat names."""
-    return flat_view(session().settings.config())
+    return flat_view(session().next_config())
 
 
 @blueprint.post("/task_config")
@@ -88,7 +88,7 @@ def schema() -> dict[str, Any]:
     options = request.args.to_dict()
     if unknown := sorted(set(options) - set(GROUPS)):
         abort(400, f"{unknown[0]}: choose among the options of {', '.join(GROUPS)}")
-    config = session().settings.preview(options)
+    config = session().next_config(options)
     return {"keys": task_schema(config), "values": flat_view(config, SETTINGS)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.optim import SGD
 
@@ -17,6 +17,12 @@ class SgdConfig(OptimizerConfig):
 
     momentum: Annotated[float, Field(ge=0, lt=1)]
     nesterov: bool
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> SgdConfig:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=true: needs momentum above 0")
+        return self
 
     def options(self) -> dict[str, Any]:
         """Add the momentum."""
