@@ -9,8 +9,7 @@ from helpers_cli import CHECKOUT
 PACKAGES = [
     "terminal",
     "registry",
-    "files",
-    "trees",
+    "io",
     "data",
     "models",
     "metrics",

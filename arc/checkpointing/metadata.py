@@ -10,7 +10,7 @@ from typing import Any
 
 from arc.checkpointing.archive import METADATA_RECORD, Archive, quick_metadata
 from arc.checkpointing.errors import CorruptedError, NotACheckpointError
-from arc.trees import json_plain
+from arc.io.trees import json_plain
 
 
 def _is_number(value: Any) -> bool:

@@ -12,8 +12,8 @@ from tabulate import tabulate
 
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
+from arc.io.trees import leaves
 from arc.terminal import escaped
-from arc.trees import leaves
 
 SECTIONS = {
     "Training state": ["epoch", "batch", "step", "seconds", "val_loss", "val_acc"],

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from arc.files import replace_json
+from arc.io.files import replace_json
 
 State = Literal["running", "finished", "failed", "interrupted"]
 STATUS_FILE = "status.json"

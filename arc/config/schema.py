@@ -33,6 +33,7 @@ from pydantic import (
 from arc.config.files import ConfigError
 from arc.config.sweeps import AUTO
 from arc.data import DATASETS, DataConfig
+from arc.io.trees import leaves
 from arc.loggers import LOGGERS
 from arc.metrics import METRICS
 from arc.models import BOTTLENECKS, ENCODERS, PAIR_ENCODERS
@@ -41,7 +42,6 @@ from arc.pretraining import PRETRAINING, PretrainConfig
 from arc.registry import ComponentConfig, PathName, Registry, Settings, nearest
 from arc.tasks import TASKS, TaskConfig
 from arc.training import OPTIMIZERS, SCHEDULES, OptimizerConfig, ScheduleConfig, TrainingConfig
-from arc.trees import leaves
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

@@ -24,7 +24,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from arc.config.run_status import STATUS_FILE, State, read_json, read_status
-from arc.files import replace_json
+from arc.io.files import replace_json
 from arc.terminal import show
 
 AUTO = "auto"

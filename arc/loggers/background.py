@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arc.files import replace_json
+from arc.io.files import replace_json
 from arc.loggers.base import LOGGERS
 from arc.loggers.tracking import ImageConfig, Record, TrackingLogger
 from arc.training.callbacks import in_one_line

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from arc.files import replace_file
+from arc.io.files import replace_file
 from arc.loggers.base import LOGGERS
 from arc.loggers.line_file import LineFile
 from arc.loggers.tracking import Record, TrackingConfig, TrackingLogger

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from arc.io.trees import json_plain
 from arc.loggers.base import LOGGERS, Logger
 from arc.loggers.line_file import LineFile
 from arc.registry import Settings
 from arc.training import StepEvent, ValidationEvent
-from arc.trees import json_plain
 
 
 class JsonlConfig(Settings):

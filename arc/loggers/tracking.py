@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from arc.io.trees import leaves
 from arc.loggers.base import Logger
 from arc.loggers.grid_images import example_image
 from arc.registry import Settings
 from arc.training import Evaluation, RunEnded, StepEvent, ValidationEvent
-from arc.trees import leaves
 
 SEED_KEYS = ("seed", "run_name", "encoder.pretrained")  # may differ between seeds of one setting
 PLACES = ("checkpoint", "device", "logger")  # do not change the results

@@ -17,13 +17,13 @@ from markupsafe import Markup
 import arc
 from arc.checkpointing import read_metadata
 from arc.config.files import ConfigError
+from arc.io.trees import json_plain, leaves
 from arc.report import accuracy, examples, measures, symbols, training, vectors
 from arc.report.base import ReportedRun, Row, Section, shown
 from arc.report.curves import find_curves
 from arc.runs.files import check_writable, write_file
 from arc.runs.results import Observed
 from arc.terminal import escaped
-from arc.trees import json_plain, leaves
 
 SECTIONS = (
     accuracy.results,

@@ -8,11 +8,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from arc.config.hydra_main import compose_tree
+from arc.io.trees import leaves
 from arc.report import figures
 from arc.report.base import Block, ReportedRun, Row, Section, of_run, shown, table, words
 from arc.report.drawing import Line
 from arc.runs.plan import group_choices
-from arc.trees import leaves
 
 
 def training(runs: Sequence[ReportedRun]) -> Section:

@@ -16,12 +16,12 @@ from tabulate import tabulate
 
 from arc.checkpointing.tables import shown
 from arc.config.files import ConfigError
+from arc.io.trees import leaves
 from arc.runs.metrics_file import STEP_NAMES, Band, band
 from arc.runs.records import STATES, RunFinder, RunRecord
 from arc.runs.seeds import Interval, frozen, one_per_seed, origins, without_seed
 from arc.runs.tables import mean_interval
 from arc.terminal import escaped
-from arc.trees import leaves
 
 # Sections and keys that belong to the process or name files; they do not make runs differ.
 IGNORED = ("server", "hydra", "checkpoint", "logger", "device", "resume", "finetune", "strict")

@@ -11,10 +11,10 @@ from arc.checkpointing import load
 from arc.checkpointing.loader import Loaded
 from arc.config.builders import BATCHES
 from arc.config.files import ConfigError
+from arc.io.trees import leaves
 from arc.runs.results import EvaluationOptions, EvaluationProgress, stoppable
 from arc.runs.saved import config_of, different_files, task_of
 from arc.tasks import Task
-from arc.trees import leaves
 
 
 def load_players(

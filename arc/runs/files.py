@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from arc.files import replace_file, temporary_path
+from arc.io.files import replace_file, temporary_path
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from arc.data import Split
+from arc.io.trees import json_plain
 from arc.models import ARCAutoencoder
 from arc.runs.files import write_file
 from arc.tasks import Task
 from arc.training import Evaluation
-from arc.trees import json_plain
 
 log = logging.getLogger(__name__)
 

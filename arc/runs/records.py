@@ -20,9 +20,9 @@ import yaml  # type: ignore[import-untyped]
 from arc.checkpointing.errors import CheckpointError
 from arc.checkpointing.metadata import read_metadata
 from arc.config.run_status import STATUS_FILE, State, is_alive
+from arc.io.trees import leaves
 from arc.runs.metrics_file import Metrics, MetricsFile
 from arc.runs.tables import value_rows
-from arc.trees import leaves
 
 STATES: tuple[State, ...] = ("finished", "running", "failed", "interrupted")
 STALE_SECONDS = 1800.0  # without an update from a process of another machine

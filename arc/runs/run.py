@@ -28,6 +28,7 @@ from arc.config.builders import (
 from arc.config.files import ConfigError
 from arc.config.run_status import State, read_json, read_status
 from arc.config.schema import RunConfig, to_tree
+from arc.io.trees import leaves
 from arc.loggers import LOGGERS, Logger
 from arc.models import ARCAutoencoder
 from arc.runs.plan import RunPlan, refuse_taken_name
@@ -56,7 +57,6 @@ from arc.training import (
 from arc.training.allocator import MemoryTrimmer, trim
 from arc.training.callbacks import in_one_line
 from arc.training.distributed import is_connection_error
-from arc.trees import leaves
 
 log = logging.getLogger(__name__)
 STATES: dict[str, State] = {  # in the status file, by the kind of the outcome

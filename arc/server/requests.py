@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import abort, current_app, request
 
+from arc.io.trees import json_plain
 from arc.server.security import BODY_LIMIT, refuse_long_body
-from arc.trees import json_plain
 
 if TYPE_CHECKING:
     from arc.server.session import Session

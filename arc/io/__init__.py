@@ -1,0 +1,1 @@
+"""Plain containers, and files that are replaced as a whole."""
