@@ -39,6 +39,7 @@ from arc.training.allocator import configure_allocator
 
 __all__ = [
     "Checkpoints",
+    "RunControl",
     "TrainedRun",
     "compare",
     "compose",

@@ -227,6 +227,9 @@ class RunFinder:
 
     def _record(self, run: _Saved) -> RunRecord | None:
         outputs = sorted(run.outputs, key=lambda each: _changed(each.path))
+        started = [each for each in outputs if not _is_refused(each.status)]
+        if started or run.files:
+            outputs = started
         content = None
         if "results.json" in run.files:
             content = self._read(run.files["results.json"], _results)
@@ -380,6 +383,11 @@ def _logged_file(config: Mapping[str, Any]) -> str:
     jsonl = logger.get("jsonl") if isinstance(logger, Mapping) else None
     name = jsonl.get("filename") if isinstance(jsonl, Mapping) else None
     return name if isinstance(name, str) else METRICS
+
+
+def _is_refused(status: Mapping[str, Any] | None) -> bool:
+    """Return whether a command failed before its run started."""
+    return status is not None and status.get("state") == "failed" and status.get("step") is None
 
 
 def _updated(status: Mapping[str, Any]) -> float:

@@ -183,16 +183,21 @@ class Task(ABC):
     def send_all(self, model: ARCAutoencoder, split: Split) -> tuple[Tensor, Tensor, Tensor | None]:
         """Send every example of ``split``, in order: contents, signals, and lengths or None.
 
-        The signals are read from the contents, so that they hold nothing but the message.
+        The signals are read from the contents, so that they hold nothing but the message. Raises
+        ValueError if they differ from those of the first messages.
         """
         generator = torch.Generator().manual_seed(0)
         messages = [
             model(self.sender_input(split, part, generator)) for part in self.chunks(len(split))
         ]
+        signals = [model.bottleneck.read(message.content) for message in messages]
+        if not torch.equal(signals[0], messages[0].signal):
+            name = type(model.bottleneck).__name__
+            raise ValueError(f"{name}: read(message.content) differs from message.signal")
         lengths = [message.lengths for message in messages if message.lengths is not None]
         return (
             torch.cat([message.content for message in messages]),
-            torch.cat([model.bottleneck.read(message.content) for message in messages]),
+            torch.cat(signals),
             torch.cat(lengths) if lengths else None,
         )
 

@@ -19,7 +19,12 @@ from arc.config.hydra_main import as_path, gathered
 from arc.config.schema import EvaluateConfig, ProcessConfig, parse, parse_config
 
 COMMANDS = sorted({line for block in blocks("bash") for line in block.commands})
-OWN = {"count_colors", "coverage", "scores"}  # the worked examples of CONTRIBUTING.md
+OWN = {
+    "count_colors",
+    "random_points",
+    "coverage",
+    "scores",
+}  # the worked examples of CONTRIBUTING.md
 
 
 def commands(pattern: str) -> list[str]:

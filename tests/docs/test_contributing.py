@@ -21,7 +21,9 @@ def test_the_packages_are_listed_in_the_order_of_their_imports() -> None:
     assert named == ["conf", *PACKAGES]
 
 
-def test_the_task_the_metric_and_the_logger_work(tmp_path: Path, arc_folder: Path) -> None:
+def test_the_task_the_bottleneck_the_metric_and_the_logger_work(
+    tmp_path: Path, arc_folder: Path
+) -> None:
     project = tmp_path / "project"
     for name in ("arc", "conf"):
         shutil.copytree(
@@ -33,11 +35,16 @@ def test_the_task_the_metric_and_the_logger_work(tmp_path: Path, arc_folder: Pat
             assert not (project / named[1]).exists()
             (project / named[1]).write_text(block.text, encoding="utf-8")
             written.append(named[1])
-    assert len(written) == 6
+    assert len(written) == 8
     outcome = run(
         tmp_path,
         *tiny(arc_folder),
-        *("task=count_colors", "metric=[entropy,coverage]", "logger=[jsonl,scores]"),
+        *(
+            "task=count_colors",
+            "bottleneck=random_points",
+            "metric=[entropy,coverage]",
+            "logger=[jsonl,scores]",
+        ),
         *("run_name=x", f"hydra.run.dir={tmp_path / 'out'}"),
         package=project,
     )

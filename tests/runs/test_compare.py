@@ -142,9 +142,10 @@ def test_a_comparison_of_no_runs_is_shown(tmp_path: Path) -> None:
     assert format_comparison(compare_folders([tmp_path])) == "no runs"
 
 
-def test_the_table_is_written_as_csv_and_json(sweep: Path, tmp_path: Path) -> None:
+def test_the_table_is_written_as_csv_and_json(sweep: Path, tmp_path: Path, capsys: Capture) -> None:
     table, content = tmp_path / "t.csv", tmp_path / "t.json"
     assert main([str(sweep), "--csv", str(table), "--json", str(content)]) == 0
+    assert capsys.readouterr().err == f"written to {table}\nwritten to {content}\n"
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["mean"] for row in rows] == ["20.0", "50.0"]
@@ -156,9 +157,10 @@ def test_the_table_is_written_as_csv_and_json(sweep: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
-def test_curves_are_plotted(sweep: Path, tmp_path: Path, kind: str) -> None:
+def test_curves_are_plotted(sweep: Path, tmp_path: Path, kind: str, capsys: Capture) -> None:
     path = tmp_path / f"curves.{kind}"
     assert main([str(sweep), "--plot", str(path)]) == 0
+    assert capsys.readouterr().err.endswith(f"written to {path}\n")
     content = path.read_bytes()
     if kind == "png":
         assert content.startswith(b"\x89PNG")
@@ -275,6 +277,15 @@ def test_the_status_names_the_folder_of_the_checkpoints(tmp_path: Path) -> None:
         ("a", 0, 3),
         ("b", 1, 3),
     ]
+
+
+def test_a_refused_start_leaves_the_run_as_it_was(tmp_path: Path) -> None:
+    output = write_run(tmp_path / "outputs" / "a", 9.0, curve=(1.0,))
+    (output / "checkpoints").rename(tmp_path / "checkpoints")
+    refused = {"step": None, "error": "contains a run of that name"}
+    write_run(tmp_path / "outputs" / "b", state="failed", status=refused)
+    ((run,), warnings) = RunFinder().find([tmp_path])
+    assert (run.folder.name, run.state, run.error, warnings) == ("a", "finished", None, [])
 
 
 def test_jobs_of_one_name_stay_apart(tmp_path: Path) -> None:

@@ -35,6 +35,16 @@ def test_evaluation_is_repeatable_and_changes_nothing(
     assert all(weight.equal(before[name]) for name, weight in run.model.state_dict().items())
 
 
+def test_messages_that_are_not_read_as_in_training_are_an_error(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("task=reconstruction")
+    read = run.model.bottleneck.read
+    monkeypatch.setattr(run.model.bottleneck, "read", lambda content: read(content) + 1)
+    with pytest.raises(ValueError, match="differs from message.signal"):
+        evaluate_split(run.model, run.task, run.corpus.validation)
+
+
 def test_evaluation_is_without_noise(make_run: Make, discrete: str) -> None:
     runs = [
         make_run("task=reconstruction", f"bottleneck={discrete}", f"bottleneck.noise={noise}")
