@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from arc.config.hydra_main import (
     hydra_entry,
     typed_overrides,
 )
-from arc.terminal import run_and_exit, show
+from arc.terminal import run_and_exit, show, show_error
 
 if TYPE_CHECKING:  # they import torch
     from arc.config.schema import EvaluateConfig
@@ -146,6 +147,9 @@ def main() -> None:
 
 
 def _main() -> int:
+    for argument in sys.argv[1:]:
+        if os.path.isfile(argument):
+            return show_error(f"{argument}: did you mean path={argument}?")
     typed = gather_overrides()
     sys.argv[len(sys.argv) - len(typed) :] = gathered("path", typed)
     return hydra_entry(evaluate_files, "evaluate")

@@ -71,7 +71,7 @@ class Archive:
             raise
         except UNREADABLE as error:
             self._file.close()
-            fault = f"not a complete checkpoint archive: {error}"
+            fault = f"not a complete checkpoint archive, perhaps damaged or truncated: {error}"
             raise NotACheckpointError(f"{path}: {fault}") from None
 
     def __enter__(self) -> Archive:

@@ -166,7 +166,9 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
             os.replace(temporary, path)
             _sync_folder(path.parent)
     except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+        cause = error.__context__  # torch hides the error of the file behind one of its own
+        reason = error if isinstance(error, OSError) or not isinstance(cause, OSError) else cause
+        raise CheckpointError(f"{path}: cannot be written: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -97,4 +97,4 @@ def _unknown_key(key: str, schema: type[BaseModel]) -> str:
         if not name and (advice := one_of_its_keys(section, owner)):
             return advice
         name, known = section, top_keys(schema)
-    return f"{key}: no such key.{nearest(name, known)} Known: {', '.join(known)}"
+    return f"{key}: no such key.{nearest(ALIASES.get(name, name), known)} Known: {', '.join(known)}"

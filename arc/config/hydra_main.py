@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -187,6 +188,8 @@ def _end_sweep(failed: list[str], *, is_interrupted: bool) -> list[str]:
     can_continue = not is_done and not is_from_file
     advice = "; the same command with resume=auto continues it" if can_continue else ""
     show(f"sweep {folder}: {counted or 'no job was started'}{advice}", sys.stderr)
+    if counts["finished"] > 1:
+        show(f"compare: python scripts/compare.py {shlex.quote(str(folder))}", sys.stderr)
     recorded = [
         f"job {name}: {status['error'] or 'its process ended'}"
         for name, status in states.items()

@@ -28,6 +28,7 @@ from arc.data.sources import (
     Puzzle,
     PuzzleSets,
     additional_puzzles,
+    counted,
     shortened,
 )
 
@@ -245,9 +246,10 @@ def with_test(corpus: Corpus, config: DataConfig, spec: SplitSpec) -> Corpus:
 def _left_out(name: str, puzzles: list[Puzzle]) -> Iterable[str]:
     """Yield notes on the pairs and puzzles that cannot be used."""
     if unanswered := sum(puzzle.unanswered for puzzle in puzzles):
-        yield f"{name}: {unanswered} pairs without an output left out"
+        yield f"{name}: {counted(unanswered, 'pair')} without an output left out"
     if empty := [puzzle.id for puzzle in puzzles if not puzzle.train + puzzle.test]:
-        yield f"{name}: {len(empty)} puzzles without a pair left out ({shortened(empty)})"
+        count = counted(len(empty), "puzzle")
+        yield f"{name}: {count} without a pair left out ({shortened(empty)})"
 
 
 def _with_additional(sets: PuzzleSets, config: DataConfig, notes: list[str]) -> PuzzleSets:
@@ -302,7 +304,7 @@ def _without_held_out(
     if len(kept) < len(examples):
         removed = len(examples) - len(kept)
         notes.append(
-            f"training: {removed} examples removed because the main training holds them out"
+            f"training: {counted(removed, 'example')} removed: held out by the main training"
         )
     return kept
 
@@ -363,8 +365,8 @@ def _by_puzzle(
     more = {example.puzzle for example in examples if example.is_additional} & chosen
     if more:
         notes.append(
-            f"training: {len(more)} puzzles of data.also removed because they have the ids of "
-            f"validation puzzles ({shortened(sorted(more))})"
+            f"training: {counted(len(more), 'puzzle')} of data.also removed: same id as a "
+            f"validation puzzle ({shortened(sorted(more))})"
         )
     return [
         [example for example in examples if example.puzzle not in chosen],
@@ -425,8 +427,8 @@ def _without_puzzles_of(
     removed = {puzzle.id for puzzle in learning if not keys.isdisjoint(puzzle.pair_keys)}
     if removed:
         notes.append(
-            f"training: {len(removed)} puzzles removed because pairs of them are in the test set "
-            f"({shortened(sorted(removed))})"
+            f"training: {counted(len(removed), 'puzzle')} removed because of pairs that are in the "
+            f"test set ({shortened(sorted(removed))})"
         )
     return [puzzle for puzzle in learning if puzzle.id not in removed]
 
@@ -443,7 +445,7 @@ def _without_copies(parts: list[list[Example]], notes: list[str]) -> list[list[E
         ("training", len(training) - len(kept_training), "validation or test set"),
     ):
         if removed:
-            notes.append(f"{name}: {removed} examples removed because they are in the {others}")
+            notes.append(f"{name}: {counted(removed, 'example')} removed: also in the {others}")
     return [kept_training, kept_validation, test]
 
 
@@ -465,7 +467,7 @@ def _numbered(parts: list[list[Example]], notes: list[str]) -> list[list[Example
     ]
     removed = sum(map(len, parts)) - sum(map(len, numbered))
     if removed:
-        notes.append(f"{removed} examples removed because their puzzle has no training example")
+        notes.append(f"{counted(removed, 'example')} removed: no training example of the puzzle")
     return numbered
 
 

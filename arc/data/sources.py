@@ -240,6 +240,11 @@ def shortened(names: list[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with a noun: ``1 puzzle``, ``2 puzzles``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _is_hidden(name: str) -> bool:
     """Return whether a file manager made the file, such as macOS's ``._p.json``, not a user."""
     return name.startswith(".") or name == "__MACOSX"

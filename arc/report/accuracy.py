@@ -93,7 +93,7 @@ def _seed_row(labels: Sequence[str], row: Row) -> Row:
         "mean": shown(row["mean"], digits),
         "95 %": _interval(low, high, digits),
         **{label: shown(value, digits) for label, value in zip(labels, row["values"], strict=True)},
-        **row["baselines"],
+        **{name: shown(value, digits) for name, value in row["baselines"].items()},
     }
 
 

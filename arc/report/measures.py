@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from arc.report import figures
 from arc.report.base import ReportedRun, Section, beside, of_run, table, words
@@ -51,16 +50,15 @@ def measures(runs: Sequence[ReportedRun]) -> Section:
     ]
     if rows:
         section.add_rows("measures", rows)
-        drawn = [{words(key): _plain(value) for key, value in row.items()} for row in rows]
+        drawn = [
+            {words(key): value for key, value in row.items()} | {"measure": words(row["measure"])}
+            for row in rows
+        ]
         if len(runs) > 1:
             values = {(row["run"], row["measure"]): row["value"] for row in drawn}
             drawn = beside(measured, drawn, ("measure",), values)
         section.blocks.append(table(drawn, digits=3))
     return section
-
-
-def _plain(value: Any) -> Any:
-    return words(value) if isinstance(value, str) else value
 
 
 def _is_share(name: str, runs: Sequence[ReportedRun]) -> bool:

@@ -52,7 +52,9 @@ def export(path: Path, folder: Path, *, overwrite: bool = False) -> list[Path]:
     files = {name: folder / name for name in (WEIGHTS, CONFIG, CARD)}
     existing = [name for name, file in files.items() if file.exists()]
     if existing and not overwrite:
-        raise CheckpointError(f"{folder}: {', '.join(existing)} exists; --overwrite replaces it")
+        is_one = len(existing) == 1
+        advice = "exists; --overwrite replaces it" if is_one else "exist; --overwrite replaces them"
+        raise CheckpointError(f"{folder}: {', '.join(existing)} {advice}")
     loaded = load(path)
     weights = {name: tensor.contiguous() for name, tensor in loaded.model.state_dict().items()}
     contents = {

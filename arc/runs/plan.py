@@ -136,12 +136,20 @@ def read_source(
     if resume is not None and finetune is not None:
         raise ConfigError("resume and finetune are mutually exclusive; set only one")
     if resume is not None:
-        path = checkpoint_path(resume, folder)
+        path = _existing(resume, folder)
         return CheckpointSource("resume", path, read_checkpoint(path), True)
     if finetune is not None:
-        path = checkpoint_path(finetune, folder)
+        path = _existing(finetune, folder)
         return CheckpointSource("finetune", path, read_checkpoint(path), strict)
     return None
+
+
+def _existing(value: str | Path, folder: Path) -> Path:
+    """Return ``checkpoint_path``; raises CheckpointError for a name that no file has."""
+    path = checkpoint_path(value, folder)
+    if path.name == str(value) and not path.exists():
+        raise CheckpointError(f"{path}: no such file, and no checkpoint of that name in {folder}")
+    return path
 
 
 def checkpoint_path(value: str | Path, folder: Path) -> Path:

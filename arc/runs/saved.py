@@ -19,6 +19,7 @@ from arc.config.files import ConfigError
 from arc.config.overrides import key_of
 from arc.config.schema import RunConfig
 from arc.data import DataError
+from arc.data.sources import counted
 from arc.runs.files import check_writable
 from arc.runs.messages import messages_path
 from arc.runs.plan import with_overrides
@@ -124,7 +125,7 @@ def evaluate_checkpoint(
             f"{path}: learning={learning} needs a validation set; the run has "
             "data.validation_fraction=0"
         )
-    log.info(f"evaluating {path} on {len(task.corpus.test)} test examples")
+    log.info(f"evaluating {path} on {counted(len(task.corpus.test), 'test example')}")
     seconds = loaded.metadata.get("seconds")
     results = evaluate_run(
         config,

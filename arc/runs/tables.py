@@ -11,6 +11,11 @@ from tabulate import tabulate
 from arc.runs.seeds import Interval, possible, t_interval
 
 OTHER_KEYS = ("targets", "intervals", "baselines")  # of a metric, besides its values
+SAME = {  # metrics of training, and the measures that have the same value
+    "message_entropy_bits": "message_entropy",
+    "symbol_entropy_bits": "position_entropy",
+    "mean_length": "length_mean",
+}
 
 
 def format_results(results: Mapping[str, Any]) -> str:
@@ -192,8 +197,8 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each value that all ``results`` have, with its mean over the seeds.
 
     ``values`` are those of each run, ``interval`` is the 95 % interval of the mean by Student's t
-    distribution (of an accuracy, its part from 0 to 100), ``baselines`` are means. The rows of the
-    set ``language`` have no baselines.
+    distribution (of an accuracy, its part from 0 to 100), ``baselines`` are means. Those of a
+    language measure are its floors.
     """
     tables = [{(row["set"], row["metric"]): row for row in value_rows(r)} for r in results]
     rows = []
@@ -226,11 +231,22 @@ def mean_interval(values: Sequence[float], name: str) -> Interval | None:
 
 def value_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of ``result_rows``, and one for each value of the set ``language``."""
-    values = {name: row["value"] for name, row in results.get("measures", {}).items()}
+    measures = results.get("measures", {})
+    values = {name: row["value"] for name, row in measures.items()}
     needed = results.get("symbols_needed", {})
     values |= {f"symbols_needed_{name}": needed[name] for name in ("first", "any") if needed}
     language = [
-        {"set": "language", "metric": name, "targets": None, "accuracy": value, "baselines": {}}
+        {
+            "set": "language",
+            "metric": name,
+            "targets": None,
+            "accuracy": value,
+            "baselines": {
+                key.replace("_", " "): floor
+                for key, floor in measures.get(name, {}).items()
+                if key != "value"
+            },
+        }
         for name, value in (results["language"] | values | _learning_means(results)).items()
     ]
     return result_rows(results) + language
@@ -254,16 +270,21 @@ def _learning_means(results: Mapping[str, Any]) -> dict[str, float]:
 def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:
     """Return runs of several seeds as one table: each value, its mean and the mean's interval.
 
-    Below it, the language metrics in the same form.
+    Below it, the language metrics in the same form, and the floors of those that have them.
     """
+    rows = over_seeds(results)
+    names = [row["metric"] for row in rows]
     seeds = [f"seed {each['config']['seed']}" for each in results]
     accuracies, language = [], []
-    for row in over_seeds(results):
+    for row in rows:
         values = dict(zip(seeds, row["values"], strict=True))
         line = {**values, "mean": row["mean"]}
         if row["set"] == "language":
+            if SAME.get(row["metric"]) in names:
+                continue
             line = {key: f"{value:.4g}" for key, value in line.items()}
             line["95 %"] = "{:.4g}–{:.4g}".format(*row["interval"])
+            line |= {key: f"{value:.4g}" for key, value in row["baselines"].items()}
             language.append({"language": row["metric"].replace("_", " "), **line})
         else:
             start = {key: row[key] for key in ("set", "metric", "targets")}
@@ -271,5 +292,5 @@ def format_seeds(results: Sequence[Mapping[str, Any]]) -> str:
             accuracies.append({**start, **line, **ends})
     parts = [_table(accuracies)] if accuracies else []
     if language:
-        parts.append(tabulate(language, headers="keys", disable_numparse=True))
+        parts.append(tabulate(language, headers="keys", missingval="–", disable_numparse=True))
     return "\n\n".join(parts) or "no value is common to all of these runs"

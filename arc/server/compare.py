@@ -88,6 +88,8 @@ def _compare(options: argparse.Namespace) -> int:
         write_file(options.json, (json.dumps(content, indent=2) + "\n").encode())
     if options.plot is not None:
         _plot(options.plot, runs, content)
+    for path in filter(None, (options.csv, options.json, options.plot)):
+        show(escaped(f"written to {path}"), sys.stderr)
     return 0
 
 

@@ -18,6 +18,7 @@ REFUSED = {
     "mistyped top key": ("sede=1", "sede:", "'seed'"),
     "forced key": ("++bottleneck.temprature=1", "bottleneck.temprature:", "'temperature'"),
     "short name": ("lr=3", "lr: no such key", "pretrain.learning_rate or training.learning_rate"),
+    "short name in a section": ("training.lr=3", "training.lr:", "mean 'learning_rate'"),
     "added nested": ("+training.foo.bar=1", "training.foo:", "epochs"),
     "unknown group": ("modell=tiny", "modell:", "'model'"),
     "unknown task": ("task=selektion", "task=selektion:", "'selection'", "reconstruction"),

@@ -94,7 +94,7 @@ def test_a_puzzle_with_a_pair_of_a_test_puzzle_leaves_training_whatever_its_id(
     corpus = corpus_of(learned, test=test)
     assert corpus.training.puzzle_ids == ("free", "same")
     assert len(corpus.training) == 4
-    fault = "1 puzzles removed because pairs of them are in the test set (old)"
+    fault = "1 puzzle removed because of pairs that are in the test set (old)"
     assert f"training: {fault}" in corpus.notes
 
 
@@ -141,7 +141,9 @@ def test_additional_puzzles_are_not_copies_and_not_held_out(
     assert {f"{known} train {n} input" for n in (0, 1)} | {"new test 0 output"} < set(ids)
     assert contents(corpus.training).isdisjoint({content_key(grid(n)) for n in (6, 8)})
     assert any(note.startswith("training: 3 of 4 puzzles added from ") for note in corpus.notes)
-    assert f"the ids of validation puzzles ({held})" in " ".join(corpus.notes)
+    assert f"1 puzzle of data.also removed: same id as a validation puzzle ({held})" in " ".join(
+        corpus.notes
+    )
 
 
 @pytest.mark.parametrize("pairs", [False, True])

@@ -162,9 +162,9 @@ def test_what_is_left_out_is_noted(tmp_path: Path, make_corpus: MakeCorpus) -> N
     corpus = make_corpus(f"data.path={path}/all.json", f"data.test={path}/test.json")
     assert corpus.notes == [
         "training: 6 pairs without an output left out",
-        "training: 1 puzzles without a pair left out (none)",
-        "test: 1 pairs without an output left out",
-        "training: 1 puzzles removed because pairs of them are in the test set (2)",
+        "training: 1 puzzle without a pair left out (none)",
+        "test: 1 pair without an output left out",
+        "training: 1 puzzle removed because of pairs that are in the test set (2)",
     ]
     assert "1" in corpus.training.puzzle_ids + corpus.validation.puzzle_ids
     assert corpus.test.puzzle_ids == ("1", "x")

@@ -13,6 +13,7 @@ from arc.report.base import ReportedRun
 from arc.report.curves import POINTS, Curves, find_curves
 from arc.report.examples import examples
 from arc.report.grids import grid_svg
+from arc.report.measures import measures
 from arc.runs.messages import message_rows
 from arc.runs.results import Observed
 from arc.training import evaluate_split
@@ -92,6 +93,19 @@ def test_the_best_and_the_worst_examples_have_an_accuracy(make_run: MakeRun) -> 
     assert of_kind["worst"] == sorted(of_kind["worst"])
     assert of_kind["best"] == sorted(of_kind["best"], reverse=True)
     assert (of_kind["worst"][0], of_kind["best"][0]) == (min(covered), max(covered))
+
+
+def test_the_measures_of_runs_with_an_underscore_in_their_names_are_side_by_side() -> None:
+    seen: Any = None
+    runs = [
+        ReportedRun(f"a_{n}", Path(), {"measures": {"zipf_slope": {"value": n / 4}}}, seen, None)
+        for n in (1, 2)
+    ]
+    (table,) = measures(runs).blocks
+    assert (table.head, table.items) == (
+        ["measure", "a_1", "a_2"],
+        [["zipf slope", "0.250", "0.500"]],
+    )
 
 
 def test_a_grid_shows_its_cells_and_its_wrong_cells() -> None:

@@ -226,6 +226,10 @@ def test_an_invalid_argument_is_refused_in_one_line(case: str) -> None:
         assert part in complaint
 
 
+def test_a_file_that_is_typed_without_its_key_is_named_with_it(best: Path) -> None:
+    assert evaluate(str(best)).complaint == f"{best}: did you mean path={best}?"
+
+
 def test_an_invalid_device_file_or_output_is_refused(best: Path, tmp_path: Path) -> None:
     assert "auto, cpu, cuda or cuda:N" in evaluate(f"path={best}", "device=foo").complaint
     output = tmp_path / "gone" / "x.json"

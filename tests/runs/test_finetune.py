@@ -1,6 +1,7 @@
 """Starting a run from the weights of another run."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 import torch
 from helpers_cli import Make, Outcome, run_here
 
+from arc.checkpointing import CheckpointError
 from arc.checkpointing.loader import mismatches
 from arc.checkpointing.restore import begin_from
-from arc.runs.plan import checkpoint_path
+from arc.runs.plan import checkpoint_path, read_source
 
 NAME = "selection_communication"
 
@@ -195,3 +197,6 @@ def test_a_checkpoint_is_found_by_its_name(tmp_path: Path) -> None:
     assert checkpoint_path("other", tmp_path) == Path("other")
     assert checkpoint_path("folder/mine", tmp_path) == Path("folder/mine")
     assert checkpoint_path("~/mine.pth", tmp_path) == Path.home() / "mine.pth"
+    fault = f"other: no such file, and no checkpoint of that name in {tmp_path}"
+    with pytest.raises(CheckpointError, match=re.escape(fault)):
+        read_source("other", None, tmp_path)

@@ -103,6 +103,19 @@ def test_runs_of_several_seeds_are_one_table() -> None:
     assert first["interval"] == pytest.approx((98 - 2.4841, 100), abs=1e-3)  # not above 100
 
 
+def test_the_measures_of_several_seeds_have_floors_and_no_duplicates() -> None:
+    results = [run_of(97, seed=seed) for seed in (0, 1)]
+    for seed, each in enumerate(results):
+        each["language"] = {"message_entropy_bits": 5.0, "unique_messages": 40}
+        floors = {"shuffled": 3.0 + 2 * seed, "random": 1.0, "untrained_sender": 2.0}
+        each["measures"] = {"message_entropy": {"value": 5.0, **floors}}
+    lines = format_seeds(results).splitlines()
+    assert lines[-4].split()[-5:] == ["%", "shuffled", "random", "untrained", "sender"]
+    assert lines[-2].split() == ["unique", "messages", "40", "40", "40", "40–40", "–", "–", "–"]
+    assert lines[-1].split()[:3] == ["message", "entropy", "5"]
+    assert lines[-1].split()[-4:] == ["5–5", "4", "1", "2"]
+
+
 def test_only_runs_that_differ_in_their_seed_are_a_group() -> None:
     runs = {
         "a": run_of(1.0),

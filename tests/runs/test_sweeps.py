@@ -99,7 +99,9 @@ def test_the_newest_sweep_of_the_same_command_is_continued(
     assert "job seed=0: finished earlier; skipped" in again.err
     assert "job seed=1: finished earlier" not in again.err
     assert results_of(folder / "seed=1" / "checkpoints")["steps"] == 2
-    assert again.err.splitlines()[-1].endswith(": 2 finished")
+    *_, counted, comparison = again.err.splitlines()
+    assert counted.endswith(": 2 finished")
+    assert comparison == f"compare: python scripts/compare.py {folder.relative_to(tmp_path)}"
     assert latest_sweep(["seed=0,1"]) is None
 
 
@@ -115,6 +117,7 @@ def test_a_job_that_is_not_continued_refuses_the_folder_of_another(
     more = sweep_here(arc_folder, *sweep, "resume=auto", steps=2)
     assert more.status == 0, more.err
     assert "job seed=0: finished earlier; skipped" in more.err
+    assert "compare.py" not in more.err  # there is only one job
     after = read_status(tmp_path / "seed=0")
     assert (before["state"], after["state"], after["step"]) == ("finished", "finished", 2)
     rows = content_of(tmp_path / "seed=0")["rows"]

@@ -41,7 +41,7 @@ def test_messages_that_are_not_read_as_in_training_are_an_error(
     run = make_run("task=reconstruction")
     read = run.model.bottleneck.read
     monkeypatch.setattr(run.model.bottleneck, "read", lambda content: read(content) + 1)
-    with pytest.raises(ValueError, match="differs from message.signal"):
+    with pytest.raises(ValueError, match=r"differs from message\.signal"):
         evaluate_split(run.model, run.task, run.corpus.validation)
 
 

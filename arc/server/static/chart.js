@@ -178,7 +178,7 @@ export class Chart {
     const shown = this.references.filter(({ value }) => !this.log || value > 0);
     const rules = shown.map(({ value }) => s("line", { x1: left, x2: right, y1: this.py(value), y2: this.py(value) }));
     const beside = (y) => (y - 3 < top + 8 ? y + 10 : y - 3); // above its line, or below one at the top
-    const labels = spread(shown.map((each) => ({ ...each, y: beside(this.py(each.value)) })), 11, top + 8, bottom - 2);
+    const labels = spread(shown.map((each) => ({ ...each, y: beside(this.py(each.value)) })), 13, top + 8, bottom - 2);
     const texts = labels.map(({ label, value, y }) => s("text", { x: right - 3, y, class: "end" }, `${label} ${figure(value, 3)}`));
     this.marks.replaceChildren(...rules, ...texts);
   }

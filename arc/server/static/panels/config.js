@@ -30,7 +30,7 @@ export function mountConfig(app, tab) {
   async function load() {
     try {
       const answer = await get("/config");
-      overrides = answer.overrides ?? [];
+      overrides = lastOfEachKey(answer.overrides ?? []);
       line.textContent = command();
       tree.replaceChildren(treeView(answer.config));
     } catch (error) {
@@ -47,4 +47,10 @@ export function mountConfig(app, tab) {
     if (version !== null && next !== version && tab.active) load();
     version = next;
   });
+}
+
+/** Without overrides that a later one of the same key replaces; Hydra merges mappings instead. */
+function lastOfEachKey(overrides) {
+  const key = (each) => (each.includes("={") ? each : each.split("=")[0]);
+  return overrides.filter((each, i) => !overrides.slice(i + 1).some((later) => key(later) === key(each)));
 }

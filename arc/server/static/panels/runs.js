@@ -47,7 +47,9 @@ export function mountRuns(app, tab) {
   let curves = {}; // name -> id -> curve
 
   const isGrouped = () => grouped.getAttribute("aria-pressed") === "true";
-  const rows = () => (isGrouped() ? answer.groups : answer.runs);
+  const isRunning = (row) => Boolean(isGrouped() ? row.states.running : row.state === "running");
+  const rows = () => [...(isGrouped() ? answer.groups : answer.runs)].sort((a, b) => isRunning(b) - isRunning(a));
+  const members = (row) => (isGrouped() ? answer.runs.filter(({ id }) => row.runs.includes(id)) : [row]);
 
   grouped.addEventListener("click", () => {
     grouped.setAttribute("aria-pressed", String(!isGrouped()));
@@ -115,11 +117,18 @@ export function mountRuns(app, tab) {
     );
   }
 
+  /** The ids chosen at first: of running rows, then of the newest; a run without steps has no curve. */
+  function firstIds() {
+    const time = ({ state, updated }) => (state === "running" ? Number.MAX_VALUE : updated);
+    const dated = rows().map((row) => [Math.max(0, ...members(row).filter(({ step }) => step > 0).map(time)), row.id]);
+    return dated.filter(([newest]) => newest).sort(([a], [b]) => b - a).slice(0, FIRST).map(([, id]) => id);
+  }
+
   function render() {
     if (!answer) return;
     const { groups, runs, folders, warnings, varied, curves: names } = answer;
-    if (isOwnChoice) pick(({ id }) => chosen.has(id));
-    else pick((_, i) => i < FIRST);
+    const kept = isOwnChoice ? [...chosen.keys()] : firstIds();
+    pick(({ id }) => kept.includes(id));
     const wanted = select.value || memory.get("curve", "val_acc");
     select.replaceChildren(...names.map((name) => h("option", { value: name }, curveTitle(name))));
     select.value = names.includes(wanted) ? wanted : (names[0] ?? "");
@@ -136,10 +145,9 @@ export function mountRuns(app, tab) {
     const byGroup = isGrouped();
     const metrics = new Set(answer.groups.map(({ metric }) => metric).filter(Boolean));
     const metric = metrics.size === 1 ? [...metrics][0] : "result";
-    const named = !byGroup || !keys.length;
     const columns = [
       { title: "Show", skip: true, cell: checkbox },
-      named && { title: byGroup ? "Runs" : "Run", kind: "filename", text: (row) => (byGroup ? "all" : row.name) },
+      { title: byGroup ? "Runs" : "Run", kind: "filename", text: runText },
       ...keys.map((key) => ({ title: key, text: (row) => plain(row.setting[key]) })),
       !byGroup && { title: "seed", text: (row) => plain(row.seed) },
       { title: "State", text: stateText },
@@ -164,15 +172,19 @@ export function mountRuns(app, tab) {
     return h("span.row", {}, box, number !== undefined && swatch(number));
   }
 
+  function runText(row) {
+    const [first, ...others] = members(row);
+    return others.length ? `${others.length + 1} runs` : first.name;
+  }
+
   function stateText(row) {
-    const member = (id) => answer.runs.find((run) => run.id === id);
-    const members = isGrouped() ? row.runs.map(member) : [row];
+    const runs = members(row);
     return Object.keys(MARKS)
-      .map((name) => [name, members.filter(({ state }) => state === name)])
+      .map((name) => [name, runs.filter(({ state }) => state === name)])
       .filter(([, found]) => found.length)
       .map(([name, found]) => {
         const steps = name === "running" ? ` (step ${found.map(({ step }) => integer(step)).join(", ")})` : "";
-        return `${MARKS[name]} ${members.length > 1 ? `${found.length} ` : ""}${name}${steps}`;
+        return `${MARKS[name]} ${runs.length > 1 ? `${found.length} ` : ""}${name}${steps}`;
       })
       .join(", ");
   }

@@ -132,7 +132,8 @@ export function mountSettings(app) {
   const absent = (key) => base[key] === undefined || (base[key] === null && !schema[key].nullable);
 
   function update() {
-    const locked = app.unreachable ?? (app.running ? "Settings are locked during a run" : null);
+    const once = app.status?.ends_with_run ? "This process ends with its run; start it with server.autostart=false to change settings" : null;
+    const locked = app.unreachable ?? once ?? (app.running ? "Settings are locked during a run" : null);
     const changed = changes();
     for (const [key, field] of fields) {
       const reason = locked ?? (absent(key) ? MISSING : null);
@@ -151,7 +152,7 @@ export function mountSettings(app) {
 
   /** How the current run differs: a resumed run has its own settings. */
   function others() {
-    if (!app.running || app.unreachable) return "";
+    if (!app.running || app.unreachable || app.status.ends_with_run) return "";
     const status = app.status;
     const differ = Object.keys(values).filter((key) => key in status && plain(status[key]) !== plain(values[key]));
     const listed = differ.slice(0, SHOWN).map((key) => `${label(key)} ${plain(status[key] ?? "none")}`);
@@ -196,7 +197,7 @@ export function splitOverrides(text) {
 /** The button that opens and closes the panel. Only the user's choice between runs is stored. */
 function mountPanel(app) {
   const panel = byId("settings-box");
-  const wide = matchMedia("(min-width: 900px)");
+  const wide = matchMedia("(width > 900px)");
   const button = h("button.quiet.disclosure", { type: "button", id: "settings-toggle", "aria-controls": "settings-box" }, "Settings");
   const show = (open) => {
     panel.hidden = !open;
@@ -206,7 +207,9 @@ function mountPanel(app) {
   button.addEventListener("click", () => {
     show(panel.hidden);
     if (!app.running && wide.matches) memory.set("settings", !panel.hidden);
-    if (!panel.hidden) panel.scrollIntoView({ block: "nearest" });
+    if (panel.hidden || wide.matches) return;
+    panel.style.scrollMarginTop = `${document.querySelector(".bar").offsetHeight}px`; // it covers the top
+    panel.scrollIntoView({ block: "nearest" });
   });
   let running = null;
   app.on("status", () => {
