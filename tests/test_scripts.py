@@ -152,6 +152,7 @@ def test_a_folder_is_listed_newest_first_with_broken_files(
         assert [row.split()[0] for row in rows] == names
         assert empty == ""
         assert error.startswith(f"error: {shown / 'broken.pth'}: not a complete checkpoint")
+        assert "damaged or truncated: File is not a zip file" in error
         assert ("latent_dim" in head) == bool(wide)
         assert wide or max(map(len, [head, *rows])) <= 120
     listed = json.loads(here(INSPECT, shown, "--json").out)
@@ -443,7 +444,7 @@ def test_what_is_there_is_replaced_only_when_told(exported: Path, path: Path, he
     (exported / "config.json").unlink()
     complaint = here(EXPORT, path, "-o", exported).complaint
     assert complaint == (
-        f"{exported}: model.safetensors, README.md exists; --overwrite replaces it"
+        f"{exported}: model.safetensors, README.md exist; --overwrite replaces them"
     )
     assert (exported / "README.md").read_text() == "mine"
     assert here(EXPORT, path, "-o", exported, "--overwrite").status == 0

@@ -1,6 +1,7 @@
 """The charts: summaries, smoothing, logarithmic scale, time axis, and gaps."""
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from helpers_browser import OpenPage, Served, alter
@@ -112,3 +113,21 @@ def test_a_chart_without_data_says_so(served: Served, open_page: OpenPage) -> No
     menu = page.get_by_role("button", name="Download Loss")
     expect(menu).to_be_disabled()
     expect(menu).to_have_attribute("title", "No data yet")
+
+
+def test_the_names_of_close_baselines_do_not_overlap(served: Served, open_page: OpenPage) -> None:
+    close = {"histogram": 100.0, "random_codes": 100.0, "colors": 92.8}
+
+    def replace(answer: dict[str, Any]) -> None:
+        for row in answer["validations"]:
+            row["baselines"] = close
+
+    served.halted()
+    page = open_page(route=lambda page: alter(page, "**/metrics_history*", replace))
+    names = chart(page, "Accuracy").locator(".marks text")
+    expect(names).to_have_count(len(close))
+    boxes = names.evaluate_all(
+        "all => all.map(each => each.getBBox()).map(box => [box.y, box.y + box.height])"
+    )
+    for (_, end), (start, _) in pairwise(sorted(boxes)):
+        assert start >= end

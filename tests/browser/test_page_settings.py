@@ -1,9 +1,10 @@
 """The settings form: validation, applying changes, options, and the folding panel."""
 
 import re
+from typing import Any
 
 import pytest
-from helpers_browser import OpenPage, Served, Watch, toasted
+from helpers_browser import OpenPage, Served, Watch, alter, toasted
 from playwright.sync_api import Page, expect
 
 
@@ -163,3 +164,47 @@ def test_settings_that_were_closed_stay_closed(form: Page) -> None:
     form.reload()
     expect(form.get_by_role("button", name="Start training")).to_be_enabled()
     expect(form.locator("#settings-box")).to_be_hidden()
+
+
+def test_opening_settings_scrolls_only_where_they_are_above_the_charts(running: Page) -> None:
+    toggle = running.get_by_role("button", name="Settings")
+    panel = running.locator("#settings-box")
+    expect(running.locator("#set-batch_size")).to_be_attached()
+    running.set_viewport_size({"width": 1440, "height": 900})
+    toggle.click()
+    expect(panel).to_be_visible()
+    assert running.evaluate("scrollY") == 0
+    toggle.click()
+    running.set_viewport_size({"width": 800, "height": 600})
+    toggle.click()
+    expect(panel).to_be_visible()
+    assert running.evaluate("scrollY") > 0
+    top, header = running.evaluate(
+        "[document.getElementById('settings-box').getBoundingClientRect().top,"
+        " document.querySelector('.bar').getBoundingClientRect().bottom]"
+    )
+    assert header - 1 <= top < header + 60
+
+
+def test_a_process_that_ends_with_its_run_says_how_to_change_settings(
+    served: Served, open_page: OpenPage
+) -> None:
+    def end(answer: dict[str, Any]) -> None:
+        answer["ends_with_run"] = True
+
+    page = open_page(route=lambda page: alter(page, "**/status", end))
+    expect(page.locator("#settings .foot .hint")).to_have_text(
+        "This process ends with its run; start it with server.autostart=false to change settings."
+    )
+    expect(page.locator("#set-batch_size")).to_be_disabled()
+
+
+def test_the_command_has_the_last_value_of_each_key(served: Served, open_page: OpenPage) -> None:
+    typed = ["training.max_steps=100", "run_name=auto", "run_name=dash", "training.max_steps=600"]
+    page = open_page(
+        route=lambda page: alter(page, "**/config", lambda answer: answer.update(overrides=typed))
+    )
+    page.get_by_role("tab", name="Config").click()
+    expect(page.get_by_label("Overrides that reproduce this run")).to_have_text(
+        "python -m arc.train run_name=dash training.max_steps=600"
+    )

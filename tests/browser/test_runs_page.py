@@ -52,13 +52,52 @@ def open_runs(window: Page, address: str) -> Iterator[Open]:
 def test_seeds_are_a_row_with_a_mean(open_runs: Open) -> None:
     page = open_runs()
     rows = copied(page, "Runs")
-    assert [row["task.num_distractors"] for row in rows] == ["9", "99"]
-    assert rows[0]["State"] == "✓ 2 finished"
-    assert (rows[0]["n"], rows[0]["mean of test.random_9"]) == ("2", "45")
-    assert rows[1]["State"] == "● 1 running (step 1,234), ✗ 1 failed"
-    assert rows[0]["Best checkpoint"].endswith("/sweep/1/checkpoints/x_best.pth")
+    assert [row["task.num_distractors"] for row in rows] == ["99", "9"]  # the running one first
+    assert rows[0]["State"] == "● 1 running (step 1,234), ✗ 1 failed"
+    assert (rows[1]["State"], rows[1]["Runs"]) == ("✓ 2 finished", "2 runs")
+    assert (rows[1]["n"], rows[1]["mean of test.random_9"]) == ("2", "45")
+    assert rows[1]["Best checkpoint"].endswith("/sweep/1/checkpoints/x_best.pth")
     expect(page.locator(".faults .bad")).to_contain_text("/sweep/3 (x): <b>why</b>")
     expect(page.get_by_role("status").filter(has_text="4 runs, 2 settings, in ")).to_be_visible()
+
+
+def test_a_row_of_one_run_has_its_name(open_runs: Open, window: Page) -> None:
+    def part(answer: dict[str, Any]) -> None:
+        for number, run in enumerate(answer["runs"]):
+            run["name"] = f"run_{number}"
+        for group in answer["groups"]:
+            del group["runs"][1:]
+
+    alter(window, "**/runs", part)
+    page = open_runs()
+    assert [row["Runs"] for row in copied(page, "Runs")] == ["run_2", "run_0"]
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_the_running_and_the_newest_runs_that_have_steps_are_chosen_first(
+    open_runs: Open, window: Page
+) -> None:
+    def add(answer: dict[str, Any]) -> None:
+        *_, failed = answer["runs"]
+        failed["step"] = None
+        answer["runs"][:0] = [
+            failed | {"id": f"old{n}", "label": f"old {n}", "step": 5, "updated": n}
+            for n in range(1, 9)
+        ]
+
+    alter(window, "**/runs", add)
+    page = open_runs()
+    page.get_by_role("button", name="group seeds").click()
+    boxes = page.locator("#runs tbody").first.locator("input")
+    expect(boxes).to_have_count(12)
+    names = [each.get_attribute("aria-label") for each in boxes.all() if each.is_checked()]
+    finished = [f"Show num_distractors=9, seed={seed}" for seed in (0, 1)]
+    assert names == [
+        "Show num_distractors=99, seed=0",
+        *(f"Show old {n}" for n in range(4, 9)),
+        *finished,
+    ]
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_curves_of_seeds_are_a_mean_and_a_band(open_runs: Open) -> None:
@@ -66,8 +105,8 @@ def test_curves_of_seeds_are_a_mean_and_a_band(open_runs: Open) -> None:
     chart = page.locator("figure.chart").filter(
         has=page.locator("h3:text-is('Validation accuracy')")
     )
-    expect(chart.locator("path.run0.band")).to_have_count(1)
-    expect(chart.locator(".plot path.run1")).to_have_count(1)  # of a single run: no band
+    expect(chart.locator("path.run1.band")).to_have_count(1)
+    expect(chart.locator(".plot path.run0")).to_have_count(1)  # of a single run: no band
     expect(chart.locator(".summary")).to_contain_text("num_distractors=9 (mean of 2) 45")
     expect(page.locator("figure.chart")).to_have_count(2)
     page.get_by_label("Curve").select_option("val_loss")
@@ -86,14 +125,14 @@ def test_runs_are_chosen_by_keyboard_and_compared(open_runs: Open) -> None:
     expect(page.locator(".plot").first.locator("path.run1")).to_have_count(1)
     rows = copied(page, "Differences of configuration")
     assert [row["key"] for row in rows] == ["seed", "task.num_distractors"]
-    assert [list(row.values())[1:] for row in rows] == [["1", "0"], ["9", "99"]]
+    assert [list(row.values())[1:] for row in rows] == [["0", "1"], ["99", "9"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [None, NARROW], ids=["wide", "narrow"])
 def test_the_runs_fit_the_window(open_runs: Open, scheme: Any, viewport: Any) -> None:
     page = open_runs(viewport, color_scheme=scheme)
-    expect(page.locator(".plot path.run0").first).to_be_visible()
+    expect(page.locator(".plot path.run1").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     if SCREENSHOTS.is_dir():
         kind = "narrow" if viewport else "wide"
