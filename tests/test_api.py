@@ -15,6 +15,7 @@ from helpers_cli import Recorder, placed, tiny
 from hydra.version import getbase
 
 from arc.api import compare, compose, corpus, cross_play, evaluate, load, train
+from arc.checkpointing.policy import CheckpointPolicy
 from arc.config.run_status import read_status
 from arc.config.schema import RunConfig
 from arc.runs import RunEnded, RunStarted
@@ -150,6 +151,24 @@ def test_an_interrupted_run_saves_its_state_and_says_so(
     if saved:
         run = train(config, resume=folder / "mine_last.pth", output=out)
         assert run.outcome.kind == read_status(out)["state"] == "finished"
+
+
+def test_an_interrupt_during_the_last_saves_loses_none(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, interrupts = CheckpointPolicy.finish, iter([KeyboardInterrupt])
+
+    def interrupted(policy: CheckpointPolicy) -> Any:
+        for interrupt in interrupts:
+            raise interrupt
+        return finish(policy)
+
+    monkeypatch.setattr(CheckpointPolicy, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, output=tmp_path / "out")
+    assert read_status(tmp_path / "out")["state"] == "interrupted"
+    (path,) = (tmp_path / "checkpoints").glob("*_last.pth")
+    assert torch.load(path)["step"] == 3
 
 
 def test_files_may_be_named_below_the_home_folder(

@@ -63,6 +63,7 @@ class Archive:
             self._file = _BoundedFile(io.FileIO(self.path))
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+        self._size = os.fstat(self._file.fileno()).st_size  # the path may be replaced meanwhile
         try:
             self._zip = zipfile.ZipFile(self._file)
             self.records = self._check_directory()
@@ -98,9 +99,8 @@ class Archive:
             folded.add(name.lower())
             records[name] = entry
         total = sum(entry.file_size for entry in entries)
-        size = self.path.stat().st_size
-        if total > size or any(e.file_size != e.compress_size for e in entries):
-            raise HostileError(f"{self.path}: records of {total} bytes in a file of {size}")
+        if total > self._size or any(e.file_size != e.compress_size for e in entries):
+            raise HostileError(f"{self.path}: records of {total} bytes in a file of {self._size}")
         if TREE_RECORD not in records:
             raise NotACheckpointError(f"{self.path}: no {TREE_RECORD}")
         return records
@@ -111,7 +111,7 @@ class Archive:
         torch takes the directory's offset as it is stored; zipfile takes the bytes before the end.
         """
         end = self._read_at(-22, "<4s6xHLLH")
-        place, fields = self.path.stat().st_size - 22, end
+        place, fields = self._size - 22, end
         locator = self._read_at(-42, "<4s4xQ4x")
         if locator and locator[0] == b"PK\x06\x07":  # Zip64
             place -= 20 + 56
@@ -127,7 +127,7 @@ class Archive:
 
     def _read_at(self, place: int, form: str) -> tuple[Any, ...]:
         """Return the structure ``place`` bytes from the end; empty if the file is too short."""
-        if self.path.stat().st_size < -place:
+        if self._size < -place:
             return ()
         self._file.seek(place, io.SEEK_END)
         return struct.unpack(form, self._file.read(struct.calcsize(form)))
@@ -191,7 +191,7 @@ class Archive:
         Tensors may share a record, but a model or an optimizer that is built from them may not.
         """
         total = sum(tensor.size for tensor in _nodes(part) if isinstance(tensor, TensorStub))
-        if total > self.path.stat().st_size:
+        if total > self._size:
             raise HostileError(f"{self.path}: {key!r} declares {total} bytes of tensors")
 
     def metadata(self) -> dict[str, Any] | None:

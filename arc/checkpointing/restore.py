@@ -89,7 +89,8 @@ def start_encoder(path: str, key: str, config: RunConfig, trainer: Trainer) -> s
     """
     loaded, encoder = load_encoder(path), trainer.model.encoder
     there, here = loaded.encoder.architecture, encoder.architecture
-    if different := [name for name in here if there[name] != here[name]]:
+    used = here.keys() - encoder.unused
+    if different := [name for name in here if name in used and there[name] != here[name]]:
         sides = ", ".join(
             f"{name} is {there[name]} in the file, {here[name]} in this run" for name in different
         )

@@ -430,10 +430,13 @@ def options_with(section: str, key: str) -> list[str]:
 
 
 def accepts(group: str, option: str, key: str, value: Any) -> bool:
-    """Return whether ``option`` of a group has ``key`` and accepts ``value`` for it."""
+    """Return whether ``option`` of a group has ``key`` and accepts ``value`` for it.
+
+    An interpolation is accepted: its value is not known here.
+    """
     field = _REGISTRIES[group].config(option).model_fields.get(key)
-    if field is None:
-        return False
+    if field is None or (isinstance(value, str) and "${" in value):
+        return field is not None
     try:
         TypeAdapter(field.rebuild_annotation()).validate_python(value, strict=True)
     except ValidationError:

@@ -88,7 +88,7 @@ class NextRun:
         kept = self._overrides
         for override in overrides:
             group, _, option = override.partition("=")
-            if options_of(group):
+            if option in options_of(group):
                 kept = _without_option(kept, group, option)
         return kept
 

@@ -34,6 +34,7 @@ from arc.models import ENCODERS
 from arc.tasks import TASKS
 
 log = logging.getLogger(__name__)
+REPLACED = ("training.epochs", "training.learning_rate")  # by pretrain.*, in a pretraining
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ class RunPlan:
 
     @property
     def overrides(self) -> list[str]:
-        """The typed overrides without those of the process, such as the endpoint's token."""
+        """The typed overrides without those of the process, such as the server's token.
+
+        Those of a pretraining are without the settings that it replaces.
+        """
         own = [each for each in self.typed if key_of(each).split(".")[0] != "server"]
-        return [each for each in own if each != "mode=train"]
+        replaced = REPLACED if self.config.mode == "pretrain" else ()
+        return [each for each in own if each != "mode=train" and key_of(each) not in replaced]
 
     @property
     def resumes(self) -> bool:
@@ -248,8 +253,7 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
     """Refuse settings that cannot work, and a checkpoint that the mode cannot start from."""
     if fault := missing_packages(config.logger.selected):
         raise ConfigError(fault)
-    if source is None or source.kind == "finetune":  # a stored run is resumed as it is
-        _check_model(config.model)
+    _check_model(config.model, {} if source is None else source.content["config"].get("model", {}))
     if source is None:
         return
     path, kind = source.path, source.kind
@@ -274,10 +278,12 @@ def _check_start(config: RunConfig, source: CheckpointSource | None) -> None:
         )
 
 
-def _check_model(model: ModelConfig) -> None:
-    """Refuse settings that have no effect with the architecture."""
+def _check_model(model: ModelConfig, stored: Mapping[str, Any]) -> None:
+    """Refuse settings that have no effect with the architecture, unless they are ``stored``."""
+    is_stored = stored.get("architecture") == model.architecture
     for key, value in ENCODERS[model.architecture].unused.items():
-        if (given := getattr(model, key)) != value:
+        given = getattr(model, key)
+        if given != value and not (is_stored and stored.get(key) == given):
             raise ConfigError(
                 f"model.{key}={given}: has no effect with model.architecture={model.architecture}; "
                 f"set model.{key}={value}"
@@ -294,9 +300,10 @@ def _check_pretraining(
     """
     if config.mode != "pretrain":
         return
-    for key in () if is_both else ("epochs", "learning_rate"):
-        if is_typed(f"training.{key}", typed):
-            raise ConfigError(f"training.{key}: has no effect in mode=pretrain; set pretrain.{key}")
+    for key in () if is_both else REPLACED:
+        if is_typed(key, typed):
+            own = key.replace("training.", "pretrain.")
+            raise ConfigError(f"{key}: has no effect in mode=pretrain; set {own}")
     if not is_both and (config.encoder.pretrained is not None or config.encoder.freeze):
         raise ConfigError(
             "encoder.pretrained and encoder.freeze have no effect in mode=pretrain; "

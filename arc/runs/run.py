@@ -359,6 +359,7 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
     try:
         for event in run.trainer.run(control):
             events.on_event(event)
+        failed = run.policy.finish()
     except KeyboardInterrupt:  # of a notebook; the commands handle the signal themselves
         run.policy.finish()
         log.info(f"interrupted after step {run.trainer.step}. {_saved(run)}")
@@ -367,7 +368,7 @@ def _train(run: Run, control: RunControl, events: CallbackList) -> Outcome:
         fault = _one_line(error, run.output)
         own = None if is_connection_error(error) else fault
         fault = _with_reports(fault, run.ranks.leave_after_fault(own))
-    failed = run.policy.finish()
+        failed = run.policy.finish()
     run.ranks.shutdown()
     fault = fault or _save_fault(run, failed)
     if fault is not None:

@@ -66,6 +66,22 @@ def test_all_readers_return_the_same_metadata(one: Any, small: bytes, path: Path
     assert whole["val_loss"] is None
 
 
+def test_a_file_may_be_replaced_while_it_is_read(
+    small: bytes, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = zipfile.ZipFile
+
+    def replaced(file: Any) -> zipfile.ZipFile:
+        other = path.with_name("other")
+        other.write_bytes(b"")
+        os.replace(other, path)
+        return directory(file)
+
+    monkeypatch.setattr(zipfile, "ZipFile", replaced)
+    with Archive(path) as archive:
+        assert archive.tree()["step"] == CONTENT["step"]
+
+
 def test_a_file_resaved_by_torch_has_metadata(changed: Callable[..., Path], one: Any) -> None:
     path = changed(lambda content: content.update(pair=(1, math.inf), step=3))
     assert quick_metadata(path) is None

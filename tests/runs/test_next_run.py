@@ -222,6 +222,18 @@ def test_a_start_with_another_option_drops_the_keys_that_it_lacks() -> None:
     assert (config.data.name, config.optimizer.name) == ("arc1", "adam")
 
 
+def test_the_command_of_a_pretraining_is_without_what_it_replaces() -> None:
+    settings = NextRun(["training.epochs=3", "training.learning_rate=0.1", "training.batch_size=8"])
+    plan = settings.plan("pretrain", ["pretrain=binary"])
+    assert plan.overrides == ["training.batch_size=8", "pretrain=binary", "mode=pretrain"]
+
+
+def test_a_start_keeps_interpolations_and_takes_a_quoted_option() -> None:
+    settings = NextRun(["data.split_seed=${seed}", "seed=5", "optimizer.weight_decay=0.1"])
+    config = settings.plan("train", ["data=arc2", "optimizer='adam'"]).config
+    assert (config.data.split_seed, config.optimizer.name) == (5, "adam")
+
+
 def test_reading_the_settings_does_not_compose_again(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = NextRun([])
     config = settings.change({"batch_size": 8})

@@ -237,7 +237,7 @@ def test_stop_at_step_saves_and_does_not_test(tmp_path: Path, arc_folder: Path) 
 def test_a_setting_without_effect_on_the_architecture_is_refused(
     key: str, value: str, train_small: Train, tmp_path: Path
 ) -> None:
-    """But a run that was stored with it can be continued."""
+    """But a run that was stored with it can be continued, and its encoder used."""
     typed = ["task=reconstruction", "model.architecture=cells", "training.max_steps=2"]
     with pytest.raises(ValueError, match=rf"^model\.{key}={value}: has no effect "):
         train_small(tmp_path, *typed, f"model.{key}={value}")
@@ -246,8 +246,10 @@ def test_a_setting_without_effect_on_the_architecture_is_refused(
     content = torch.load(last)
     content["config"]["model"][key] = value
     torch.save(content, last)
-    outcome = run_here(tmp_path, f"resume={last}", "device=cpu", "server.enabled=false")
-    assert outcome.status == 0, outcome.err
+    train_small(tmp_path, *typed, f"encoder.pretrained={last}", "run_name=other")
+    for way in ("finetune", "resume"):
+        outcome = run_here(tmp_path, f"{way}={last}", "device=cpu", "server.enabled=false")
+        assert outcome.status == 0, outcome.err
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,8 @@ def test_an_epoch_that_starts_again_has_a_new_order(make_trainer: MakeTrainer) -
     for one in (fresh.sampler, trainer.sampler):
         for key in ("order", "generator"):
             assert not other.sampler.state_dict()[key].equal(one.state_dict()[key])
+    trainer.sampler.begin_epoch(1)  # as the run would have gone on
+    assert other.sampler.state_dict()["order"].equal(trainer.sampler.state_dict()["order"])
 
 
 def test_a_new_optimizer_or_metric_starts_without_the_state_of_the_old_one(make_run: Make) -> None:
