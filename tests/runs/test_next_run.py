@@ -223,7 +223,8 @@ def test_a_start_with_another_option_drops_the_keys_that_it_lacks() -> None:
 
 
 def test_the_command_of_a_pretraining_is_without_what_it_replaces() -> None:
-    settings = NextRun(["training.epochs=3", "training.learning_rate=0.1", "training.batch_size=8"])
+    typed = ["training.epochs=3", "training.learning_rate=0.1", "training.batch_size=8"]
+    settings = NextRun(["server.autostart=false", *typed])
     plan = settings.plan("pretrain", ["pretrain=binary"])
     assert plan.overrides == ["training.batch_size=8", "pretrain=binary", "mode=pretrain"]
 
